@@ -1,0 +1,16 @@
+//! The decision: pure. No tokio, no sockets, no clock, no random source, no lock, and no allocation in `decide`.
+//!
+//! ```text
+//!  documents --read--> admin objects --compile--> wire resources --decode--> Resources --build--> Snapshot
+//!                                                                                                    |
+//!                                        Facts (one request) ---------------------> decide <---------+
+//!                                                                                      |
+//!                                                              Decision { tag, source, why, endpoint }
+//! ```
+//! The sidecar, the control plane's Explain and the scenario tests all run this same code.
+
+pub mod tag;
+pub mod facts;
+pub mod why;
+pub mod snapshot;
+pub mod decide;

@@ -1,0 +1,71 @@
+//! The contract: all that two Laneway processes must agree on.
+//!
+//! Generated wire types of `proto/**/*.proto`, and in [`contract`] the names and limits that are not messages. Nothing here
+//! decides or does anything. Everybody imports it; it imports nobody. The gRPC services stand behind the features
+//! `client` and `server`.
+
+pub mod contract;
+
+use std::sync::LazyLock;
+
+use prost_reflect::DescriptorPool;
+
+/// Descriptors of every message of the contract: what the document reader and JSON output go by.
+pub static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice())
+        .expect("the descriptors were compiled with this crate")
+});
+
+// Generated code; its comments are those of the .proto files.
+#[allow(clippy::all, rustdoc::all, unreachable_pub, missing_docs, rust_2018_idioms)]
+mod generated {
+    pub mod envoy {
+        pub mod service {
+            pub mod discovery {
+                pub mod v3 {
+                    include!(concat!(env!("OUT_DIR"), "/envoy.service.discovery.v3.rs"));
+                }
+            }
+        }
+    }
+    pub mod google {
+        pub mod rpc {
+            include!(concat!(env!("OUT_DIR"), "/google.rpc.rs"));
+        }
+    }
+    pub mod laneway {
+        pub mod routing {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/laneway.routing.v1.rs"));
+            }
+        }
+        pub mod discovery {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/laneway.discovery.v1.rs"));
+            }
+        }
+        pub mod admin {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/laneway.admin.v1.rs"));
+            }
+        }
+        pub mod status {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/laneway.status.v1.rs"));
+            }
+        }
+        pub mod telemetry {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/laneway.telemetry.v1.rs"));
+            }
+        }
+    }
+}
+
+pub use generated::envoy::service::discovery::v3 as xds;
+pub use generated::google::rpc;
+pub use generated::laneway::admin::v1 as admin;
+pub use generated::laneway::discovery::v1 as discovery;
+pub use generated::laneway::routing::v1 as routing;
+pub use generated::laneway::status::v1 as status;
+pub use generated::laneway::telemetry::v1 as telemetry;
