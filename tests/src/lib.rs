@@ -1,1 +1,16 @@
-//! Tests across crates.
+//! What the tests across crates and the demo stand on: applications, an unmeshed entry, and meshes of real processes.
+//!
+//! Nothing here is part of the product, and nothing here looks inside it: every part is started as its own process and
+//! spoken to over the wire, as a user would.
+//!
+//! ```text
+//!  curl -> entry (no sidecar) -> [ sidecar | echo A ] -> [ sidecar | echo B ] -> [ sidecar | echo C ]
+//!                                      \________________ laneway-control ________________/
+//! ```
+
+pub mod client;
+pub mod echo;
+pub mod entry;
+pub mod grpc;
+pub mod mesh;
+pub mod process;

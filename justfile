@@ -1,0 +1,30 @@
+# Every command of the project. `./x RECIPE` runs one and installs what it needs first.
+
+set positional-arguments
+
+# The recipes
+default:
+    @just --list --unsorted
+
+# The main job on this machine: a mesh, its curls, their answers (--json, --keep)
+demo *arguments: programs
+    @"${CARGO_TARGET_DIR:-target}/quick/laneway-demo" "$@"
+
+# All tests: pure, in process, in namespaces, end to end
+test *arguments: programs
+    cargo test --profile quick --workspace "$@"
+
+# Format, lints, architecture
+check:
+    cargo fmt --all -- --check
+    cargo clippy --workspace --all-targets --quiet -- --deny warnings
+    cargo test --quiet --profile quick -p laneway-tests --test architecture
+
+# Put every file in the house's format
+fmt:
+    cargo fmt --all
+
+# What tests and the demo start
+[private]
+programs:
+    @cargo build --profile quick --workspace --bins

@@ -1,0 +1,95 @@
+//! Where a child lives and as whom: the only `unsafe` between fork and exec.
+//!
+//! Everything that allocates is done before the fork; afterwards there are system calls only. Called by [`super`] and by
+//! [`crate::mesh`].
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io::{Error, Result};
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+/// The child is killed when the thread that spawns it ends. Call it last: a change of user clears the setting.
+pub fn die_with_parent(command: &mut Command) {
+    // SAFETY: prctl with these arguments touches nothing but the child's own setting, and is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| check(libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL)));
+    }
+}
+
+/// The child outlives us: for `--keep`.
+pub fn outlive_parent(command: &mut Command) {
+    // SAFETY: setsid touches nothing but the child, and is async-signal-safe.
+    unsafe {
+        command.pre_exec(|| check(libc::setsid()));
+    }
+}
+
+/// The child runs in the network namespace `/run/netns/NAME`, with the files of `/etc/netns/NAME` over `/etc`.
+pub fn in_namespace(command: &mut Command, name: &str) -> Result<()> {
+    let namespace = File::open(Path::new("/run/netns").join(name))?;
+    let overlay = Path::new("/etc/netns").join(name);
+    let mut mounts = Vec::new();
+    for file in ["hosts", "resolv.conf"] {
+        let (from, onto) = (overlay.join(file), Path::new("/etc").join(file));
+        if from.exists() && onto.exists() {
+            mounts.push((text(&from)?, text(&onto)?));
+        }
+    }
+    // SAFETY: system calls on descriptors and strings made before the fork, which the closure owns.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET))?;
+            check(libc::unshare(libc::CLONE_NEWNS))?;
+            let none = std::ptr::null();
+            check(libc::mount(c"none".as_ptr(), c"/".as_ptr(), none, libc::MS_SLAVE | libc::MS_REC, none.cast()))?;
+            for (from, onto) in &mounts {
+                check(libc::mount(from.as_ptr(), onto.as_ptr(), none, libc::MS_BIND, none.cast()))?;
+            }
+            Ok(())
+        });
+    }
+    Ok(())
+}
+
+/// The child runs as this user and group, with no other group.
+pub fn as_user(command: &mut Command, uid: u32) {
+    // SAFETY: system calls with plain numbers on the child's own credentials, in the order that keeps the right to make them.
+    unsafe {
+        command.pre_exec(move || {
+            check(libc::setgroups(0, std::ptr::null()))?;
+            check(libc::setgid(uid))?;
+            check(libc::setuid(uid))
+        });
+    }
+}
+
+/// This thread moves into a network namespace, for good: use a thread made for it.
+pub fn enter_namespace(name: &str) -> Result<()> {
+    let namespace = File::open(Path::new("/run/netns").join(name))?;
+    // SAFETY: the descriptor is open for the length of the call; only this thread changes.
+    check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+}
+
+/// Whether the process is root.
+pub fn is_root() -> bool {
+    // SAFETY: geteuid cannot fail and touches nothing.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Whether a process of this id is there.
+pub fn is_alive(id: u32) -> bool {
+    // SAFETY: signal 0 asks and sends nothing.
+    unsafe { libc::kill(id as i32, 0) == 0 }
+}
+
+fn check(result: i32) -> Result<()> {
+    if result < 0 { Err(Error::last_os_error()) } else { Ok(()) }
+}
+
+fn text(path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(Error::other)
+}
