@@ -28,3 +28,7 @@ fmt:
 [private]
 programs:
     @cargo build --profile quick --workspace --bins
+
+# Our proxy beside nginx, HAProxy and Envoy (`bench --help`)
+bench *arguments:
+    @python3 tests/load/bench.py "$@"
