@@ -63,6 +63,8 @@ pub struct InFlight {
     pub total: u32,
     /// Of these, those with the pod's own tag.
     pub own_tag: u32,
+    /// Of these, those with another tag or `baseline`. What is left has none.
+    pub other: u32,
 }
 
 /// Load and health of instances, as this worker sees them.
@@ -70,6 +72,10 @@ pub trait Load {
     /// Requests outstanding.
     fn outstanding(&self, endpoint: EndpointAddr) -> u32;
     fn is_ejected(&self, endpoint: EndpointAddr) -> bool;
+    /// Is any instance ejected? `false` saves asking for each of them.
+    fn has_ejected(&self) -> bool {
+        true
+    }
 }
 
 /// Where an outbound call goes.
@@ -89,16 +95,25 @@ pub struct Outbound<'s> {
 }
 
 /// Decides the tag of an inbound request: carried (trusted) > entry rules > stamping > none.
-/// `handed_over`: `x-laneway-hop` from an instance of the same service: rules are not drawn again.
+/// `port`: of this pod, that the request came to. `handed_over`: `x-laneway-hop` from an instance of the same service: rules
+/// are not drawn again.
 pub fn decide_inbound<'s>(
     snapshot: &'s Snapshot,
     facts: &Facts<'_>,
+    port: u16,
     handed_over: bool,
     load: &dyn Load,
     scratch: &mut Scratch,
 ) -> Inbound<'s> {
-    let _ = (snapshot, facts, handed_over, load, scratch);
-    Inbound { tag: RequestTag::None, source: TagSource::None, rule: None, dry_run: None, refused: None, hand_over: None }
+    let _ = (snapshot, facts, port, handed_over, load, scratch);
+    Inbound {
+        tag: RequestTag::None,
+        source: TagSource::None,
+        rule: None,
+        dry_run: None,
+        refused: None,
+        hand_over: None,
+    }
 }
 
 /// Decides the instance of an outbound call to a known destination. `None` when `destination` is unknown.
@@ -111,5 +126,17 @@ pub fn decide_outbound<'s>(
     scratch: &mut Scratch,
 ) -> Option<Outbound<'s>> {
     let _ = (snapshot, destination, facts, in_flight, load, scratch);
+    None
+}
+
+/// Decides a whole connection whose bytes we do not read: the tag is the pod's where stamping applies, else none. `None`
+/// when `destination` is unknown.
+pub fn decide_connection<'s>(
+    snapshot: &'s Snapshot,
+    destination: &Destination<'s>,
+    load: &dyn Load,
+    scratch: &mut Scratch,
+) -> Option<Outbound<'s>> {
+    let _ = (snapshot, destination, load, scratch);
     None
 }

@@ -9,8 +9,13 @@
 //! ```
 //! The sidecar, the control plane's Explain and the scenario tests all run this same code.
 
-pub mod tag;
-pub mod facts;
-pub mod why;
-pub mod snapshot;
+pub mod check;
+pub mod compile;
 pub mod decide;
+pub mod decode;
+pub mod document;
+pub mod facts;
+pub mod name;
+pub mod snapshot;
+pub mod tag;
+pub mod why;

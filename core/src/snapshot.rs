@@ -1,7 +1,10 @@
 //! Everything a sidecar knows at one moment: compiled, indexed, never changed, only replaced.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
+
+use laneway_proto::routing::{NewTrace, PathHeader, TagCarrier, TagTrust};
 
 use crate::tag::Tag;
 
@@ -19,6 +22,46 @@ pub struct Identity {
 /// One configuration, whole.
 pub struct Snapshot {
     pub identity: Identity,
+    /// Counts the versions that this sidecar published.
+    pub revision: u64,
+    group: Group,
+}
+
+/// What the datapath must know of the lane group: how a tag travels.
+#[derive(Clone, Debug)]
+pub struct Group {
+    /// Resource name.
+    pub name: String,
+    /// Lower case.
+    pub tag_header: String,
+    /// Read like the tag header, never written.
+    pub aliases: Vec<String>,
+    /// In order of precedence.
+    pub carriers: Vec<TagCarrier>,
+    pub trust: TagTrust,
+    /// Carried on to services of the group; lower case.
+    pub pass_headers: Vec<String>,
+    pub correlate_headers: Vec<String>,
+    pub new_trace: NewTrace,
+    pub path_header: PathHeader,
+}
+
+/// Who sits at an address; only those that have a sidecar.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Resource name; empty: a pod of no service.
+    pub service: String,
+    pub tag: Option<Tag>,
+}
+
+/// How long a call to a service waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub connect: Duration,
+    /// From the whole request to the whole answer.
+    pub request: Option<Duration>,
+    /// Without a byte in either direction.
+    pub idle: Option<Duration>,
 }
 
 /// A service that can be called.
@@ -78,6 +121,37 @@ pub enum Destination<'s> {
 }
 
 impl Snapshot {
+    /// What is known before any configuration came: the default group, no lane, no service.
+    pub fn empty(identity: Identity) -> Snapshot {
+        crate::decode::Resources::default().snapshot(&identity, 0)
+    }
+
+    pub fn group(&self) -> &Group {
+        &self.group
+    }
+
+    /// Who sits at `address`; `None`: nobody with a sidecar, or not known (yet).
+    pub fn peer(&self, address: IpAddr) -> Option<&Peer> {
+        let _ = address;
+        None
+    }
+
+    /// Does the service belong to this sidecar's lane group? Pass headers go to no other.
+    pub fn is_of_group(&self, service: &Service) -> bool {
+        let _ = service;
+        false
+    }
+
+    pub fn timeouts(&self, service: &Service) -> Timeouts {
+        let _ = service;
+        Timeouts { connect: Duration::from_secs(1), request: None, idle: None }
+    }
+
+    /// The key (a service name) that must be subscribed for a hand-over (`redirect`): this pod's own service.
+    pub fn own_service_wanted(&self) -> Option<&str> {
+        None
+    }
+
     /// Which service was dialled: `original` (virtual IP, then instance) where it is known to us; else, where the connection
     /// was not redirected or `original` is unknown, the authority (`host[:port]`); else `default_service` (resource name),
     /// for listeners of connections that are not redirected. The authority never overrides a known address.
@@ -89,5 +163,25 @@ impl Snapshot {
     ) -> Destination<'s> {
         let _ = (original, authority, default_service);
         Destination::Unknown
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn stub(identity: Identity, revision: u64) -> Snapshot {
+        Snapshot {
+            identity,
+            revision,
+            group: Group {
+                name: String::new(),
+                tag_header: laneway_proto::contract::TAG_HEADER.to_owned(),
+                aliases: Vec::new(),
+                carriers: vec![TagCarrier::Header, TagCarrier::Baggage, TagCarrier::Tracestate],
+                trust: TagTrust::Any,
+                pass_headers: Vec::new(),
+                correlate_headers: Vec::new(),
+                new_trace: NewTrace::Sampled,
+                path_header: PathHeader::Never,
+            },
+        }
     }
 }
