@@ -9,8 +9,10 @@
 //! ```
 
 pub mod client;
+pub mod conformance;
 pub mod echo;
 pub mod entry;
 pub mod grpc;
+pub mod load;
 pub mod mesh;
 pub mod process;

@@ -174,8 +174,9 @@ impl Mesh {
         self.control = None;
     }
 
-    pub fn control(&mut self) -> Option<&mut Process> {
-        self.control.as_mut()
+    /// The process id of the control plane.
+    pub fn control_id(&self) -> Option<u32> {
+        self.control.as_ref().map(Process::id)
     }
 
     /// Ends a pod's application and starts it anew with another environment.

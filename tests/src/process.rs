@@ -137,6 +137,12 @@ pub fn run_with_input(mut command: Command, input: &str) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
+/// SIGKILL to a child of ours that is not waited for yet.
+pub fn kill_now(id: u32) {
+    // SAFETY: the caller holds the child's handle, so the id cannot belong to another process.
+    unsafe { libc::kill(id as i32, libc::SIGKILL) };
+}
+
 /// Asks again and again until there is an answer or the deadline is over.
 pub fn wait_for<T>(deadline: Duration, mut ask: impl FnMut() -> Option<T>) -> Option<T> {
     let end = Instant::now() + deadline;
@@ -191,6 +197,39 @@ fn tempfile() -> Result<File> {
     Ok(unsafe { std::os::fd::FromRawFd::from_raw_fd(raw) })
 }
 
+/// On SIGINT and SIGTERM: removes the namespaces and directories of this process, and exits; its children die with it.
+pub fn leave_nothing_behind() {
+    std::thread::spawn(|| {
+        let waited = tokio::runtime::Builder::new_current_thread().enable_all().build().map(|runtime| {
+            runtime.block_on(async {
+                use tokio::signal::unix::{SignalKind, signal};
+                let (mut interrupt, mut terminate) =
+                    (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+                tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+                std::io::Result::Ok(())
+            })
+        });
+        if matches!(waited, Ok(Ok(()))) {
+            let own = std::process::id();
+            crate::mesh::network::remove_namespaces(|owner| owner == own);
+            remove_scratch(|owner| owner == own);
+            std::process::exit(130);
+        }
+    });
+}
+
+/// Removes the directories of processes that `unwanted` names.
+pub fn remove_scratch(unwanted: impl Fn(u32) -> bool) {
+    let Ok(entries) = fs::read_dir(std::env::temp_dir()) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name.strip_prefix("laneway-").and_then(|rest| rest.rsplit('-').nth(1)?.parse().ok());
+        if owner.is_some_and(&unwanted) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
 /// A directory of the test's own, removed with its handle.
 pub struct Scratch(PathBuf);
 
@@ -198,6 +237,7 @@ impl Scratch {
     pub fn new(label: &str) -> Result<Self> {
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let number = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        remove_scratch(|owner| !confine::is_alive(owner));
         let path = std::env::temp_dir().join(format!("laneway-{label}-{}-{number}", std::process::id()));
         fs::create_dir_all(&path).with_context(|| format!("make {}", path.display()))?;
         Ok(Self(path))

@@ -71,10 +71,11 @@ pub fn virtual_v6(number: u8) -> Ipv6Addr {
 impl Namespaces {
     /// Makes a bridge and one namespace for each host; `hosts` gives name and number, `names` the text of their /etc/hosts.
     pub fn new(label: &str, hosts: &[(String, u8)], names: &str) -> Result<Self> {
-        remove_abandoned();
+        // What killed runs left behind.
+        remove_namespaces(|owner| !confine::is_alive(owner));
         static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
         let mesh = NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        let prefix = format!("{PREFIX}-{label}-{}-{mesh}", std::process::id());
+        let prefix = format!("{PREFIX}-{label}-p{}-{mesh}", std::process::id());
         let mut made = Self { prefix, hosts: Vec::new() };
 
         made.add("bridge", names)?;
@@ -93,7 +94,7 @@ impl Namespaces {
             let mut batch = String::from("link set lo up\nlink set eth0 up\n");
             let _ = writeln!(batch, "addr add {}/16 dev eth0", address_v4(*number));
             let _ = writeln!(batch, "addr add {}/64 dev eth0 nodad", address_v6(*number));
-            let _ = writeln!(batch, "route add default via 10.1.0.1\n-6 route add default via fd00:1::1");
+            let _ = writeln!(batch, "route add default via 10.1.0.1\nroute add default via fd00:1::1");
             ip_batch(&made.name(host), &batch)?;
         }
         Ok(made)
@@ -169,15 +170,21 @@ fn remove(name: &str) {
     let _ = fs::remove_dir_all(Path::new("/etc/netns").join(name));
 }
 
-/// Removes namespaces of runs that are no more: their names hold the process id.
-fn remove_abandoned() {
+/// Removes the namespaces of processes that `unwanted` names: a namespace's name holds its owner's id.
+pub fn remove_namespaces(unwanted: impl Fn(u32) -> bool) {
     let Ok(entries) = fs::read_dir("/run/netns") else { return };
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let mut parts = name.split('-');
-        let owner = (parts.next() == Some(PREFIX)).then(|| parts.nth(1)).flatten().and_then(|id| id.parse().ok());
-        if owner.is_some_and(|id| !confine::is_alive(id)) {
+        let owner = (parts.next() == Some(PREFIX))
+            .then(|| parts.nth(1))
+            .flatten()
+            .and_then(|id| id.strip_prefix('p')?.parse().ok());
+        if owner.is_some_and(&unwanted) {
             remove(&name);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

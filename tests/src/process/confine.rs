@@ -83,7 +83,8 @@ pub fn is_root() -> bool {
 /// Whether a process of this id is there.
 pub fn is_alive(id: u32) -> bool {
     // SAFETY: signal 0 asks and sends nothing.
-    unsafe { libc::kill(id as i32, 0) == 0 }
+    let found = unsafe { libc::kill(id as i32, 0) == 0 };
+    found || Error::last_os_error().raw_os_error() == Some(libc::EPERM)
 }
 
 fn check(result: i32) -> Result<()> {
@@ -92,4 +93,14 @@ fn check(result: i32) -> Result<()> {
 
 fn text(path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(Error::other)
+}
+
+/// Closes stdin, stdout and stderr for good: whoever reads them sees their end.
+pub fn let_go_of_output() -> Result<()> {
+    let null = File::options().read(true).write(true).open("/dev/null")?;
+    for stream in 0..=2 {
+        // SAFETY: both descriptors are open; dup2 replaces the old one atomically.
+        check(unsafe { libc::dup2(null.as_raw_fd(), stream) })?;
+    }
+    Ok(())
 }

@@ -1,0 +1,83 @@
+//! The control plane is killed while it writes and while traffic runs: nothing acknowledged is lost, no request is.
+
+use std::time::Duration;
+
+use laneway_tests::conformance::{SCENARIOS, arrange, names, plan};
+use laneway_tests::load::Load;
+use laneway_tests::mesh::Mesh;
+use laneway_tests::mesh::network::Network;
+
+use crate::support::namespaces_or_skip;
+
+/// Times that the control plane is killed.
+const KILLS: usize = 5;
+
+#[test]
+fn kill_9_of_the_control_plane_loses_no_request_and_no_acknowledged_write() {
+    if !namespaces_or_skip("kill_9_of_the_control_plane_loses_no_request_and_no_acknowledged_write") {
+        return;
+    }
+    let mut mesh = Mesh::up(plan("kill", true)).expect("the mesh comes up");
+    arrange(&mut mesh, &SCENARIOS[0]).expect("the scenario is arranged");
+    let Network::Namespaces(namespaces) = mesh.network() else { unreachable!("the plan asks for namespaces") };
+    let load = Load {
+        namespace: Some(namespaces.name("entry")),
+        to: mesh.entry_address(),
+        path: "/a".to_owned(),
+        headers: vec![("host".to_owned(), "www.base.com".to_owned()), ("x-mse-tag".to_owned(), "gray".to_owned())],
+        connections: 4,
+        requests_per_second: 100,
+    }
+    .start();
+    load.await_answers(30, Duration::from_secs(10)).expect("requests are answered");
+
+    for kill in 0..KILLS {
+        // Writes of other lanes, one after the other, until the kill cuts one off.
+        let acknowledged = std::thread::scope(|scope| {
+            let mesh = &mesh;
+            let writer = scope.spawn(move || {
+                let mut acknowledged = Vec::new();
+                for number in 0..1000 {
+                    let name = format!("w{kill}x{number}");
+                    let file = mesh.directory().join("write.yaml");
+                    std::fs::write(&file, format!("kind: Lane\nname: {name}\ngroup: shop\n"))
+                        .expect("the directory is ours");
+                    if mesh.lanectl(&["apply", "-f", &file.to_string_lossy()]).is_err() {
+                        break;
+                    }
+                    acknowledged.push(name);
+                }
+                acknowledged
+            });
+            std::thread::sleep(Duration::from_millis(120 + 70 * kill as u64));
+            let id = mesh.control_id().expect("the control plane runs");
+            laneway_tests::process::kill_now(id);
+            writer.join().expect("the writer does not panic")
+        });
+        mesh.kill_control();
+        load.await_answers(20, Duration::from_secs(10)).expect("requests are answered while the control plane is away");
+        mesh.start_control().expect("the control plane starts again");
+        let lanes = mesh.lanectl(&["get", "lanes", "--group", "shop", "-o", "json"]).expect("lanes are listed");
+        for name in &acknowledged {
+            assert!(lanes.contains(&format!("\"{name}\"")), "lane {name} was acknowledged and is gone");
+        }
+        assert!(!acknowledged.is_empty(), "no write was acknowledged before kill {kill}");
+    }
+
+    // The lane's state holds, and can be changed again.
+    mesh.lanectl(&["lane", "disable", "gray", "--group", "shop", "--wait"]).expect("the lane is switched off");
+    let samples = load.stop().expect("the load ran");
+    let wrong: Vec<_> = samples
+        .iter()
+        .filter(|sample| {
+            !sample
+                .answer
+                .as_ref()
+                .is_ok_and(|chain| ["A -> Bgray -> Cgray", "A -> B -> C"].contains(&names(chain).as_str()))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "{} of {}: {:?}", wrong.len(), samples.len(), wrong.first());
+    let in_lane =
+        samples.iter().filter(|sample| sample.answer.as_ref().is_ok_and(|chain| chain.contains("gray"))).count();
+    assert!(in_lane * 10 > samples.len() * 9, "only {in_lane} of {} stayed in the lane", samples.len());
+}

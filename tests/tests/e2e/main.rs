@@ -1,0 +1,13 @@
+//! End to end: real processes, a real redirect in network namespaces, real peers.
+//!
+//! Every test builds the mesh it needs and takes it down. Tests that need root say so and are skipped aloud without it; in
+//! CI nothing is skipped.
+
+mod bundles;
+mod conformance;
+mod control;
+mod dialled;
+mod drain;
+mod refusals;
+mod streams;
+mod support;
