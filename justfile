@@ -29,6 +29,6 @@ fmt:
 programs:
     @cargo build --profile quick --workspace --bins
 
-# Our proxy beside nginx, HAProxy and Envoy (`bench --help`)
+# Our proxy beside nginx, HAProxy and Envoy (`bench --help`); `bench switch`: 100 live switches of a lane
 bench *arguments:
     @python3 tests/load/bench.py "$@"

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""`./x bench`: our proxy beside nginx, HAProxy and Envoy, in the same interleaved rounds.
+"""`./x bench`: our proxy beside nginx, HAProxy and Envoy, in the same interleaved rounds. `./x bench switch`: switch.py.
 
 The figure to compare is CPU microseconds per request (run time of all the proxy's threads over requests completed), as a
 ratio to nginx of the same round: other load and the machine's mood move microseconds by half, ratios by little. Only ratios
@@ -18,6 +18,7 @@ from pathlib import Path
 
 import machine
 import peers
+import switch
 from machine import say
 
 GOAL = 1.15  # times nginx on HTTP/1.1: what a hyper-based data path may cost; docs/performance.md
@@ -172,6 +173,8 @@ def goal(summary):
 
 
 def main():
+    if sys.argv[1:2] == ["switch"]:
+        return switch.main(sys.argv[2:])
     parser = argparse.ArgumentParser(prog="./x bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", default="laneway,nginx,haproxy,envoy", help="which proxies (default: %(default)s); nginx is the reference")
     parser.add_argument("--loads", default=",".join(LOADS), help="which loads (default: %(default)s)")

@@ -48,9 +48,9 @@ def find(name):
 
 
 def build(profile, *programs):
-    """Builds programs of the workspace and returns the folder they are in."""
-    say(f"building {', '.join(programs)} (profile {profile})")
-    bins = [word for program in programs for word in ("--bin", program)]
+    """Builds programs of the workspace (all, unless some are named) and returns the folder they are in."""
+    say(f"building {', '.join(programs) or 'all programs'} (profile {profile})")
+    bins = [word for program in programs for word in ("--bin", program)] or ["--workspace", "--bins"]
     subprocess.run(["cargo", "build", "--profile", profile, *bins], cwd=ROOT, check=True, stdout=sys.stderr)
     meta = subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT, check=True, capture_output=True)
     return Path(json.loads(meta.stdout)["target_directory"]) / profile
