@@ -147,6 +147,31 @@ impl Snapshot {
         Timeouts { connect: Duration::from_secs(1), request: None, idle: None }
     }
 
+    /// Is this the address of an instance of the service that this sidecar belongs to? (`x-laneway-hop` is believed only
+    /// from one.)
+    pub fn is_own_instance(&self, address: IpAddr) -> bool {
+        let _ = address;
+        false
+    }
+
+    /// Inbound: does the own service declare this port as one that is not read?
+    pub fn is_opaque_port(&self, to: SocketAddr) -> bool {
+        let _ = to;
+        false
+    }
+
+    /// May a call still go to this address? False for an endpoint that is draining, unhealthy or of a disabled lane, and for
+    /// an address that no endpoint has: idle connections to it are closed. An endpoint with port 0 stands for all its ports.
+    pub fn may_be_called(&self, address: SocketAddr) -> bool {
+        let _ = address;
+        true
+    }
+
+    /// Resource name of the own service; empty without one.
+    pub fn own_service_name(&self) -> &str {
+        ""
+    }
+
     /// The key (a service name) that must be subscribed for a hand-over (`redirect`): this pod's own service.
     pub fn own_service_wanted(&self) -> Option<&str> {
         None

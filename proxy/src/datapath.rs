@@ -1,0 +1,187 @@
+//! The data path: takes connections, decides for each request, brings answers back. Never blocks on the control plane; it
+//! reads the last snapshot and no more.
+//!
+//! ```text
+//!  accept -> sockopt(original destination) -> detect -+-> inbound  \
+//!                                                     |            +-> http -> gate -> decide -> upstream -> pool | connect
+//!                                                     +-> outbound /
+//!                                                     \-> opaque ------------------------------------------------> connect
+//! ```
+//! One worker is one thread with its own listeners, pools and view of the snapshot. `app` binds and runs it.
+
+mod accept;
+mod connect;
+mod detect;
+mod failure;
+mod gate;
+mod headers;
+mod http;
+mod inbound;
+mod interim;
+mod io;
+mod opaque;
+mod outbound;
+mod pool;
+mod propagate;
+mod sockopt;
+mod upstream;
+mod worker;
+
+use std::collections::VecDeque;
+use std::io::{Error, Result};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
+
+use crate::current::{Demand, Reader};
+use crate::drain::Watch;
+use crate::telemetry;
+
+/// Connections that the kernel holds for us while we are busy.
+const BACKLOG: i32 = 4096;
+
+/// What the data path is told at start; it never changes.
+#[derive(Clone, Debug)]
+pub struct Config {
+    pub listeners: Vec<Listener>,
+    /// Threads, each with listeners of its own. At least 1.
+    pub workers: usize,
+    /// Of this pod: with one of `own_ports` a destination that is this proxy itself.
+    pub own_addresses: Vec<IpAddr>,
+    pub own_ports: Vec<u16>,
+    pub timeouts: Timeouts,
+    pub limits: Limits,
+    /// Destination ports that are never read.
+    pub opaque_ports: Vec<u16>,
+    /// Longest wait for the control plane to tell of an unknown destination.
+    pub on_demand_timeout: Duration,
+}
+
+/// Which way the traffic of a listener goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From others to this pod's application.
+    Inbound,
+    /// From this pod's application to others.
+    Outbound,
+}
+
+/// One address to listen on.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    pub address: SocketAddr,
+    pub direction: Direction,
+    /// Connections come by the redirect, and say where they were going. One that does not is refused.
+    pub redirected: bool,
+    /// Outbound, not redirected: the service (resource name) of requests whose authority names none.
+    pub default_service: Option<String>,
+    /// Inbound, not redirected: where the application listens.
+    pub forward_to: Option<SocketAddr>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Timeouts {
+    /// Until a connection to an instance stands, where no ServicePolicy says otherwise.
+    pub connect: Duration,
+    /// From the first byte of a head to its last.
+    pub header_read: Duration,
+    /// A client connection without a request.
+    pub idle: Duration,
+    /// Until a client that says nothing is taken for a server-first protocol.
+    pub detect: Duration,
+    /// A pooled connection to an instance without a request.
+    pub pool_idle: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Client connections of all workers together.
+    pub connections: usize,
+}
+
+/// Listeners that are bound and not served yet.
+pub struct Bound {
+    config: Arc<Config>,
+    shared: worker::Shared,
+    sockets: VecDeque<Vec<(Listener, TcpListener)>>,
+    addresses: Vec<(Direction, SocketAddr)>,
+}
+
+/// One worker's share of [`Bound`].
+pub struct BoundWorker {
+    config: Arc<Config>,
+    shared: worker::Shared,
+    sockets: Vec<(Listener, TcpListener)>,
+}
+
+/// Binds every listener once for each worker. The error names the address.
+pub fn bind(config: Config) -> Result<Bound> {
+    let mut config = config;
+    let workers = config.workers.max(1);
+    let mut sockets = VecDeque::with_capacity(workers);
+    let mut addresses = Vec::new();
+    for index in 0..workers {
+        let mut own = Vec::new();
+        for listener in &mut config.listeners {
+            let socket = listen(listener.address, workers > 1)
+                .map_err(|error| Error::new(error.kind(), format!("listen on {}: {error}", listener.address)))?;
+            // Port 0 was a wish: the other workers share what the first one got.
+            listener.address = socket.local_addr()?;
+            if index == 0 {
+                addresses.push((listener.direction, listener.address));
+            }
+            own.push((listener.clone(), socket));
+        }
+        sockets.push_back(own);
+    }
+    for listener in &config.listeners {
+        config.own_ports.push(listener.address.port());
+    }
+    Ok(Bound { config: Arc::new(config), shared: worker::Shared::default(), sockets, addresses })
+}
+
+impl Bound {
+    /// Where it listens, ports filled in.
+    pub fn addresses(&self) -> &[(Direction, SocketAddr)] {
+        &self.addresses
+    }
+
+    /// One share for each worker; each is to be run on a thread of its own.
+    pub fn into_workers(self) -> Vec<BoundWorker> {
+        let Bound { config, shared, sockets, .. } = self;
+        sockets
+            .into_iter()
+            .map(|sockets| BoundWorker { config: Arc::clone(&config), shared: shared.clone(), sockets })
+            .collect()
+    }
+}
+
+impl BoundWorker {
+    /// Serves until the drain has ended. Inside a `LocalSet` on a `current_thread` runtime.
+    pub async fn run(self, reader: Reader, demand: Demand, counters: telemetry::Worker, drain: Watch) -> Result<()> {
+        accept::run(self.config, self.shared, self.sockets, reader, demand, counters, drain).await
+    }
+}
+
+fn listen(address: SocketAddr, is_shared: bool) -> Result<TcpListener> {
+    let socket = match Socket::new(Domain::for_address(address), Type::STREAM, None) {
+        // No IPv6 in this kernel: any address is any IPv4 address.
+        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) && address.ip().is_unspecified() => {
+            return listen(SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), address.port()), is_shared);
+        }
+        other => other?,
+    };
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    if is_shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}

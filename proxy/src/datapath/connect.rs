@@ -1,0 +1,89 @@
+//! Opens a connection to an instance, or to the pod's own application from the marker source address.
+
+use std::collections::HashSet;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use laneway_proto::contract;
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::failure::Failure;
+use super::sockopt;
+
+/// From which address a connection is opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum From {
+    /// The kernel's choice.
+    Any,
+    /// 127.0.0.6 or ::6, which the redirect lets through to the application.
+    Marker,
+}
+
+/// Local addresses of the connections that this process opened. One of them as the peer of an accepted connection is a
+/// loop: our own traffic was redirected to us.
+#[derive(Clone, Default)]
+pub(crate) struct OwnSockets(Arc<Mutex<HashSet<SocketAddr>>>);
+
+impl OwnSockets {
+    pub(crate) fn contains(&self, peer: SocketAddr) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&peer)
+    }
+
+    fn hold(&self, local: SocketAddr) -> Held {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(local);
+        Held { sockets: self.clone(), local }
+    }
+}
+
+/// Takes the address out again when the connection ends.
+pub(crate) struct Held {
+    sockets: OwnSockets,
+    local: SocketAddr,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.sockets.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.local);
+    }
+}
+
+/// Connects within `timeout`; the guard lives as long as the connection.
+pub(crate) async fn connect(
+    to: SocketAddr,
+    from: From,
+    timeout: Duration,
+    own: &OwnSockets,
+) -> Result<(TcpStream, Held), Failure> {
+    let opened = tokio::time::timeout(timeout, open(to, from)).await;
+    let stream = match opened {
+        Err(_) => return Err(Failure::ConnectTimeout),
+        Ok(Err(error)) => return Err(classify(&error)),
+        Ok(Ok(stream)) => stream,
+    };
+    let local = stream.local_addr().map_err(|error| classify(&error))?;
+    Ok((stream, own.hold(sockopt::canonical(local))))
+}
+
+async fn open(to: SocketAddr, from: From) -> io::Result<TcpStream> {
+    let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    if from == From::Marker {
+        let source: IpAddr = match to {
+            SocketAddr::V4(_) => contract::INBOUND_SOURCE_V4.into(),
+            SocketAddr::V6(_) => contract::INBOUND_SOURCE_V6.into(),
+        };
+        sockopt::bind_address_no_port(&socket)?;
+        socket.bind(SocketAddr::new(source, 0))?;
+    }
+    let stream = socket.connect(to).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
+}
+
+fn classify(error: &io::Error) -> Failure {
+    match error.raw_os_error() {
+        Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => Failure::Exhausted,
+        _ => Failure::Connect,
+    }
+}

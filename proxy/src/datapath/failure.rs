@@ -1,0 +1,117 @@
+//! Everything that can go wrong with one request on the data path, and what each means: status, label, words.
+//!
+//! The maps are total: a new variant without a status, a label or a blame does not compile.
+
+use std::fmt::Write as _;
+
+use http::{HeaderValue, StatusCode};
+use laneway_core::tag::Tag;
+
+/// Why a request got no answer from an application.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Failure {
+    /// The gate refused the request; the word says why (`gate.rs`).
+    BadRequest(&'static str),
+    /// The destination is this proxy itself.
+    Loop,
+    /// A strict lane has no usable instance of the service.
+    NoInstance { lane: Option<Tag> },
+    /// Nothing is usable, not even baseline.
+    NoBaseline,
+    /// The tag could not be told, and the group refuses such calls.
+    Ambiguous,
+    /// A connection was not redirected and names no service that we know.
+    UnknownDestination,
+    /// The instance refused the connection, or could not be reached.
+    Connect,
+    /// No connection in time.
+    ConnectTimeout,
+    /// The instance closed or reset before it answered.
+    UpstreamClosed,
+    /// The instance answered what is not HTTP.
+    UpstreamProtocol,
+    /// We have no more file descriptors, ports or memory.
+    Exhausted,
+}
+
+/// Whose fault a failure is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Blame {
+    Client,
+    Upstream,
+    /// No instance may or can take the request.
+    Mesh,
+    Proxy,
+}
+
+impl Failure {
+    pub(crate) fn status(self) -> StatusCode {
+        match self {
+            Failure::BadRequest(_) => StatusCode::BAD_REQUEST,
+            Failure::Loop => StatusCode::LOOP_DETECTED,
+            Failure::NoInstance { .. } | Failure::NoBaseline | Failure::Ambiguous => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::Connect | Failure::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::UnknownDestination | Failure::UpstreamClosed | Failure::UpstreamProtocol => {
+                StatusCode::BAD_GATEWAY
+            }
+            Failure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Metric label and first word of `x-laneway-error`.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Failure::BadRequest(_) => "bad-request",
+            Failure::Loop => "loop",
+            Failure::NoInstance { .. } => "no-instance",
+            Failure::NoBaseline => "no-baseline",
+            Failure::Ambiguous => "ambiguous",
+            Failure::UnknownDestination => "unknown-destination",
+            Failure::Connect => "connect",
+            Failure::ConnectTimeout => "connect-timeout",
+            Failure::UpstreamClosed => "upstream-closed",
+            Failure::UpstreamProtocol => "upstream-protocol",
+            Failure::Exhausted => "exhausted",
+        }
+    }
+
+    pub(crate) fn blame(self) -> Blame {
+        match self {
+            Failure::BadRequest(_) | Failure::Loop => Blame::Client,
+            Failure::NoInstance { .. } | Failure::NoBaseline | Failure::Ambiguous | Failure::UnknownDestination => {
+                Blame::Mesh
+            }
+            Failure::Connect | Failure::ConnectTimeout | Failure::UpstreamClosed | Failure::UpstreamProtocol => {
+                Blame::Upstream
+            }
+            Failure::Exhausted => Blame::Proxy,
+        }
+    }
+
+    /// The value of `x-laneway-error`: `no-instance lane=gray service=c`. `service` is an id, or empty.
+    pub(crate) fn header_value(self, service: &str) -> HeaderValue {
+        let mut text = String::from(self.label());
+        match self {
+            Failure::BadRequest(reason) => {
+                let _ = write!(text, " {reason}");
+            }
+            Failure::NoInstance { lane: Some(lane) } => {
+                let _ = write!(text, " lane={lane}");
+            }
+            Failure::NoInstance { lane: None }
+            | Failure::Loop
+            | Failure::NoBaseline
+            | Failure::Ambiguous
+            | Failure::UnknownDestination
+            | Failure::Connect
+            | Failure::ConnectTimeout
+            | Failure::UpstreamClosed
+            | Failure::UpstreamProtocol
+            | Failure::Exhausted => {}
+        }
+        if !service.is_empty() {
+            let _ = write!(text, " service={service}");
+        }
+        HeaderValue::try_from(text).unwrap_or_else(|_| HeaderValue::from_static(self.label()))
+    }
+}

@@ -1,0 +1,328 @@
+//! What one worker has: its view of the snapshot, its pools, its scratch, its dice, its connections. `Rc` all the way; the
+//! few things that workers share are in [`Shared`].
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use laneway_core::decide::{InFlight, Scratch};
+use laneway_core::snapshot::Snapshot;
+use laneway_core::tag::{RequestTag, Tag};
+
+use super::connect::{From, OwnSockets};
+use super::http::{Command, Connection};
+use super::io::CoarseClock;
+use super::pool::Pool;
+use super::propagate::Names;
+use super::upstream::Upstream;
+use super::{Config, Direction};
+use crate::current::{Demand, Reader};
+use crate::drain::Watch;
+use crate::telemetry;
+
+/// What the workers of one process share: relaxed counts, and the addresses of our own connections.
+#[derive(Clone, Default)]
+pub(crate) struct Shared {
+    in_flight: Arc<InFlightCounts>,
+    own_sockets: OwnSockets,
+}
+
+/// Inbound requests of the whole pod that run, for the pod rung of the ladder.
+#[derive(Default)]
+struct InFlightCounts {
+    total: AtomicU32,
+    own_tag: AtomicU32,
+    other: AtomicU32,
+}
+
+/// What an inbound request says beside the pod's own tag.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    OwnTag,
+    /// Another tag, or `baseline`.
+    Other,
+    Untagged,
+}
+
+/// One inbound request that runs; dropping it ends it.
+pub(crate) struct InFlightGuard {
+    counts: Arc<InFlightCounts>,
+    kind: Kind,
+}
+
+impl InFlightCounts {
+    fn of(&self, kind: Kind) -> Option<&AtomicU32> {
+        match kind {
+            Kind::OwnTag => Some(&self.own_tag),
+            Kind::Other => Some(&self.other),
+            Kind::Untagged => None,
+        }
+    }
+}
+
+impl Drop for InFlightGuard {
+    fn drop(&mut self) {
+        self.counts.total.fetch_sub(1, Relaxed);
+        if let Some(count) = self.counts.of(self.kind) {
+            count.fetch_sub(1, Relaxed);
+        }
+    }
+}
+
+pub(crate) struct Worker {
+    pub(crate) config: Arc<Config>,
+    pub(crate) shared: Shared,
+    pub(crate) reader: Reader,
+    pub(crate) demand: Demand,
+    pub(crate) counters: telemetry::Worker,
+    pub(crate) drain: Watch,
+    pub(crate) clock: CoarseClock,
+    pub(crate) upstream: Upstream,
+    pub(crate) scratch: RefCell<Scratch>,
+    names: RefCell<Option<Rc<Names>>>,
+    connections: RefCell<HashMap<u64, Rc<Connection>, foldhash::fast::RandomState>>,
+    connection_count: Cell<usize>,
+    next_connection: Cell<u64>,
+    closed: tokio::sync::Notify,
+    dice: Cell<u64>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        config: Arc<Config>,
+        shared: Shared,
+        reader: Reader,
+        demand: Demand,
+        counters: telemetry::Worker,
+        drain: Watch,
+    ) -> Worker {
+        let clock = CoarseClock::default();
+        let idle_seconds = u32::try_from(config.timeouts.pool_idle.as_secs()).unwrap_or(u32::MAX).max(1);
+        // The process-wide random seed of a hasher: unpredictable, and of the standard library.
+        let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8);
+        Worker {
+            upstream: Upstream {
+                pool: Pool::new(clock.clone(), idle_seconds),
+                own_sockets: shared.own_sockets.clone(),
+            },
+            config,
+            shared,
+            reader,
+            demand,
+            counters,
+            drain,
+            clock,
+            scratch: RefCell::new(Scratch::new(seed)),
+            names: RefCell::new(None),
+            connections: RefCell::default(),
+            connection_count: Cell::new(0),
+            next_connection: Cell::new(0),
+            closed: tokio::sync::Notify::new(),
+            dice: Cell::new(seed.rotate_left(32) | 1),
+        }
+    }
+
+    /// Header names of the group, made once for a snapshot.
+    pub(crate) fn names(&self, snapshot: &Snapshot) -> Rc<Names> {
+        let mut cached = self.names.borrow_mut();
+        match &*cached {
+            Some(names) if names.revision == snapshot.revision => Rc::clone(names),
+            _ => {
+                let names = Rc::new(Names::new(snapshot.revision, snapshot.group()));
+                *cached = Some(Rc::clone(&names));
+                names
+            }
+        }
+    }
+
+    /// Three random words (SplitMix64): trace ids are to be unique, not secret.
+    pub(crate) fn random(&self) -> [u64; 3] {
+        std::array::from_fn(|_| {
+            let state = self.dice.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
+            self.dice.set(state);
+            let mut word = state;
+            word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            word ^ (word >> 31)
+        })
+    }
+
+    /// Is this destination the proxy itself?
+    pub(crate) fn is_self(&self, destination: SocketAddr) -> bool {
+        self.config.own_ports.contains(&destination.port())
+            && (self.config.own_addresses.contains(&destination.ip())
+                || destination.ip().is_loopback()
+                || destination.ip().is_unspecified())
+            && !self.is_other_loopback(destination)
+    }
+
+    /// On a laptop each pod is a loopback address of its own (127.0.N.1): another one's port is not ours.
+    fn is_other_loopback(&self, destination: SocketAddr) -> bool {
+        let listens = |listener: &super::Listener| {
+            listener.address.port() == destination.port()
+                && (listener.address.ip().is_unspecified() || listener.address.ip() == destination.ip())
+        };
+        destination.ip().is_loopback() && !self.config.listeners.iter().any(listens)
+    }
+
+    /// Notes an inbound request as running, with the tag that it has.
+    pub(crate) fn begin_inbound(&self, tag: RequestTag, own: Option<Tag>) -> InFlightGuard {
+        let kind = match tag {
+            RequestTag::None => Kind::Untagged,
+            RequestTag::Lane(tag) if own == Some(tag) => Kind::OwnTag,
+            RequestTag::Lane(_) | RequestTag::Baseline => Kind::Other,
+        };
+        let counts = Arc::clone(&self.shared.in_flight);
+        counts.total.fetch_add(1, Relaxed);
+        if let Some(count) = counts.of(kind) {
+            count.fetch_add(1, Relaxed);
+        }
+        InFlightGuard { counts, kind }
+    }
+
+    pub(crate) fn in_flight(&self) -> InFlight {
+        // Own first: a request that ends between the reads may make "all are ours" false, never wrongly true.
+        let own_tag = self.shared.in_flight.own_tag.load(Relaxed);
+        let other = self.shared.in_flight.other.load(Relaxed);
+        InFlight { total: self.shared.in_flight.total.load(Relaxed), own_tag, other }
+    }
+
+    /// Registers a client connection with the sweeper; dropping the guard takes it out.
+    pub(crate) fn register(self: &Rc<Self>, connection: Rc<Connection>) -> Registered {
+        let id = self.next_connection.get();
+        self.next_connection.set(id + 1);
+        self.connections.borrow_mut().insert(id, connection);
+        Registered { worker: Rc::clone(self), id }
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.connection_count.get() < self.config.limits.connections.div_ceil(self.config.workers.max(1))
+    }
+
+    /// Counts an accepted connection until the guard is dropped.
+    pub(crate) fn admit(self: &Rc<Self>, direction: Direction) -> Admitted {
+        self.connection_count.set(self.connection_count.get() + 1);
+        self.counters.connection_opened(direction.label());
+        Admitted { worker: Rc::clone(self), direction }
+    }
+
+    /// Addresses of the connections that this process opened.
+    pub(crate) fn own_sockets(&self) -> &OwnSockets {
+        &self.shared.own_sockets
+    }
+
+    /// Tells every HTTP/2 connection: its GOAWAY lets the client finish what runs and go elsewhere.
+    pub(crate) fn tell_http2(&self, command: Command) {
+        for connection in self.connections.borrow().values().filter(|connection| connection.is_http2) {
+            connection.tell(command);
+        }
+    }
+
+    /// Waits until the last accepted connection has ended.
+    pub(crate) async fn all_closed(&self) {
+        while self.connection_count.get() > 0 {
+            self.closed.notified().await;
+        }
+    }
+
+    /// Tells every HTTP connection of this worker.
+    pub(crate) fn tell_all(&self, command: Command) {
+        for connection in self.connections.borrow().values() {
+            connection.tell(command);
+        }
+    }
+
+    /// Once a second: moves the clock, cuts slow heads, ends idle connections, tidies the pools.
+    pub(crate) async fn sweep(self: Rc<Self>) {
+        let started = Instant::now();
+        let mut tick = tokio::time::interval(Duration::from_secs(1));
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let now = u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX);
+            self.clock.advance(now);
+            self.sweep_connections(now);
+            self.upstream.pool.sweep();
+        }
+    }
+
+    fn sweep_connections(&self, now: u32) {
+        let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
+        let (head_max, idle_max) = (seconds(self.config.timeouts.header_read), seconds(self.config.timeouts.idle));
+        for connection in self.connections.borrow().values() {
+            let activity = &connection.activity;
+            if activity.streams.load(Relaxed) > 0 {
+                continue;
+            }
+            let head_since = activity.head_since.load(Relaxed);
+            if head_since != 0 && !connection.is_http2 {
+                if now.saturating_sub(head_since) > head_max {
+                    self.counters.failure("slow-head");
+                    connection.tell(Command::Cut);
+                }
+            } else if now.saturating_sub(activity.idle_since.load(Relaxed)) > idle_max {
+                connection.tell(Command::Finish);
+            }
+        }
+    }
+
+    /// Follows the snapshots: says that this worker has seen one, and closes idle connections to what may not be called.
+    pub(crate) async fn follow(self: Rc<Self>) {
+        let mut reader = self.reader.clone();
+        loop {
+            let revision = {
+                let snapshot = self.reader.load();
+                let own = &self.config.own_addresses;
+                self.upstream.pool.retain(|key| {
+                    key.from == From::Marker || own.contains(&key.address.ip()) || snapshot.may_be_called(key.address)
+                });
+                snapshot.revision
+            };
+            self.reader.seen(revision);
+            reader.changed().await;
+        }
+    }
+}
+
+/// Takes a connection out of the sweeper's list.
+pub(crate) struct Registered {
+    worker: Rc<Worker>,
+    id: u64,
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        self.worker.connections.borrow_mut().remove(&self.id);
+    }
+}
+
+/// One accepted connection.
+pub(crate) struct Admitted {
+    worker: Rc<Worker>,
+    direction: Direction,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.worker.counters.panicked();
+        }
+        self.worker.connection_count.set(self.worker.connection_count.get() - 1);
+        self.worker.closed.notify_one();
+        self.worker.counters.connection_closed(self.direction.label());
+    }
+}
+
+impl Direction {
+    /// Metric label.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Direction::Inbound => "inbound",
+            Direction::Outbound => "outbound",
+        }
+    }
+}
