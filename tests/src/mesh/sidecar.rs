@@ -23,7 +23,8 @@ pub fn control_arguments(command: &mut Command, address: IpAddr, directory: &Pat
         .arg("--discovery")
         .arg(directory.join("services.yaml"))
         .args(["--discovery-listen", &SocketAddr::new(address, 15410).to_string()])
-        .args(["--api-listen", &SocketAddr::new(address, 15411).to_string()]);
+        .args(["--api-listen", &SocketAddr::new(address, 15411).to_string()])
+        .arg("--insecure-listen");
 }
 
 /// A sidecar of a pod.

@@ -1,0 +1,247 @@
+//! The API for people and CI: `LaneAdmin` and `MeshStatus` over gRPC.
+//!
+//! Each method is a few lines: look at the request, ask `reconcile` or `fleet`, put the answer together. What this
+//! version does not do answers UNIMPLEMENTED and says so; a field that is not supported yet is refused, never ignored.
+
+mod errors;
+mod lanes;
+mod page;
+mod read;
+mod rollout;
+mod status;
+mod write;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, SystemTime};
+
+use laneway_proto::admin::lane_admin_server::{LaneAdmin, LaneAdminServer};
+use laneway_proto::admin::{
+    ApplyBundleRequest, ApplyBundleResponse, Bundle, CreateLaneGroupRequest, CreateLaneRequest,
+    CreateServicePolicyRequest, DeleteLaneGroupRequest, DeleteLaneRequest, DeleteServicePolicyRequest,
+    DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse, ExplainRouteRequest,
+    ExplainRouteResponse, ExportBundleRequest, GetLaneGroupRequest, GetLaneRequest, GetRevisionRequest,
+    GetServicePolicyRequest, Lane, LaneGroup, ListAuditEventsRequest, ListAuditEventsResponse, ListLaneGroupsRequest,
+    ListLaneGroupsResponse, ListLanesRequest, ListLanesResponse, ListRevisionsRequest, ListRevisionsResponse,
+    ListServicePoliciesRequest, ListServicePoliciesResponse, Revision, RollbackRequest, RollbackResponse,
+    ServicePolicy, UpdateLaneGroupRequest, UpdateLaneRequest, UpdateServicePolicyRequest, WatchEvent, WatchRequest,
+};
+use laneway_proto::status::mesh_status_server::{MeshStatus, MeshStatusServer};
+use laneway_proto::status::{
+    GetProxyRequest, GetRolloutRequest, GetServerInfoRequest, GetTopologyRequest, ListProxiesRequest,
+    ListProxiesResponse, Proxy, QueryLaneStatsRequest, QueryLaneStatsResponse, Rollout, ServerInfo, Topology,
+    WatchLaneStatsRequest, WatchProxiesRequest, WatchProxiesResponse, WatchRolloutRequest,
+};
+use tokio::net::TcpListener;
+use tokio_stream::Stream;
+use tonic::service::Routes;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status};
+
+use crate::drain::Draining;
+use crate::fleet::Fleet;
+use crate::reconcile::Reconciler;
+
+#[cfg(test)]
+mod tests;
+
+/// Largest request: a bundle of very many objects.
+const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// A peer that is gone without a word is noticed after the sum of both.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_ANSWER: Duration = Duration::from_secs(5);
+
+/// What all methods work on.
+#[derive(Clone)]
+pub struct Api {
+    reconciler: Reconciler,
+    fleet: Fleet,
+    replica: String,
+    started: SystemTime,
+}
+
+impl Api {
+    pub fn new(reconciler: Reconciler, fleet: Fleet, replica: String) -> Api {
+        Api { reconciler, fleet, replica, started: SystemTime::now() }
+    }
+
+    /// Serves until the drain; then what runs is finished.
+    pub async fn serve(self, listener: TcpListener, mut draining: Draining) -> Result<(), tonic::transport::Error> {
+        let admin = LaneAdminServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX);
+        let calls = Routes::new(admin).add_service(MeshStatusServer::new(self)).prepare();
+        // For probes, by HTTP/1.1 too. The ports are open only when everything is loaded: whoever answers is ready.
+        let plain = calls.into_axum_router().route("/ready", axum::routing::get(|| async { "ready\n" }));
+        Server::builder()
+            .accept_http1(true)
+            .http2_keepalive_interval(Some(PING_EVERY))
+            .http2_keepalive_timeout(Some(PING_ANSWER))
+            .add_routes(Routes::from(plain))
+            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+                draining.started().await;
+            })
+            .await
+    }
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+fn unsupported<T>(method: &str) -> Answer<T> {
+    Err(Status::unimplemented(format!("{method} is not supported yet")))
+}
+
+async fn answer<T>(work: impl Future<Output = Result<T, Status>>) -> Answer<T> {
+    work.await.map(Response::new)
+}
+
+#[tonic::async_trait]
+impl LaneAdmin for Api {
+    type WatchStream = Events<WatchEvent>;
+
+    async fn create_lane_group(&self, request: Request<CreateLaneGroupRequest>) -> Answer<LaneGroup> {
+        answer(write::create_group(self, request.into_inner())).await
+    }
+
+    async fn get_lane_group(&self, request: Request<GetLaneGroupRequest>) -> Answer<LaneGroup> {
+        answer(read::get_group(self, request.into_inner())).await
+    }
+
+    async fn list_lane_groups(&self, request: Request<ListLaneGroupsRequest>) -> Answer<ListLaneGroupsResponse> {
+        answer(read::list_groups(self, request.into_inner())).await
+    }
+
+    async fn update_lane_group(&self, request: Request<UpdateLaneGroupRequest>) -> Answer<LaneGroup> {
+        answer(write::update_group(self, request.into_inner())).await
+    }
+
+    async fn delete_lane_group(&self, request: Request<DeleteLaneGroupRequest>) -> Answer<()> {
+        answer(write::delete_group(self, request.into_inner())).await
+    }
+
+    async fn create_lane(&self, request: Request<CreateLaneRequest>) -> Answer<Lane> {
+        answer(write::create_lane(self, request.into_inner())).await
+    }
+
+    async fn get_lane(&self, request: Request<GetLaneRequest>) -> Answer<Lane> {
+        answer(read::get_lane(self, request.into_inner())).await
+    }
+
+    async fn list_lanes(&self, request: Request<ListLanesRequest>) -> Answer<ListLanesResponse> {
+        answer(read::list_lanes(self, request.into_inner())).await
+    }
+
+    async fn update_lane(&self, request: Request<UpdateLaneRequest>) -> Answer<Lane> {
+        answer(write::update_lane(self, request.into_inner())).await
+    }
+
+    async fn delete_lane(&self, request: Request<DeleteLaneRequest>) -> Answer<()> {
+        answer(write::delete_lane(self, request.into_inner())).await
+    }
+
+    async fn enable_lane(&self, request: Request<EnableLaneRequest>) -> Answer<EnableLaneResponse> {
+        answer(lanes::enable(self, request.into_inner())).await
+    }
+
+    async fn disable_lane(&self, request: Request<DisableLaneRequest>) -> Answer<DisableLaneResponse> {
+        answer(lanes::disable(self, request.into_inner())).await
+    }
+
+    async fn create_service_policy(&self, request: Request<CreateServicePolicyRequest>) -> Answer<ServicePolicy> {
+        answer(write::create_policy(self, request.into_inner())).await
+    }
+
+    async fn get_service_policy(&self, request: Request<GetServicePolicyRequest>) -> Answer<ServicePolicy> {
+        answer(read::get_policy(self, request.into_inner())).await
+    }
+
+    async fn list_service_policies(
+        &self,
+        request: Request<ListServicePoliciesRequest>,
+    ) -> Answer<ListServicePoliciesResponse> {
+        answer(read::list_policies(self, request.into_inner())).await
+    }
+
+    async fn update_service_policy(&self, request: Request<UpdateServicePolicyRequest>) -> Answer<ServicePolicy> {
+        answer(write::update_policy(self, request.into_inner())).await
+    }
+
+    async fn delete_service_policy(&self, request: Request<DeleteServicePolicyRequest>) -> Answer<()> {
+        answer(write::delete_policy(self, request.into_inner())).await
+    }
+
+    async fn apply_bundle(&self, request: Request<ApplyBundleRequest>) -> Answer<ApplyBundleResponse> {
+        answer(write::apply(self, request.into_inner())).await
+    }
+
+    async fn export_bundle(&self, _request: Request<ExportBundleRequest>) -> Answer<Bundle> {
+        unsupported("ExportBundle")
+    }
+
+    async fn explain_route(&self, _request: Request<ExplainRouteRequest>) -> Answer<ExplainRouteResponse> {
+        unsupported("ExplainRoute")
+    }
+
+    async fn list_revisions(&self, _request: Request<ListRevisionsRequest>) -> Answer<ListRevisionsResponse> {
+        unsupported("ListRevisions")
+    }
+
+    async fn get_revision(&self, _request: Request<GetRevisionRequest>) -> Answer<Revision> {
+        unsupported("GetRevision")
+    }
+
+    async fn rollback(&self, _request: Request<RollbackRequest>) -> Answer<RollbackResponse> {
+        unsupported("Rollback")
+    }
+
+    async fn list_audit_events(&self, _request: Request<ListAuditEventsRequest>) -> Answer<ListAuditEventsResponse> {
+        unsupported("ListAuditEvents")
+    }
+
+    async fn watch(&self, _request: Request<WatchRequest>) -> Answer<Self::WatchStream> {
+        unsupported("Watch")
+    }
+}
+
+#[tonic::async_trait]
+impl MeshStatus for Api {
+    type WatchProxiesStream = Events<WatchProxiesResponse>;
+    type WatchRolloutStream = Events<Rollout>;
+    type WatchLaneStatsStream = Events<QueryLaneStatsResponse>;
+
+    async fn list_proxies(&self, request: Request<ListProxiesRequest>) -> Answer<ListProxiesResponse> {
+        answer(status::list_proxies(self, request.into_inner())).await
+    }
+
+    async fn get_proxy(&self, request: Request<GetProxyRequest>) -> Answer<Proxy> {
+        answer(status::get_proxy(self, request.into_inner())).await
+    }
+
+    async fn watch_proxies(&self, _request: Request<WatchProxiesRequest>) -> Answer<Self::WatchProxiesStream> {
+        unsupported("WatchProxies")
+    }
+
+    async fn get_rollout(&self, request: Request<GetRolloutRequest>) -> Answer<Rollout> {
+        answer(status::get_rollout(self, request.into_inner())).await
+    }
+
+    async fn watch_rollout(&self, _request: Request<WatchRolloutRequest>) -> Answer<Self::WatchRolloutStream> {
+        unsupported("WatchRollout")
+    }
+
+    async fn query_lane_stats(&self, _request: Request<QueryLaneStatsRequest>) -> Answer<QueryLaneStatsResponse> {
+        unsupported("QueryLaneStats")
+    }
+
+    async fn watch_lane_stats(&self, _request: Request<WatchLaneStatsRequest>) -> Answer<Self::WatchLaneStatsStream> {
+        unsupported("WatchLaneStats")
+    }
+
+    async fn get_topology(&self, _request: Request<GetTopologyRequest>) -> Answer<Topology> {
+        unsupported("GetTopology")
+    }
+
+    async fn get_server_info(&self, request: Request<GetServerInfoRequest>) -> Answer<ServerInfo> {
+        answer(status::get_server_info(self, request.into_inner())).await
+    }
+}

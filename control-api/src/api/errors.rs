@@ -1,0 +1,113 @@
+//! Why a call failed, as gRPC says it (AIP-193): a code, a sentence, BadRequest with every finding, ErrorInfo.
+
+use laneway_proto::admin::Diagnostic;
+use laneway_proto::rpc;
+use prost::Message;
+use tonic::{Code, Status};
+use tonic_types::pb;
+
+use crate::reconcile::{self, WriteError};
+
+const DOMAIN: &str = "laneway.io";
+/// Details travel in a trailer, and a client may take no more than 16 KiB of these; what is left out is counted in the
+/// message, and `validate_only` returns all of it in the body.
+const DETAILS_BYTES_MAX: usize = 8 << 10;
+const MESSAGE_BYTES_MAX: usize = 1 << 10;
+
+/// One bad field of a request.
+pub(super) fn bad_field(field: &str, message: impl Into<String>) -> Status {
+    let message = message.into();
+    let violation = pb::bad_request::FieldViolation {
+        field: field.to_owned(),
+        description: message.clone(),
+        ..pb::bad_request::FieldViolation::default()
+    };
+    build(Code::InvalidArgument, format!("{field}: {message}"), "INVALID_REQUEST", vec![violation])
+}
+
+/// A field that this version does not read, when it is set.
+pub(super) fn not_supported(field: &str, is_set: bool) -> Result<(), Status> {
+    if is_set { Err(bad_field(field, "not supported yet (LANE0900)")) } else { Ok(()) }
+}
+
+pub(super) fn missing(name: &str) -> Status {
+    build(Code::NotFound, format!("{name} is not there"), "NOT_FOUND", Vec::new())
+}
+
+pub(super) fn exists(name: &str) -> Status {
+    build(Code::AlreadyExists, format!("{name} is there already"), "ALREADY_EXISTS", Vec::new())
+}
+
+/// A write that was not done. `path` says where in the request an object was given.
+pub(super) fn write(error: WriteError, path: &dyn Fn(&str) -> String) -> Status {
+    match error {
+        WriteError::Refused(findings) => refused(&findings, path),
+        error @ WriteError::Stale { .. } => build(Code::Aborted, error.to_string(), "STALE_ETAG", Vec::new()),
+        error @ WriteError::Moved { .. } => build(Code::Aborted, error.to_string(), "STALE_REVISION", Vec::new()),
+        WriteError::Missing { name } => missing(&name),
+        WriteError::Exists { name } => exists(&name),
+        WriteError::Precondition(reason) => build(Code::FailedPrecondition, reason, "FAILED_PRECONDITION", Vec::new()),
+        WriteError::Store(source) => {
+            tracing::error!(error = %chain(&source), "a change could not be stored");
+            build(Code::Internal, format!("nothing was changed: {}", chain(&source)), "STORE_FAILED", Vec::new())
+        }
+    }
+}
+
+fn refused(findings: &[Diagnostic], path: &dyn Fn(&str) -> String) -> Status {
+    let errors: Vec<&Diagnostic> = findings.iter().filter(|finding| reconcile::is_error(finding)).collect();
+    let violations = errors.iter().map(|finding| pb::bad_request::FieldViolation {
+        field: [path(&finding.resource), finding.field.clone()].join(".").trim_matches('.').to_owned(),
+        description: sentence(finding),
+        reason: finding.code.clone(),
+        ..pb::bad_request::FieldViolation::default()
+    });
+    let mut message = match errors.as_slice() {
+        [only] => format!("{} {}: {}", only.resource, only.field, sentence(only)),
+        [first, rest @ ..] => {
+            format!("{} {}: {} (and {} more)", first.resource, first.field, sentence(first), rest.len())
+        }
+        [] => "refused".to_owned(),
+    };
+    message.push_str("; nothing was changed");
+    build(Code::InvalidArgument, message, "INVALID_OBJECTS", violations.collect())
+}
+
+fn sentence(finding: &Diagnostic) -> String {
+    if finding.help.is_empty() { finding.message.clone() } else { format!("{}. {}", finding.message, finding.help) }
+}
+
+fn build(code: Code, message: String, reason: &str, violations: Vec<pb::bad_request::FieldViolation>) -> Status {
+    let mut end = message.len().min(MESSAGE_BYTES_MAX);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    let message = message[..end].to_owned();
+    let info = pb::ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), ..pb::ErrorInfo::default() };
+    let mut details = vec![any("google.rpc.ErrorInfo", &info)];
+    if !violations.is_empty() {
+        let mut bytes = 0;
+        let fitting = violations.into_iter().take_while(|violation| {
+            bytes += violation.encoded_len();
+            bytes <= DETAILS_BYTES_MAX
+        });
+        details.push(any("google.rpc.BadRequest", &pb::BadRequest { field_violations: fitting.collect() }));
+    }
+    let status = rpc::Status { code: code as i32, message: message.clone(), details };
+    Status::with_details(code, message, status.encode_to_vec().into())
+}
+
+fn any(name: &str, message: &impl Message) -> prost_types::Any {
+    prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        words.push_str(": ");
+        words.push_str(&inner.to_string());
+        source = inner.source();
+    }
+    words
+}

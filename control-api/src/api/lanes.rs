@@ -1,0 +1,95 @@
+//! The switch: EnableLane and DisableLane.
+//!
+//! The path that must be short: plan, one fsync, compile, push. Disabling is held up by no check of anything else.
+
+use std::time::{Duration, Instant};
+
+use laneway_core::compile::Objects;
+use laneway_proto::admin::{DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse, Lane};
+use tonic::Status;
+
+use super::write::{common, has_group, shown_lane, write};
+use super::{Api, errors, rollout};
+use crate::edit::Edit;
+use crate::reconcile::{MakeEdit, WriteError};
+use crate::{catalog, name};
+
+/// Longest `wait_timeout`.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+pub(super) async fn enable(api: &Api, request: EnableLaneRequest) -> Result<EnableLaneResponse, Status> {
+    let begun = Instant::now();
+    let common =
+        common("laneway.admin.v1.LaneAdmin/EnableLane", request.reason, &request.request_id, request.validate_only)?;
+    is_lane(&request.name)?;
+    let wait = wait(request.wait_timeout)?;
+    let name = request.name.clone();
+    let make: MakeEdit = Box::new(move |state| {
+        let mut lane = found(&state.objects, &request.name, &request.etag)?;
+        if request.require_coverage {
+            let coverage = catalog::coverage(&state.objects, &state.catalog, &request.name);
+            if coverage.iter().all(|service| service.ready_endpoints == 0) {
+                return Err(WriteError::Precondition(format!(
+                    "{} has no ready instance of any service (tag {:?})",
+                    request.name, lane.tag
+                )));
+            }
+        }
+        lane.enabled = Some(true);
+        Ok(Edit { lanes: vec![lane], ..Edit::default() })
+    });
+    let validate_only = common.validate_only;
+    let outcome = write(api, common, make, &name, "name").await?;
+    let lane = shown_lane(api, &outcome, &name)?;
+    let rollout = rollout::follow(api, &name, outcome.revision, begun, wait, validate_only).await;
+    Ok(EnableLaneResponse { lane: Some(lane), rollout })
+}
+
+pub(super) async fn disable(api: &Api, request: DisableLaneRequest) -> Result<DisableLaneResponse, Status> {
+    let begun = Instant::now();
+    let mut common =
+        common("laneway.admin.v1.LaneAdmin/DisableLane", request.reason, &request.request_id, request.validate_only)?;
+    common.is_urgent = true;
+    is_lane(&request.name)?;
+    let wait = wait(request.wait_timeout)?;
+    let name = request.name.clone();
+    let make: MakeEdit = Box::new(move |state| {
+        let lane = match found(&state.objects, &request.name, &request.etag) {
+            Ok(lane) => lane,
+            // So a tag that runs without a lane is switched off too.
+            Err(WriteError::Missing { .. }) if request.allow_missing && has_group(&state.objects, &request.name) => {
+                Lane { name: request.name.clone(), ..Lane::default() }
+            }
+            Err(error) => return Err(error),
+        };
+        Ok(Edit { lanes: vec![Lane { enabled: Some(false), ..lane }], ..Edit::default() })
+    });
+    let validate_only = common.validate_only;
+    let outcome = write(api, common, make, &name, "name").await?;
+    let lane = shown_lane(api, &outcome, &name)?;
+    let rollout = rollout::follow(api, &name, outcome.revision, begun, wait, validate_only).await;
+    Ok(DisableLaneResponse { lane: Some(lane), rollout })
+}
+
+fn found(objects: &Objects, name: &str, etag: &str) -> Result<Lane, WriteError> {
+    let lane = objects.lanes.get(name).ok_or_else(|| WriteError::Missing { name: name.to_owned() })?;
+    if !etag.is_empty() && etag != lane.etag {
+        return Err(WriteError::Stale { name: name.to_owned() });
+    }
+    Ok(lane.clone())
+}
+
+fn is_lane(name: &str) -> Result<(), Status> {
+    match name::parse_lane(name) {
+        Some(_) => Ok(()),
+        None => Err(errors::bad_field("name", "is namespaces/{namespace}/laneGroups/{lane_group}/lanes/{lane}")),
+    }
+}
+
+fn wait(given: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
+    let Some(given) = given else { return Ok(None) };
+    match Duration::try_from(given) {
+        Ok(wait) if wait <= WAIT_MAX => Ok(Some(wait)),
+        _ => Err(errors::bad_field("wait_timeout", "is between 0 and 60s")),
+    }
+}

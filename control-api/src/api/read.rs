@@ -1,0 +1,131 @@
+//! Get and List.
+
+use std::sync::Arc;
+
+use laneway_core::check::check;
+use laneway_proto::admin::{
+    Diagnostic, GetLaneGroupRequest, GetLaneRequest, GetServicePolicyRequest, Lane, LaneGroup, ListLaneGroupsRequest,
+    ListLaneGroupsResponse, ListLanesRequest, ListLanesResponse, ListServicePoliciesRequest,
+    ListServicePoliciesResponse, ServicePolicy, lane,
+};
+use tonic::Status;
+
+use super::{Api, errors, page};
+use crate::reconcile::State;
+use crate::{catalog, name};
+
+pub(super) async fn get_group(api: &Api, request: GetLaneGroupRequest) -> Result<LaneGroup, Status> {
+    if name::parse_group(&request.name).is_none() {
+        return Err(errors::bad_field("name", "is namespaces/{namespace}/laneGroups/{lane_group}"));
+    }
+    api.reconciler.state().objects.groups.get(&request.name).cloned().ok_or_else(|| errors::missing(&request.name))
+}
+
+pub(super) async fn list_groups(api: &Api, request: ListLaneGroupsRequest) -> Result<ListLaneGroupsResponse, Status> {
+    plain(&request.filter, &request.order_by)?;
+    if !is_namespace(&request.parent) {
+        return Err(errors::bad_field("parent", "is namespaces/{namespace}, or namespaces/- for all"));
+    }
+    let state = api.reconciler.state();
+    let all = under(state.objects.groups.iter(), &request.parent);
+    let page = page::cut(all, |group| &group.name, &request.parent, request.page_size, &request.page_token)?;
+    Ok(ListLaneGroupsResponse {
+        lane_groups: page.items.into_iter().cloned().collect(),
+        next_page_token: page.next_token,
+        total_size: page.total,
+        revision: state.revision,
+    })
+}
+
+pub(super) async fn get_lane(api: &Api, request: GetLaneRequest) -> Result<Lane, Status> {
+    if name::parse_lane(&request.name).is_none() {
+        return Err(errors::bad_field("name", "is namespaces/{namespace}/laneGroups/{lane_group}/lanes/{lane}"));
+    }
+    let state = api.reconciler.state();
+    let findings = findings(&state).await?;
+    let lane = state.objects.lanes.get(&request.name).ok_or_else(|| errors::missing(&request.name))?;
+    Ok(shown(&state, lane, &findings))
+}
+
+pub(super) async fn list_lanes(api: &Api, request: ListLanesRequest) -> Result<ListLanesResponse, Status> {
+    plain(&request.filter, &request.order_by)?;
+    let is_group = match request.parent.split('/').collect::<Vec<_>>().as_slice() {
+        ["namespaces", namespace, "laneGroups", group] => !namespace.is_empty() && !group.is_empty(),
+        _ => false,
+    };
+    if !is_group {
+        let shape = "is namespaces/{namespace}/laneGroups/{lane_group}; `-` in either place means all";
+        return Err(errors::bad_field("parent", shape));
+    }
+    let state = api.reconciler.state();
+    let findings = findings(&state).await?;
+    let all = under(state.objects.lanes.iter(), &request.parent);
+    let page = page::cut(all, |lane| &lane.name, &request.parent, request.page_size, &request.page_token)?;
+    Ok(ListLanesResponse {
+        lanes: page.items.into_iter().map(|lane| shown(&state, lane, &findings)).collect(),
+        next_page_token: page.next_token,
+        total_size: page.total,
+        revision: state.revision,
+    })
+}
+
+pub(super) async fn get_policy(api: &Api, request: GetServicePolicyRequest) -> Result<ServicePolicy, Status> {
+    if name::parse_policy(&request.name).is_none() {
+        return Err(errors::bad_field("name", "is namespaces/{namespace}/servicePolicies/{service_policy}"));
+    }
+    api.reconciler.state().objects.policies.get(&request.name).cloned().ok_or_else(|| errors::missing(&request.name))
+}
+
+pub(super) async fn list_policies(
+    api: &Api,
+    request: ListServicePoliciesRequest,
+) -> Result<ListServicePoliciesResponse, Status> {
+    plain(&request.filter, &request.order_by)?;
+    if !is_namespace(&request.parent) {
+        return Err(errors::bad_field("parent", "is namespaces/{namespace}, or namespaces/- for all"));
+    }
+    let state = api.reconciler.state();
+    let all = under(state.objects.policies.iter(), &request.parent);
+    let page = page::cut(all, |policy| &policy.name, &request.parent, request.page_size, &request.page_token)?;
+    Ok(ListServicePoliciesResponse {
+        service_policies: page.items.into_iter().cloned().collect(),
+        next_page_token: page.next_token,
+        total_size: page.total,
+        revision: state.revision,
+    })
+}
+
+/// A lane with what only the server knows.
+pub(super) fn shown(state: &State, lane: &Lane, findings: &[Diagnostic]) -> Lane {
+    let mut lane = lane.clone();
+    let current = match (lane.enabled, lane.dry_run) {
+        (Some(false), _) => lane::State::Disabled,
+        (_, true) => lane::State::DryRun,
+        _ => lane::State::Enabled,
+    };
+    lane.set_state(current);
+    lane.coverage = catalog::coverage(&state.objects, &state.catalog, &lane.name);
+    lane.warnings = findings.iter().filter(|finding| finding.resource == lane.name).cloned().collect();
+    lane
+}
+
+/// What the checker says of the whole as it is. Compiles every expression: not on a thread that serves others.
+async fn findings(state: &State) -> Result<Vec<Diagnostic>, Status> {
+    let (objects, catalog) = (Arc::clone(&state.objects), Arc::clone(&state.catalog));
+    let work = tokio::task::spawn_blocking(move || check(&objects, &catalog));
+    work.await.map_err(|_| Status::internal("the check of the configuration failed"))
+}
+
+/// In order of names.
+fn under<'a, T>(all: impl Iterator<Item = (&'a String, &'a T)>, parent: &str) -> Vec<&'a T> {
+    all.filter(|(name, _)| name::is_child(name, parent)).map(|(_, object)| object).collect()
+}
+
+fn is_namespace(parent: &str) -> bool {
+    parent == format!("namespaces/{}", name::ANY) || name::parse_namespace(parent).is_some()
+}
+
+fn plain(filter: &str, order_by: &str) -> Result<(), Status> {
+    errors::not_supported("filter", !filter.is_empty())?;
+    errors::not_supported("order_by", !order_by.is_empty())
+}

@@ -1,0 +1,162 @@
+//! How far one version of one object has got: counted over the sidecars that it concerns.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use laneway_core::compile::Compiled;
+use laneway_proto::contract::{TYPE_LANE, TYPE_LANE_GROUP, TYPE_SERVICE_POLICY};
+use laneway_proto::status::Rollout;
+use tokio::time::timeout_at;
+
+use super::Api;
+use crate::fleet::{Holding, Member};
+use crate::name;
+use crate::reconcile::Published;
+
+/// Names of sidecars in one answer.
+const NAMES_MAX: usize = 20;
+/// A revision is compiled within milliseconds; without `wait_timeout` no longer than this.
+const COMPILE_WAIT: Duration = Duration::from_secs(1);
+
+/// One version of one object.
+struct Target<'a> {
+    name: &'a str,
+    type_url: &'static str,
+    version: String,
+    revision: i64,
+}
+
+/// What one sidecar made of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    Acked,
+    Nacked,
+    Pending,
+}
+
+/// Follows `revision` of an object until every sidecar has answered or the time is over. Nothing for a trial run.
+pub(super) async fn follow(
+    api: &Api,
+    name: &str,
+    revision: i64,
+    begun: Instant,
+    wait: Option<Duration>,
+    validate_only: bool,
+) -> Option<Rollout> {
+    if validate_only {
+        return None;
+    }
+    let deadline = begun + wait.unwrap_or_default();
+    let type_url = type_of(name)?;
+    let mut events = api.fleet.events();
+    let mut published = api.reconciler.published();
+    let compiled_until = deadline.max(begun + COMPILE_WAIT);
+    let reached = timeout_at(compiled_until.into(), published.wait_for(|published| published.revision >= revision));
+    let current: Arc<Published> = match reached.await {
+        Ok(Ok(published)) => Arc::clone(&published),
+        _ => return Some(Rollout { name: name.to_owned(), revision, ..Rollout::default() }),
+    };
+    let version = current.compiled.version_of(type_url, name).unwrap_or_default().to_owned();
+    let target = Target { name, type_url, version, revision };
+    let mut concerned = BTreeMap::new();
+    loop {
+        events.borrow_and_update();
+        let mut rollout = count(api, &target, &current.compiled, &mut concerned);
+        let elapsed = prost_types::Duration::try_from(begun.elapsed()).unwrap_or_default();
+        rollout.elapsed = Some(elapsed);
+        if rollout.done || Instant::now() >= deadline {
+            return Some(rollout);
+        }
+        // Either way it is counted once more.
+        let _ = timeout_at(deadline.into(), events.changed()).await;
+    }
+}
+
+/// Where the current version of an object is now. `None`: no such kind of object.
+pub(super) fn now(api: &Api, name: &str) -> Option<Rollout> {
+    let type_url = type_of(name)?;
+    let current = Arc::clone(&api.reconciler.published().borrow());
+    let version = current.compiled.version_of(type_url, name).unwrap_or_default().to_owned();
+    let target = Target { name, type_url, version, revision: current.revision };
+    Some(count(api, &target, &current.compiled, &mut BTreeMap::new()))
+}
+
+/// `concerned` remembers of each sidecar that was ever seen whether it is to be counted.
+fn count(api: &Api, target: &Target<'_>, compiled: &Compiled, concerned: &mut BTreeMap<String, bool>) -> Rollout {
+    let mut rollout = Rollout {
+        name: target.name.to_owned(),
+        version: target.version.clone(),
+        revision: target.revision,
+        ..Rollout::default()
+    };
+    let connected = api.fleet.connected();
+    let gone = concerned.iter().filter(|(node, counts)| {
+        **counts && connected.binary_search_by(|(connected, _)| connected.as_str().cmp(node.as_str())).is_err()
+    });
+    rollout.disconnected_count = u32::try_from(gone.count()).unwrap_or(u32::MAX);
+    for (node, member) in &connected {
+        let holding = member.holding(target.type_url, target.name);
+        let counts =
+            concerned.entry(node.clone()).or_insert_with(|| concerns(target, compiled, member.as_ref(), &holding));
+        if !*counts {
+            continue;
+        }
+        rollout.target_count += 1;
+        match progress(target, &holding) {
+            Progress::Acked => rollout.acked_count += 1,
+            Progress::Nacked => {
+                rollout.nacked_count += 1;
+                name_one(&mut rollout.nacked_proxies, node);
+            }
+            Progress::Pending => {
+                rollout.pending_count += 1;
+                name_one(&mut rollout.pending_proxies, node);
+            }
+        }
+    }
+    rollout.done = rollout.pending_count == 0;
+    rollout
+}
+
+fn concerns(target: &Target<'_>, compiled: &Compiled, member: &dyn Member, holding: &Holding) -> bool {
+    holding.sent_version.is_some()
+        || holding.is_being_removed
+        || compiled.subscribed(target.type_url, &member.identity()).iter().any(|resource| resource.name == target.name)
+}
+
+fn progress(target: &Target<'_>, holding: &Holding) -> Progress {
+    let acked = holding.acked.as_ref();
+    if target.version.is_empty() {
+        let is_gone = holding.sent_version.is_none() && !holding.is_being_removed;
+        return if is_gone { Progress::Acked } else { Progress::Pending };
+    }
+    let is_current = holding.sent_version.as_deref() == Some(target.version.as_str());
+    if is_current && holding.is_refused {
+        return Progress::Nacked;
+    }
+    let has_it = is_current && acked.is_some_and(|(version, _)| *version == target.version);
+    // Whoever acknowledged a later version had no use for this one any more.
+    let is_past_it = !is_current && acked.is_some_and(|(_, revision)| *revision > target.revision);
+    if has_it || is_past_it { Progress::Acked } else { Progress::Pending }
+}
+
+fn name_one(names: &mut Vec<String>, node: &str) {
+    if names.len() < NAMES_MAX {
+        names.push(format!("proxies/{node}"));
+    }
+}
+
+/// The resource type that an object becomes. A policy's resource has the name of its service, so it cannot be followed by
+/// its own name yet.
+fn type_of(name: &str) -> Option<&'static str> {
+    if name::parse_lane(name).is_some() {
+        Some(TYPE_LANE)
+    } else if name::parse_group(name).is_some() {
+        Some(TYPE_LANE_GROUP)
+    } else if name::parse_service(name).is_some() {
+        Some(TYPE_SERVICE_POLICY)
+    } else {
+        None
+    }
+}

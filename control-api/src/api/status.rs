@@ -1,0 +1,60 @@
+//! Who has which configuration.
+
+use laneway_proto::status::{
+    GetProxyRequest, GetRolloutRequest, GetServerInfoRequest, ListProxiesRequest, ListProxiesResponse, Proxy,
+    ProxyView, Rollout, ServerInfo,
+};
+use tonic::Status;
+
+use super::{Api, errors, page, rollout};
+use crate::name;
+
+pub(super) async fn list_proxies(api: &Api, request: ListProxiesRequest) -> Result<ListProxiesResponse, Status> {
+    errors::not_supported("filter", !request.filter.is_empty())?;
+    let all: Vec<Proxy> = api.fleet.report(false).into_values().collect();
+    let page = page::cut(all, |proxy| &proxy.name, "proxies", request.page_size, &request.page_token)?;
+    Ok(ListProxiesResponse {
+        proxies: page.items,
+        next_page_token: page.next_token,
+        total_size: page.total,
+        unreachable: Vec::new(),
+    })
+}
+
+pub(super) async fn get_proxy(api: &Api, request: GetProxyRequest) -> Result<Proxy, Status> {
+    let Some(node) = request.name.strip_prefix("proxies/") else {
+        return Err(errors::bad_field("name", "is proxies/{node_id}"));
+    };
+    let full = request.view() == ProxyView::Full;
+    api.fleet.report(full).remove(node).ok_or_else(|| errors::missing(&request.name))
+}
+
+pub(super) async fn get_rollout(api: &Api, request: GetRolloutRequest) -> Result<Rollout, Status> {
+    let state = api.reconciler.state();
+    let mut found = if let Some(policy) = state.objects.policies.get(&request.name) {
+        let namespace = name::parse_policy(&request.name).map_or("", |(namespace, _)| namespace);
+        rollout::now(api, &laneway_core::name::service(namespace, &policy.service))
+    } else if state.objects.lanes.contains_key(&request.name) || state.objects.groups.contains_key(&request.name) {
+        rollout::now(api, &request.name)
+    } else {
+        None
+    }
+    .ok_or_else(|| errors::missing(&request.name))?;
+    found.name.clone_from(&request.name);
+    if !request.version.is_empty() && request.version != found.version {
+        return Err(errors::bad_field("version", "only the current version can be followed yet; leave it empty"));
+    }
+    Ok(found)
+}
+
+pub(super) async fn get_server_info(api: &Api, _request: GetServerInfoRequest) -> Result<ServerInfo, Status> {
+    Ok(ServerInfo {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        replica: api.replica.clone(),
+        leader: true,
+        revision: api.reconciler.state().revision,
+        connected_proxies: u32::try_from(api.fleet.connected_count()).unwrap_or(u32::MAX),
+        features: vec![api.reconciler.store_name().to_owned(), "discovery.file".to_owned()],
+        start_time: Some(api.started.into()),
+    })
+}

@@ -1,0 +1,343 @@
+//! Apply, Create, Update, Delete.
+
+use std::collections::BTreeMap;
+
+use laneway_core::compile::Objects;
+use laneway_proto::admin::{
+    ApplyBundleRequest, ApplyBundleResponse, CreateLaneGroupRequest, CreateLaneRequest, CreateServicePolicyRequest,
+    DeleteLaneGroupRequest, DeleteLaneRequest, DeleteServicePolicyRequest, Diagnostic, Lane, LaneGroup, ServicePolicy,
+    UpdateLaneGroupRequest, UpdateLaneRequest, UpdateServicePolicyRequest, diagnostic, resource_change,
+};
+use laneway_proto::contract::GROUP_DEFAULT;
+use prost_types::FieldMask;
+use tonic::Status;
+
+use super::{Api, errors};
+use crate::edit::Edit;
+use crate::reconcile::{MakeEdit, Outcome, Request, State, WriteError};
+use crate::{catalog, name};
+
+/// Free text for the history.
+const REASON_BYTES_MAX: usize = 256;
+/// Until there is authentication: whoever reaches the port.
+const PRINCIPAL: &str = "anonymous";
+
+/// What all changes have in common, checked.
+pub(super) fn common(
+    method: &'static str,
+    reason: String,
+    request_id: &str,
+    validate_only: bool,
+) -> Result<Request, Status> {
+    errors::not_supported("request_id", !request_id.is_empty())?;
+    if reason.len() > REASON_BYTES_MAX {
+        return Err(errors::bad_field("reason", format!("has more than {REASON_BYTES_MAX} bytes")));
+    }
+    Ok(Request { principal: PRINCIPAL.to_owned(), reason, method, validate_only, ..Request::default() })
+}
+
+pub(super) async fn apply(api: &Api, request: ApplyBundleRequest) -> Result<ApplyBundleResponse, Status> {
+    let mut common =
+        common("laneway.admin.v1.LaneAdmin/ApplyBundle", request.reason, &request.request_id, request.validate_only)?;
+    common.expected_revision = request.expected_revision;
+    let bundle = request.bundle.ok_or_else(|| errors::bad_field("bundle", "is required"))?;
+    let parent = request.prune_parent;
+    let is_parent =
+        parent.is_empty() || name::parse_namespace(&parent).is_some() || name::parse_group(&parent).is_some();
+    if !is_parent {
+        let shape = "is namespaces/{namespace} or namespaces/{namespace}/laneGroups/{lane_group}, or empty";
+        return Err(errors::bad_field("prune_parent", shape));
+    }
+    let mut places = BTreeMap::new();
+    for (position, group) in bundle.lane_groups.iter().enumerate() {
+        places.insert(group.name.clone(), format!("bundle.laneGroups[{position}]"));
+    }
+    for (position, lane) in bundle.lanes.iter().enumerate() {
+        places.insert(lane.name.clone(), format!("bundle.lanes[{position}]"));
+    }
+    for (position, policy) in bundle.service_policies.iter().enumerate() {
+        places.insert(policy.name.clone(), format!("bundle.servicePolicies[{position}]"));
+    }
+    let edit = Edit {
+        groups: bundle.lane_groups,
+        lanes: bundle.lanes,
+        policies: bundle.service_policies,
+        deletes: Vec::new(),
+        prune_parent: (!parent.is_empty()).then_some(parent),
+    };
+    let before = api.reconciler.state();
+    let outcome = api.reconciler.write(common, Box::new(move |_| Ok(edit))).await;
+    let place = |resource: &str| places.get(resource).cloned().unwrap_or_else(|| resource.to_owned());
+    let mut outcome = outcome.map_err(|error| errors::write(error, &place))?;
+    outcome.diagnostics.extend(orphans(&before, &outcome));
+    Ok(ApplyBundleResponse { revision: outcome.revision, changes: outcome.changes, diagnostics: outcome.diagnostics })
+}
+
+/// Warnings for lanes that were pruned while instances with their tag run.
+fn orphans(before: &State, outcome: &Outcome) -> Vec<Diagnostic> {
+    let deleted = outcome.changes.iter().filter(|change| change.kind() == resource_change::Kind::Deleted);
+    let running = deleted.filter_map(|change| {
+        running_instances(before, &change.name).map(|instances| Diagnostic {
+            severity: diagnostic::Severity::Warning.into(),
+            code: "LANE0805".to_owned(),
+            resource: change.name.clone(),
+            field: String::new(),
+            message: format!("{instances} instances with its tag run; a tag without a lane is routed all the same"),
+            help: "To keep it dark, apply the lane with enabled: false".to_owned(),
+        })
+    });
+    running.collect()
+}
+
+fn running_instances(state: &State, lane: &str) -> Option<u32> {
+    let instances = catalog::coverage(&state.objects, &state.catalog, lane).iter().map(|own| own.total_endpoints).sum();
+    (instances > 0).then_some(instances)
+}
+
+pub(super) async fn create_group(api: &Api, request: CreateLaneGroupRequest) -> Result<LaneGroup, Status> {
+    let common = common(
+        "laneway.admin.v1.LaneAdmin/CreateLaneGroup",
+        request.reason,
+        &request.request_id,
+        request.validate_only,
+    )?;
+    let mut group = request.lane_group.ok_or_else(|| errors::bad_field("lane_group", "is required"))?;
+    group.name = format!("{}/laneGroups/{}", request.parent, request.lane_group_id);
+    put_group(api, common, group, Presence::Absent).await
+}
+
+pub(super) async fn update_group(api: &Api, request: UpdateLaneGroupRequest) -> Result<LaneGroup, Status> {
+    let common = common(
+        "laneway.admin.v1.LaneAdmin/UpdateLaneGroup",
+        request.reason,
+        &request.request_id,
+        request.validate_only,
+    )?;
+    whole(request.update_mask.as_ref())?;
+    let group = request.lane_group.ok_or_else(|| errors::bad_field("lane_group", "is required"))?;
+    put_group(api, common, group, Presence::of_update(request.allow_missing)).await
+}
+
+pub(super) async fn create_lane(api: &Api, request: CreateLaneRequest) -> Result<Lane, Status> {
+    let common =
+        common("laneway.admin.v1.LaneAdmin/CreateLane", request.reason, &request.request_id, request.validate_only)?;
+    let mut lane = request.lane.ok_or_else(|| errors::bad_field("lane", "is required"))?;
+    lane.name = format!("{}/lanes/{}", request.parent, request.lane_id);
+    put_lane(api, common, lane, Presence::Absent).await
+}
+
+pub(super) async fn update_lane(api: &Api, request: UpdateLaneRequest) -> Result<Lane, Status> {
+    let common =
+        common("laneway.admin.v1.LaneAdmin/UpdateLane", request.reason, &request.request_id, request.validate_only)?;
+    whole(request.update_mask.as_ref())?;
+    let lane = request.lane.ok_or_else(|| errors::bad_field("lane", "is required"))?;
+    put_lane(api, common, lane, Presence::of_update(request.allow_missing)).await
+}
+
+pub(super) async fn create_policy(api: &Api, request: CreateServicePolicyRequest) -> Result<ServicePolicy, Status> {
+    let common = common(
+        "laneway.admin.v1.LaneAdmin/CreateServicePolicy",
+        request.reason,
+        &request.request_id,
+        request.validate_only,
+    )?;
+    let mut policy = request.service_policy.ok_or_else(|| errors::bad_field("service_policy", "is required"))?;
+    policy.name = format!("{}/servicePolicies/{}", request.parent, request.service_policy_id);
+    put_policy(api, common, policy, Presence::Absent).await
+}
+
+pub(super) async fn update_policy(api: &Api, request: UpdateServicePolicyRequest) -> Result<ServicePolicy, Status> {
+    let common = common(
+        "laneway.admin.v1.LaneAdmin/UpdateServicePolicy",
+        request.reason,
+        &request.request_id,
+        request.validate_only,
+    )?;
+    whole(request.update_mask.as_ref())?;
+    let policy = request.service_policy.ok_or_else(|| errors::bad_field("service_policy", "is required"))?;
+    put_policy(api, common, policy, Presence::of_update(request.allow_missing)).await
+}
+
+/// What must be true of an object before it is written.
+#[derive(Clone, Copy)]
+enum Presence {
+    Absent,
+    Present,
+    Either,
+}
+
+impl Presence {
+    fn of_update(allow_missing: bool) -> Presence {
+        if allow_missing { Presence::Either } else { Presence::Present }
+    }
+
+    fn holds(self, name: &str, is_there: bool) -> Result<(), WriteError> {
+        match (self, is_there) {
+            (Presence::Absent, true) => Err(WriteError::Exists { name: name.to_owned() }),
+            (Presence::Present, false) => Err(WriteError::Missing { name: name.to_owned() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+async fn put_group(api: &Api, request: Request, group: LaneGroup, presence: Presence) -> Result<LaneGroup, Status> {
+    let name = group.name.clone();
+    let make: MakeEdit = Box::new(move |state| {
+        presence.holds(&group.name, state.objects.groups.contains_key(&group.name))?;
+        Ok(Edit { groups: vec![group], ..Edit::default() })
+    });
+    let outcome = write(api, request, make, &name, "lane_group").await?;
+    outcome.objects.groups.get(&name).cloned().ok_or_else(|| errors::missing(&name))
+}
+
+async fn put_lane(api: &Api, request: Request, lane: Lane, presence: Presence) -> Result<Lane, Status> {
+    let name = lane.name.clone();
+    let make: MakeEdit = Box::new(move |state| {
+        presence.holds(&lane.name, state.objects.lanes.contains_key(&lane.name))?;
+        Ok(Edit { lanes: vec![lane], ..Edit::default() })
+    });
+    let outcome = write(api, request, make, &name, "lane").await?;
+    shown_lane(api, &outcome, &name)
+}
+
+async fn put_policy(
+    api: &Api,
+    request: Request,
+    policy: ServicePolicy,
+    presence: Presence,
+) -> Result<ServicePolicy, Status> {
+    let name = policy.name.clone();
+    let make: MakeEdit = Box::new(move |state| {
+        presence.holds(&policy.name, state.objects.policies.contains_key(&policy.name))?;
+        Ok(Edit { policies: vec![policy], ..Edit::default() })
+    });
+    let outcome = write(api, request, make, &name, "service_policy").await?;
+    outcome.objects.policies.get(&name).cloned().ok_or_else(|| errors::missing(&name))
+}
+
+/// Writes, and with `validate_only` fails as the write would.
+pub(super) async fn write(
+    api: &Api,
+    request: Request,
+    make: MakeEdit,
+    name: &str,
+    field: &str,
+) -> Result<Outcome, Status> {
+    let place = |resource: &str| if resource == name { field.to_owned() } else { resource.to_owned() };
+    let outcome = api.reconciler.write(request, make).await.map_err(|error| errors::write(error, &place))?;
+    if outcome.diagnostics.iter().any(crate::reconcile::is_error) {
+        return Err(errors::write(WriteError::Refused(outcome.diagnostics), &place));
+    }
+    Ok(outcome)
+}
+
+/// A lane as it came out of a write, with what only the server knows.
+pub(super) fn shown_lane(api: &Api, outcome: &Outcome, name: &str) -> Result<Lane, Status> {
+    let lane = outcome.objects.lanes.get(name).ok_or_else(|| errors::missing(name))?;
+    let state = State {
+        revision: outcome.revision,
+        objects: std::sync::Arc::clone(&outcome.objects),
+        catalog: api.reconciler.state().catalog,
+    };
+    Ok(super::read::shown(&state, lane, &outcome.diagnostics))
+}
+
+pub(super) async fn delete_group(api: &Api, request: DeleteLaneGroupRequest) -> Result<(), Status> {
+    let common = common(
+        "laneway.admin.v1.LaneAdmin/DeleteLaneGroup",
+        request.reason,
+        &request.request_id,
+        request.validate_only,
+    )?;
+    let name = request.name.clone();
+    let make: MakeEdit = Box::new(move |state| {
+        let etag = state.objects.groups.get(&request.name).map(|group| group.etag.as_str());
+        if !deletable(&request.name, etag, &request.etag, request.allow_missing)? {
+            return Ok(Edit::default());
+        }
+        let own = state.objects.lanes.keys().filter(|lane| name::is_under(lane, &request.name));
+        let mut deletes: Vec<String> = own.cloned().collect();
+        // The default group is there without its object; its lanes stay.
+        let is_default = name::id(&request.name) == GROUP_DEFAULT;
+        if is_default && !request.force {
+            deletes.clear();
+        }
+        if !deletes.is_empty() && !request.force {
+            let count = deletes.len();
+            return Err(WriteError::Precondition(format!(
+                "{} has {count} lanes; delete these first, or give force to delete them too",
+                request.name
+            )));
+        }
+        deletes.push(request.name.clone());
+        Ok(Edit { deletes, ..Edit::default() })
+    });
+    write(api, common, make, &name, "name").await.map(drop)
+}
+
+pub(super) async fn delete_lane(api: &Api, request: DeleteLaneRequest) -> Result<(), Status> {
+    let common =
+        common("laneway.admin.v1.LaneAdmin/DeleteLane", request.reason, &request.request_id, request.validate_only)?;
+    let name = request.name.clone();
+    let make: MakeEdit = Box::new(move |state| {
+        let etag = state.objects.lanes.get(&request.name).map(|lane| lane.etag.as_str());
+        if !deletable(&request.name, etag, &request.etag, request.allow_missing)? {
+            return Ok(Edit::default());
+        }
+        if let Some(instances) = running_instances(state, &request.name).filter(|_| !request.force) {
+            return Err(WriteError::Precondition(format!(
+                "{instances} instances with the tag of {} run; without the lane their tag is routed all the same. \
+                 Disable the lane to keep it dark, or give force to delete it",
+                request.name
+            )));
+        }
+        Ok(Edit { deletes: vec![request.name.clone()], ..Edit::default() })
+    });
+    write(api, common, make, &name, "name").await.map(drop)
+}
+
+pub(super) async fn delete_policy(api: &Api, request: DeleteServicePolicyRequest) -> Result<(), Status> {
+    let common = common(
+        "laneway.admin.v1.LaneAdmin/DeleteServicePolicy",
+        request.reason,
+        &request.request_id,
+        request.validate_only,
+    )?;
+    let name = request.name.clone();
+    let make: MakeEdit = Box::new(move |state| {
+        let etag = state.objects.policies.get(&request.name).map(|policy| policy.etag.as_str());
+        if !deletable(&request.name, etag, &request.etag, request.allow_missing)? {
+            return Ok(Edit::default());
+        }
+        Ok(Edit { deletes: vec![request.name.clone()], ..Edit::default() })
+    });
+    write(api, common, make, &name, "name").await.map(drop)
+}
+
+/// False: it is not there, and that is fine.
+fn deletable(name: &str, etag: Option<&str>, etag_given: &str, allow_missing: bool) -> Result<bool, WriteError> {
+    match etag {
+        None if allow_missing => Ok(false),
+        None => Err(WriteError::Missing { name: name.to_owned() }),
+        Some(current) if !etag_given.is_empty() && current != etag_given => {
+            Err(WriteError::Stale { name: name.to_owned() })
+        }
+        Some(_) => Ok(true),
+    }
+}
+
+fn whole(mask: Option<&FieldMask>) -> Result<(), Status> {
+    let is_whole = mask.is_some_and(|mask| mask.paths.iter().eq(["*"]));
+    if is_whole {
+        Ok(())
+    } else {
+        Err(errors::bad_field("update_mask", "only `*` (replace the whole) is supported yet"))
+    }
+}
+
+/// True when the group of a lane may be used: it is there, or it is the default one.
+pub(super) fn has_group(objects: &Objects, lane: &str) -> bool {
+    name::parse_lane(lane).is_some_and(|(namespace, group, _)| {
+        group == GROUP_DEFAULT || objects.groups.contains_key(&laneway_core::name::group(namespace, group))
+    })
+}

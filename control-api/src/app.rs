@@ -1,0 +1,114 @@
+//! Puts the control plane together, runs it, and takes it down. Imported by `main` alone.
+//!
+//! Start: store, discovery, first compile, then the ports, so that the first sidecar finds everything. End: SIGTERM or
+//! SIGINT; streams are closed with a word, calls in progress finish, at most `drain_max`.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use crate::api::Api;
+use crate::config::{Config, LogFormat};
+use crate::discovery::file::Files;
+use crate::drain;
+use crate::fleet::Fleet;
+use crate::push::Push;
+use crate::reconcile::Reconciler;
+use crate::store::sqlite::Sqlite;
+
+/// Runs until it is told to end.
+pub fn run(config: Config) -> anyhow::Result<()> {
+    let log = tracing_subscriber::fmt().with_env_filter(config.log.clone()).with_writer(std::io::stderr);
+    match config.log_format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("start the runtime")?;
+    let done = runtime.block_on(serve(config));
+    // What still blocks (a look at a file) is not waited for.
+    runtime.shutdown_background();
+    done
+}
+
+async fn serve(config: Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+
+    let store = Sqlite::open(&config.store).context("open the store (--store)")?;
+    let (files, services) = Files::open(config.discovery.clone()).context("read what runs (--discovery)")?;
+    if config.discovery.is_empty() {
+        warn!("no --discovery: nothing is known to run, sidecars pass everything through");
+    }
+    let reconciler = Reconciler::start(Box::new(store), services.clone()).await.context("load the store")?;
+    let (found, discovered) = watch::channel(services);
+    let following = tokio::spawn(files.follow(found));
+    let reconciling = tokio::spawn(reconciler.clone().run(discovered));
+
+    let fleet = Fleet::new();
+    let (trigger, draining) = drain::channel();
+    let discovery = bind(config.discovery_listen).await.context("--discovery-listen")?;
+    let api = bind(config.api_listen).await.context("--api-listen")?;
+    let (discovery_address, api_address) = (discovery.local_addr()?, api.local_addr()?);
+
+    let push = Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone());
+    let mut pushing = tokio::spawn(push.serve(discovery, draining.clone()));
+    let mut answering = tokio::spawn(Api::new(reconciler, fleet, config.replica).serve(api, draining));
+
+    if config.insecure_listen {
+        warn!("no TLS and no authentication, on addresses beyond loopback: whoever reaches a port can change the mesh");
+    } else {
+        info!("no TLS and no authentication: loopback only");
+    }
+    info!(discovery = %discovery_address, api = %api_address, "listening");
+    tell_ready(discovery_address, api_address, config.ready_file.as_deref())?;
+
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: draining"),
+        _ = interrupt.recv() => info!("SIGINT: draining"),
+        ended = &mut pushing => anyhow::bail!("the discovery port ended: {}", reason(ended)),
+        ended = &mut answering => anyhow::bail!("the API port ended: {}", reason(ended)),
+    }
+    trigger.start();
+    let drained = tokio::time::timeout(config.drain_max, async {
+        let _ = tokio::join!(pushing, answering);
+    });
+    if drained.await.is_err() {
+        warn!("cut what was still running");
+    }
+    following.abort();
+    reconciling.abort();
+    info!("ended");
+    Ok(())
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
+}
+
+/// Whoever started the process reads where it listens: the one line on stdout, and the file if one was asked for.
+fn tell_ready(discovery: SocketAddr, api: SocketAddr, file: Option<&Path>) -> anyhow::Result<()> {
+    #[allow(clippy::print_stdout, reason = "the line that scripts wait for")]
+    {
+        println!("laneway-control ready discovery={discovery} api={api}");
+    }
+    let Some(path) = file else { return Ok(()) };
+    let text = serde_json::json!({"discovery": discovery.to_string(), "api": api.to_string()}).to_string();
+    // Under its name only when it is whole.
+    let part = path.with_extension("part");
+    std::fs::write(&part, text + "\n")
+        .and_then(|()| std::fs::rename(&part, path))
+        .with_context(|| format!("write --ready-file {}", path.display()))
+}
+
+fn reason(ended: Result<Result<(), impl std::error::Error>, tokio::task::JoinError>) -> String {
+    match ended {
+        Ok(Ok(())) => "it was closed".to_owned(),
+        Ok(Err(error)) => error.to_string(),
+        Err(error) => error.to_string(),
+    }
+}

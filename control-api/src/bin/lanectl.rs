@@ -1,0 +1,2 @@
+//! lanectl.
+fn main() {}

@@ -1,0 +1,6 @@
+//! What runs: where the services and their instances are learned from.
+//!
+//! A source hands over whole catalogues through a watch channel, each checked; a broken state of the outside is reported
+//! and never handed over, so the last good catalogue stays. Sources know nothing of lanes or of the store.
+
+pub mod file;

@@ -1,0 +1,307 @@
+//! The discovery service: each sidecar's delta stream, served from what `reconcile` published.
+//!
+//! A thin shell: bytes in and out, time, and the end of a stream. What to send and when is [`session::Session`]'s.
+//! One task a stream; it ends with the stream, with a newer stream of the same node, or when the process drains.
+
+pub mod node;
+pub mod session;
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant, SystemTime};
+
+use laneway_core::compile::{Compiled, WireResource};
+use laneway_core::snapshot::Identity;
+use laneway_proto::contract::DISCOVERY_REQUEST_BYTES_MAX;
+use laneway_proto::status::{ConfigState, Proxy};
+use laneway_proto::xds::aggregated_discovery_service_server::{
+    AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
+};
+use laneway_proto::xds::{
+    DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Node as WireNode,
+};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, mpsc, watch};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use self::node::Node;
+use self::session::{Heard, Now, Session, Source};
+use crate::drain::Draining;
+use crate::fleet::{Fleet, Holding, Member};
+use crate::reconcile::Published;
+
+/// Responses between a stream's task and its connection. One is in flight for each type, so this is never full for long.
+const RESPONSES_QUEUED_MAX: usize = 16;
+/// A sidecar that is gone without a word is noticed after the sum of both.
+const PING_EVERY: Duration = Duration::from_secs(10);
+const PING_ANSWER: Duration = Duration::from_secs(5);
+
+/// What serves the streams.
+pub struct Push {
+    published: watch::Receiver<Arc<Published>>,
+    fleet: Fleet,
+    draining: Draining,
+    /// Name of this replica.
+    replica: String,
+}
+
+impl Push {
+    pub fn new(published: watch::Receiver<Arc<Published>>, fleet: Fleet, draining: Draining, replica: String) -> Push {
+        Push { published, fleet, draining, replica }
+    }
+
+    /// Serves until the drain; then every stream is closed.
+    pub async fn serve(self, listener: TcpListener, mut draining: Draining) -> Result<(), tonic::transport::Error> {
+        let service =
+            AggregatedDiscoveryServiceServer::new(self).max_decoding_message_size(DISCOVERY_REQUEST_BYTES_MAX);
+        Server::builder()
+            .http2_keepalive_interval(Some(PING_EVERY))
+            .http2_keepalive_timeout(Some(PING_ANSWER))
+            .add_service(service)
+            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+                draining.started().await;
+            })
+            .await
+    }
+}
+
+impl Source for Compiled {
+    fn subscribed(&self, type_url: &str, node: &Identity) -> Vec<Arc<WireResource>> {
+        Compiled::subscribed(self, type_url, node)
+    }
+
+    fn answer(&self, type_url: &str, key: &str) -> Vec<Arc<WireResource>> {
+        Compiled::answer(self, type_url, key)
+    }
+}
+
+type Responses<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl AggregatedDiscoveryService for Push {
+    type StreamAggregatedResourcesStream = Responses<DiscoveryResponse>;
+    type DeltaAggregatedResourcesStream = Responses<DeltaDiscoveryResponse>;
+
+    async fn stream_aggregated_resources(
+        &self,
+        _request: Request<Streaming<DiscoveryRequest>>,
+    ) -> Result<Response<Self::StreamAggregatedResourcesStream>, Status> {
+        Err(Status::unimplemented("StreamAggregatedResources is not supported; use DeltaAggregatedResources"))
+    }
+
+    async fn delta_aggregated_resources(
+        &self,
+        request: Request<Streaming<DeltaDiscoveryRequest>>,
+    ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
+        let remote = request.remote_addr().map(|address| address.to_string()).unwrap_or_default();
+        let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
+        let conversation = Conversation {
+            requests: request.into_inner(),
+            responses,
+            published: self.published.clone(),
+            fleet: self.fleet.clone(),
+            draining: self.draining.clone(),
+            replica: self.replica.clone(),
+            remote,
+        };
+        // Ends when the connection does: then reading fails.
+        tokio::spawn(conversation.run());
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+/// One stream, before it is known who speaks.
+struct Conversation {
+    requests: Streaming<DeltaDiscoveryRequest>,
+    responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+    published: watch::Receiver<Arc<Published>>,
+    fleet: Fleet,
+    draining: Draining,
+    replica: String,
+    remote: String,
+}
+
+/// A stream as the fleet sees it.
+struct Line {
+    node: Node,
+    remote: String,
+    replica: String,
+    since: SystemTime,
+    session: Mutex<Session>,
+    replaced: Notify,
+}
+
+impl Conversation {
+    async fn run(mut self) {
+        let first = match self.requests.next().await {
+            Some(Ok(first)) => first,
+            Some(Err(status)) => {
+                debug!(remote = %self.remote, %status, "stream refused");
+                let _ = self.responses.send(Err(status)).await;
+                return;
+            }
+            None => return,
+        };
+        let node = match Node::read(first.node.as_ref().unwrap_or(&WireNode::default())) {
+            Ok(node) => node,
+            Err(reason) => {
+                warn!(remote = %self.remote, %reason, "stream refused");
+                let _ = self.responses.send(Err(Status::invalid_argument(reason.to_string()))).await;
+                return;
+            }
+        };
+        let span = info_span!("stream", node = %node.id);
+        self.talk(node, first).instrument(span).await;
+    }
+
+    async fn talk(mut self, node: Node, first: DeltaDiscoveryRequest) {
+        info!(service = %node.identity.service, tag = %node.metadata.tag, remote = %self.remote, "sidecar connected");
+        let line = Arc::new(Line {
+            session: Mutex::new(Session::new(node.identity.clone())),
+            node,
+            remote: std::mem::take(&mut self.remote),
+            replica: std::mem::take(&mut self.replica),
+            since: SystemTime::now(),
+            replaced: Notify::new(),
+        });
+        let _seat = self.fleet.join(line.node.id.clone(), Arc::clone(&line) as Arc<dyn Member>);
+        let mut end = self.hear(&line, first);
+        while end.is_none() {
+            if self.send_due(&line).await.is_err() {
+                break;
+            }
+            end = self.wait(&line).await;
+        }
+        match end {
+            Some(End::Gone) | None => info!("sidecar disconnected"),
+            Some(End::Refuse(status)) => {
+                info!(reason = %status.message(), "stream ended");
+                let _ = self.responses.send(Err(status)).await;
+            }
+        }
+    }
+
+    /// Waits for one thing to happen, and takes it.
+    async fn wait(&mut self, line: &Arc<Line>) -> Option<End> {
+        let deadline = line.session().deadline();
+        let held = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            request = self.requests.next() => match request {
+                Some(Ok(request)) => self.hear(line, request),
+                Some(Err(status)) if status.code() == tonic::Code::OutOfRange
+                    || status.code() == tonic::Code::ResourceExhausted => Some(End::Refuse(status)),
+                Some(Err(_)) | None => Some(End::Gone),
+            },
+            changed = self.published.changed() => match changed {
+                Ok(()) => {
+                    line.session().changed();
+                    None
+                }
+                Err(_) => Some(End::Refuse(Status::unavailable("the control plane is going away"))),
+            },
+            () = held => None,
+            () = line.replaced.notified() => {
+                Some(End::Refuse(Status::aborted("a newer stream of the same node took over")))
+            }
+            () = self.draining.started() => {
+                Some(End::Refuse(Status::unavailable("the control plane is going away")))
+            }
+        }
+    }
+
+    fn hear(&self, line: &Line, request: DeltaDiscoveryRequest) -> Option<End> {
+        let type_url = request.type_url.clone();
+        let heard = line.session().request(request, now());
+        match heard {
+            Ok(Heard::Request) => None,
+            Ok(Heard::Ack) => {
+                self.fleet.tell();
+                None
+            }
+            Ok(Heard::Nack(reason)) => {
+                warn!(%type_url, %reason, "sidecar refused resources");
+                self.fleet.tell();
+                None
+            }
+            Err(violation @ session::Violation::NoType) => {
+                Some(End::Refuse(Status::invalid_argument(violation.to_string())))
+            }
+            Err(violation) => Some(End::Refuse(Status::resource_exhausted(violation.to_string()))),
+        }
+    }
+
+    /// Sends what is due. An error: the sidecar is gone.
+    async fn send_due(&mut self, line: &Line) -> Result<(), ()> {
+        let responses = {
+            let published = self.published.borrow_and_update().clone();
+            line.session().poll(&*published.compiled, published.revision, now())
+        };
+        for response in responses {
+            debug!(
+                type_url = %response.type_url,
+                resources = response.resources.len(),
+                removed = response.removed_resources.len(),
+                revision = %response.system_version_info,
+                "push"
+            );
+            self.responses.send(Ok(response)).await.map_err(drop)?;
+        }
+        Ok(())
+    }
+}
+
+/// How a stream ends.
+enum End {
+    Gone,
+    Refuse(Status),
+}
+
+impl Line {
+    fn session(&self) -> MutexGuard<'_, Session> {
+        // A panic inside ended that stream's task; status may still look.
+        self.session.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Member for Line {
+    fn identity(&self) -> Identity {
+        self.node.identity.clone()
+    }
+
+    fn holding(&self, type_url: &str, name: &str) -> Holding {
+        self.session().holding(type_url, name)
+    }
+
+    fn report(&self, full: bool) -> Proxy {
+        let types = self.session().report(full);
+        let worst = types.iter().map(|status| status.state).max().unwrap_or(ConfigState::NotSent.into());
+        Proxy {
+            name: format!("proxies/{}", self.node.id),
+            node: Some(self.node.metadata.clone()),
+            remote_address: self.remote.clone(),
+            control_plane: self.replica.clone(),
+            connect_time: Some(self.since.into()),
+            state: worst,
+            types,
+            last_report_time: None,
+        }
+    }
+
+    fn replaced(&self) {
+        self.replaced.notify_one();
+    }
+}
+
+fn now() -> Now {
+    Now { steady: Instant::now(), wall: SystemTime::now() }
+}

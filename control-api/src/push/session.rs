@@ -1,0 +1,249 @@
+//! One delta stream as a state machine: what a sidecar wants, what it has, what may be sent now. Pure; no socket, no clock.
+//!
+//! ```text
+//!                 request(DeltaDiscoveryRequest)           poll() -> responses
+//!   sidecar  ------------------------------------>  Session  ----------------->  sidecar
+//!                        changed() <- a new configuration ^
+//! ```
+//! For each type: `keys` is what the sidecar asked for, `sent` is what it was given, and the two are kept apart: a key
+//! without resources stays subscribed. One response is in flight; what changes meanwhile is sent as one when it is
+//! answered. Nothing is ever sent that says nothing new, save the first answer for a type and what is asked for again.
+
+mod state;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use laneway_core::compile::WireResource;
+use laneway_core::snapshot::Identity;
+use laneway_proto::contract::{
+    DISCOVERY_NAMES_MAX, DISCOVERY_RESPONSE_BYTES, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_SERVICE,
+    TYPE_SERVICE_POLICY,
+};
+use laneway_proto::status::TypeStatus;
+use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+
+use self::state::{Difference, TypeState};
+use crate::fleet::Holding;
+
+#[cfg(test)]
+mod tests;
+
+/// What is pushed first: what others refer to. Types not named here come after.
+const ORDER: [&str; 5] = [TYPE_ENDPOINTS, TYPE_SERVICE, TYPE_SERVICE_POLICY, TYPE_LANE_GROUP, TYPE_LANE];
+/// Longest wait of a lane that is switched on for its endpoints to be acknowledged.
+const HOLD_MAX: Duration = Duration::from_secs(1);
+/// Types of one stream: ours, and room for what a newer sidecar asks for.
+const TYPES_MAX: usize = 32;
+/// Longest name: a service's, percent-encoded, and its namespace.
+const NAME_BYTES_MAX: usize = 1024;
+
+/// What there is to send.
+pub trait Source {
+    /// What `*` means to this node.
+    fn subscribed(&self, type_url: &str, node: &Identity) -> Vec<Arc<WireResource>>;
+    /// What a key stands for.
+    fn answer(&self, type_url: &str, key: &str) -> Vec<Arc<WireResource>>;
+}
+
+/// The time, from both clocks: one to wait by, one to show to people.
+#[derive(Clone, Copy, Debug)]
+pub struct Now {
+    pub steady: Instant,
+    pub wall: SystemTime,
+}
+
+/// The sidecar broke a rule; the stream ends, saying so.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Violation {
+    #[error("a request names no type_url")]
+    NoType,
+    #[error("more than {DISCOVERY_NAMES_MAX} names on one stream")]
+    TooManyNames,
+    #[error("a name of {0} bytes, more than {NAME_BYTES_MAX}")]
+    LongName(usize),
+    #[error("more than {TYPES_MAX} resource types on one stream")]
+    TooManyTypes,
+}
+
+/// What a request meant, for log and status.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Subscriptions, or a nonce of no response in flight.
+    Request,
+    Ack,
+    /// What was refused, in words.
+    Nack(String),
+}
+
+/// One stream.
+pub struct Session {
+    identity: Identity,
+    types: BTreeMap<String, TypeState>,
+    /// Counts responses; a nonce is never used again on this stream.
+    nonces: u64,
+    hold_until: Option<Instant>,
+}
+
+impl Session {
+    pub fn new(identity: Identity) -> Session {
+        Session { identity, types: BTreeMap::new(), nonces: 0, hold_until: None }
+    }
+
+    /// Takes what the sidecar says. Subscriptions count even when the nonce is of an older response.
+    pub fn request(&mut self, request: DeltaDiscoveryRequest, now: Now) -> Result<Heard, Violation> {
+        if request.type_url.is_empty() {
+            return Err(Violation::NoType);
+        }
+        let names: usize = self.types.values().map(TypeState::keys_count).sum();
+        if names + request.resource_names_subscribe.len() > DISCOVERY_NAMES_MAX {
+            let fresh = request.resource_names_subscribe.iter();
+            let state = self.types.get(&request.type_url);
+            let fresh = fresh.filter(|name| !state.is_some_and(|state| state.has_key(name))).count();
+            if names + fresh > DISCOVERY_NAMES_MAX {
+                return Err(Violation::TooManyNames);
+            }
+        }
+        if request.initial_resource_versions.len() > DISCOVERY_NAMES_MAX {
+            return Err(Violation::TooManyNames);
+        }
+        let told = request.resource_names_subscribe.iter().chain(request.initial_resource_versions.keys());
+        if let Some(long) = told.map(String::len).find(|&length| length > NAME_BYTES_MAX) {
+            return Err(Violation::LongName(long));
+        }
+        if !self.types.contains_key(&request.type_url) && self.types.len() >= TYPES_MAX {
+            return Err(Violation::TooManyTypes);
+        }
+        let state = self.types.entry(request.type_url.clone()).or_default();
+        let heard = state.answered(&request, now);
+        state.subscribe(request);
+        Ok(heard)
+    }
+
+    /// There is a new configuration: everything is to be compared again.
+    pub fn changed(&mut self) {
+        for state in self.types.values_mut() {
+            state.is_dirty = true;
+        }
+    }
+
+    /// What is to be sent now, in order.
+    pub fn poll(&mut self, source: &dyn Source, revision: i64, now: Now) -> Vec<DeltaDiscoveryResponse> {
+        let order = self.order();
+        let mut differences: Vec<Difference> = Vec::with_capacity(order.len());
+        for type_url in &order {
+            let state = self.types.get_mut(type_url).expect("the order lists the types of this stream");
+            differences.push(if state.is_dirty {
+                state.compare(type_url, source, &self.identity)
+            } else {
+                Difference::default()
+            });
+        }
+        self.hold_lanes(&order, &mut differences, now);
+
+        let mut responses = Vec::new();
+        // Upwards what is new; a removal only where nothing above still leans on what goes.
+        for (position, type_url) in order.iter().enumerate() {
+            let leaned_on = differences[position + 1..].iter().any(Difference::is_something);
+            self.send(type_url, &mut differences[position], !leaned_on, revision, now, &mut responses);
+        }
+        // Downwards the removals that waited for the types above.
+        for (position, type_url) in order.iter().enumerate().rev() {
+            let leaned_on = differences[position + 1..].iter().any(Difference::is_something);
+            if !leaned_on && differences[position].has_removals() {
+                self.send(type_url, &mut differences[position], true, revision, now, &mut responses);
+            }
+        }
+        for (position, type_url) in order.iter().enumerate() {
+            let state = self.types.get_mut(type_url).expect("the order lists the types of this stream");
+            state.is_dirty = differences[position].is_something() || (state.is_dirty && state.owes_answer);
+        }
+        responses
+    }
+
+    /// When to poll again though nothing has happened.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.hold_until
+    }
+
+    /// What this sidecar has of one resource.
+    pub fn holding(&self, type_url: &str, name: &str) -> Holding {
+        self.types.get(type_url).map(|state| state.holding(name)).unwrap_or_default()
+    }
+
+    /// For people. `full`: with every resource.
+    pub fn report(&self, full: bool) -> Vec<TypeStatus> {
+        self.order().iter().map(|type_url| self.types[type_url].report(type_url, full)).collect()
+    }
+
+    /// Our types in push order, then the others.
+    fn order(&self) -> Vec<String> {
+        let known = ORDER.iter().filter(|type_url| self.types.contains_key(**type_url)).map(|url| (*url).to_owned());
+        let others = self.types.keys().filter(|type_url| !ORDER.contains(&type_url.as_str())).cloned();
+        known.chain(others).collect()
+    }
+
+    /// A lane that is switched on waits until the endpoints that were sent before it are acknowledged, or for a second:
+    /// else its requests would find no instance and fall back. One that is switched off never waits.
+    fn hold_lanes(&mut self, order: &[String], differences: &mut [Difference], now: Now) {
+        let at = |wanted: &str| order.iter().position(|type_url| type_url == wanted);
+        let Some(lanes) = at(TYPE_LANE) else { return };
+        let endpoints_settled = at(TYPE_ENDPOINTS).is_none_or(|endpoints| {
+            !self.types[TYPE_ENDPOINTS].is_in_flight() && !differences[endpoints].has_updates()
+        });
+        let holdable = self.types[TYPE_LANE].switched_on(&differences[lanes]);
+        if endpoints_settled || holdable.is_empty() {
+            self.hold_until = None;
+            return;
+        }
+        let until = *self.hold_until.get_or_insert(now.steady + HOLD_MAX);
+        if now.steady < until {
+            differences[lanes].hold(&holdable);
+        } else {
+            self.hold_until = None;
+        }
+    }
+
+    fn send(
+        &mut self,
+        type_url: &str,
+        difference: &mut Difference,
+        may_remove: bool,
+        revision: i64,
+        now: Now,
+        responses: &mut Vec<DeltaDiscoveryResponse>,
+    ) {
+        let state = self.types.get_mut(type_url).expect("the order lists the types of this stream");
+        if state.is_in_flight() {
+            return;
+        }
+        let batch = difference.take(DISCOVERY_RESPONSE_BYTES, may_remove);
+        // The first answer says "that is all there is" even when there is nothing.
+        let is_first_answer = state.owes_answer && !difference.is_something();
+        if batch.is_empty() && !is_first_answer {
+            return;
+        }
+        self.nonces += 1;
+        let nonce = format!("{:x}", self.nonces);
+        let resources = batch.updates.iter().map(|update| Resource {
+            version: update.resource.version.clone(),
+            resource: Some(prost_types::Any {
+                type_url: update.resource.type_url.to_owned(),
+                value: update.resource.body.clone(),
+            }),
+            name: update.resource.name.clone(),
+            aliases: update.aliases.iter().filter(|alias| **alias != update.resource.name).cloned().collect(),
+            ttl: None,
+        });
+        let response = DeltaDiscoveryResponse {
+            system_version_info: revision.to_string(),
+            resources: resources.collect(),
+            type_url: type_url.to_owned(),
+            nonce: nonce.clone(),
+            removed_resources: batch.removed_names(),
+        };
+        state.sent(batch, nonce, revision, now);
+        responses.push(response);
+    }
+}

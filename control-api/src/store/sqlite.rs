@@ -1,0 +1,250 @@
+//! The embedded store: one SQLite file in WAL mode, synchronous=FULL, held by one process.
+//!
+//! A thread of its own does the blocking; the async side sends it work over a bounded channel. A file that is not ours, is
+//! damaged, was written by a newer version or is held by another process is refused and left as it is.
+//!
+//! ```text
+//!   load/commit --(bounded channel)--> thread "store" --> BEGIN IMMEDIATE .. COMMIT (fsync) --> oneshot answer
+//! ```
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
+
+use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Commit, Kind, Pending, Record, Store, StoreError, Stored};
+
+#[cfg(test)]
+mod tests;
+
+/// Marks a database as Laneway's: "LNWY".
+const APPLICATION_ID: i32 = 0x4c4e_5759;
+/// Goes up with every change of the tables.
+const SCHEMA: i32 = 1;
+/// Commits that may wait for the thread; writers are serialised before, so more than a few means that something hangs.
+const QUEUE_MAX: usize = 16;
+/// How long another process may hold the file while it goes away.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(3);
+
+const TABLES: &str = "
+CREATE TABLE objects (
+    name TEXT PRIMARY KEY NOT NULL,
+    kind TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE revisions (
+    revision INTEGER PRIMARY KEY NOT NULL,
+    time_ms INTEGER NOT NULL,
+    principal TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    method TEXT NOT NULL,
+    changes TEXT NOT NULL
+) STRICT;
+";
+
+/// The store's async side. Dropping it ends the thread after what is queued.
+pub struct Sqlite {
+    work: mpsc::Sender<Work>,
+}
+
+enum Work {
+    Load(oneshot::Sender<Result<Stored, StoreError>>),
+    Commit(Box<Commit>, oneshot::Sender<Result<i64, StoreError>>),
+}
+
+impl Sqlite {
+    /// Opens the database, or creates it where there is no file. Blocks; called before anything is served.
+    pub fn open(path: &Path) -> Result<Sqlite, StoreError> {
+        let mut connection = open(path)?;
+        let (work, mut queue) = mpsc::channel::<Work>(QUEUE_MAX);
+        let run = move || {
+            while let Some(work) = queue.blocking_recv() {
+                // A caller that went away needs no answer; what it asked for was done all the same.
+                match work {
+                    Work::Load(answer) => drop(answer.send(load(&connection))),
+                    Work::Commit(commit, answer) => drop(answer.send(write(&mut connection, &commit))),
+                }
+            }
+        };
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(run)
+            .map_err(|source| failed("start the store's thread", source))?;
+        Ok(Sqlite { work })
+    }
+}
+
+impl Store for Sqlite {
+    fn load(&self) -> Pending<'_, Stored> {
+        Box::pin(async {
+            let (answer, answered) = oneshot::channel();
+            self.work.send(Work::Load(answer)).await.map_err(|_| StoreError::Closed)?;
+            answered.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    fn commit(&self, commit: Commit) -> Pending<'_, i64> {
+        Box::pin(async {
+            let (answer, answered) = oneshot::channel();
+            self.work.send(Work::Commit(Box::new(commit), answer)).await.map_err(|_| StoreError::Closed)?;
+            answered.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        "store.sqlite"
+    }
+}
+
+fn open(path: &Path) -> Result<Connection, StoreError> {
+    let refuse = |source: rusqlite::Error| refusal(path, &source);
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
+        return Err(StoreError::Unusable(format!("the folder {} of the database does not exist", folder.display())));
+    }
+    let connection = Connection::open(path).map_err(refuse)?;
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(refuse)?;
+    // Before the first read: the lock is then held from the first read on for as long as the process lives, so that two
+    // control planes never write to one file; and WAL needs no shared memory.
+    connection.pragma_update(None, "locking_mode", "EXCLUSIVE").map_err(refuse)?;
+    // Only looks, until it is known that the file is ours: a foreign file is not even switched to WAL.
+    let identity: i32 = connection.query_row("PRAGMA application_id", [], |row| row.get(0)).map_err(refuse)?;
+    let schema: i32 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(refuse)?;
+    let tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)).map_err(refuse)?;
+    let fresh = tables == 0 && identity == 0 && schema == 0;
+    if !fresh && identity != APPLICATION_ID {
+        return Err(StoreError::Unusable(format!(
+            "{} is a database of another program; nothing was changed. Give another path to --store",
+            path.display()
+        )));
+    }
+    if !fresh && schema > SCHEMA {
+        return Err(StoreError::Unusable(format!(
+            "{} was written by a newer version (schema {schema}, this version knows {SCHEMA}); nothing was changed. Start \
+             the newer version, or restore the copy from before the upgrade",
+            path.display()
+        )));
+    }
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(refuse)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(refuse)?;
+    // Takes the exclusive lock now, not at the first commit.
+    connection.execute_batch("BEGIN EXCLUSIVE; COMMIT;").map_err(refuse)?;
+    if fresh {
+        connection
+            .execute_batch(&format!(
+                "BEGIN; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA}; COMMIT;"
+            ))
+            .map_err(refuse)?;
+        sync_folder(path).map_err(|source| failed("sync the folder of the database", source))?;
+    } else {
+        let verdict: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(refuse)?;
+        if verdict != "ok" {
+            return Err(damaged(path, &verdict));
+        }
+    }
+    Ok(connection)
+}
+
+/// A new file's name is safe only when its folder is synced too.
+fn sync_folder(path: &Path) -> std::io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_path_buf(),
+        _ => PathBuf::from("."),
+    };
+    std::fs::File::open(folder)?.sync_all()
+}
+
+fn load(connection: &Connection) -> Result<Stored, StoreError> {
+    let reading = |source| failed("read the database", source);
+    let revision = last_revision(connection).map_err(reading)?;
+    let mut statement = connection.prepare("SELECT name, kind, body FROM objects ORDER BY name").map_err(reading)?;
+    let rows = statement
+        .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?)))
+        .map_err(reading)?;
+    let mut records = Vec::new();
+    for row in rows {
+        let (name, word, body) = row.map_err(reading)?;
+        let Some(kind) = Kind::parse(&word) else {
+            return Err(StoreError::Unusable(format!("the database holds {name} of the unknown kind {word:?}")));
+        };
+        records.push(Record { name, kind, body });
+    }
+    Ok(Stored { revision, records })
+}
+
+fn write(connection: &mut Connection, commit: &Commit) -> Result<i64, StoreError> {
+    let writing = |source| failed("write to the database", source);
+    // Rolled back when it is dropped without commit.
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(writing)?;
+    let found = last_revision(&transaction).map_err(writing)?;
+    if found + 1 != commit.revision {
+        return Err(StoreError::Moved { found, expected: commit.revision - 1 });
+    }
+    let time_ms = commit.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    transaction
+        .prepare_cached(
+            "INSERT INTO revisions (revision, time_ms, principal, reason, method, changes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+        )
+        .and_then(|mut statement| {
+            statement.execute(params![
+                commit.revision,
+                i64::try_from(time_ms).unwrap_or(i64::MAX),
+                commit.principal,
+                commit.reason,
+                commit.method,
+                commit.changes
+            ])
+        })
+        .map_err(writing)?;
+    for record in &commit.puts {
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO objects (name, kind, revision, body) VALUES (?1, ?2, ?3, ?4)")
+            .and_then(|mut statement| {
+                statement.execute(params![record.name, record.kind.as_str(), commit.revision, record.body])
+            })
+            .map_err(writing)?;
+    }
+    for name in &commit.deletes {
+        transaction
+            .prepare_cached("DELETE FROM objects WHERE name = ?1")
+            .and_then(|mut statement| statement.execute(params![name]))
+            .map_err(writing)?;
+    }
+    transaction.commit().map_err(writing)?;
+    Ok(commit.revision)
+}
+
+fn last_revision(connection: &Connection) -> rusqlite::Result<i64> {
+    let last = connection
+        .prepare_cached("SELECT revision FROM revisions ORDER BY revision DESC LIMIT 1")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(last.unwrap_or(0))
+}
+
+fn refusal(path: &Path, source: &rusqlite::Error) -> StoreError {
+    let shown = path.display();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt) => damaged(path, &source.to_string()),
+        Some(ErrorCode::NotADatabase) => StoreError::Unusable(format!(
+            "{shown} is not a database, or is damaged; nothing was changed. Give another path to --store, or restore a copy"
+        )),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+            StoreError::Unusable(format!("{shown} is held by another process; one control plane at a time can use it"))
+        }
+        _ => StoreError::Unusable(format!("open the database {shown}: {source}")),
+    }
+}
+
+fn damaged(path: &Path, verdict: &str) -> StoreError {
+    StoreError::Unusable(format!(
+        "{} is damaged ({verdict}); nothing was changed. Restore a copy, or move the file away and apply the documents again",
+        path.display()
+    ))
+}
+
+fn failed(doing: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> StoreError {
+    StoreError::Failed { doing, source: source.into() }
+}
