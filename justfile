@@ -14,11 +14,12 @@ demo *arguments: programs
 test *arguments: programs
     cargo test --profile quick --workspace "$@"
 
-# Format, lints, architecture
-check:
+# Format, lints, architecture, coverage
+check: programs
     cargo fmt --all -- --check
     cargo clippy --workspace --all-targets --quiet -- --deny warnings
     cargo test --quiet --profile quick -p laneway-tests --test architecture
+    python3 tests/coverage.py
 
 # Put every file in the house's format
 fmt:
