@@ -13,6 +13,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use laneway_proto::contract;
 
 use crate::client::Speech;
 use crate::process::{Process, Scratch, confine, program, run};
@@ -133,7 +134,7 @@ impl Mesh {
 
     /// The control plane's admin API.
     pub fn admin_url(&self) -> String {
-        format!("http://{}", SocketAddr::new(self.control_address(), 15411))
+        format!("http://{}", SocketAddr::new(self.control_address(), contract::PORT_CONTROL))
     }
 
     /// Replaces everything by the documents of a file, and returns when every sidecar has them.
@@ -160,11 +161,12 @@ impl Mesh {
     /// Starts, or after [`Self::kill_control`] restarts, the control plane.
     pub fn start_control(&mut self) -> Result<()> {
         let directory = self.scratch.path().to_owned();
+        let ready = directory.join(sidecar::CONTROL_READY_FILE);
+        let _ = fs::remove_file(&ready);
         let mut command = self.command("control", program("laneway-control")?)?;
         sidecar::control_arguments(&mut command, self.control_address(), &directory);
         let mut control = Process::start("laneway-control", command, &directory.join("control.log"))?;
-        let url = format!("{}/ready", self.control_status_url());
-        control.wait_until(READY_TIMEOUT, "ready", || self.answers(&url, "control"))?;
+        control.wait_until(READY_TIMEOUT, "ready", || ready.exists())?;
         self.control = Some(control);
         Ok(())
     }
@@ -209,10 +211,6 @@ impl Mesh {
         self.network.address(CONTROL_NUMBER, false)
     }
 
-    fn control_status_url(&self) -> String {
-        self.admin_url()
-    }
-
     fn start_pod(&mut self, index: usize) -> Result<()> {
         let plan = self.plan.pods[index].clone();
         let address = self.address_of(index);
@@ -232,8 +230,11 @@ impl Mesh {
         let service = self.plan.service(&plan.service)?;
         let listen = self.application_sockets(index, service.port);
         // Not redirected, an application calls its sidecar as one calls a proxy, and names the service in Host.
-        let via =
-            if self.plan.redirect { String::new() } else { SocketAddr::new(self.address_of(index), 15401).to_string() };
+        let via = if self.plan.redirect {
+            String::new()
+        } else {
+            SocketAddr::new(self.address_of(index), contract::PORT_OUTBOUND).to_string()
+        };
         let mut command = match &plan.program {
             Some((program, arguments)) => {
                 let mut command = self.command(&plan.name, program)?;
@@ -271,14 +272,14 @@ impl Mesh {
         let mut command = self.command(&plan.name, program("laneway-proxy")?)?;
         let place = sidecar::Place {
             address: self.address_of(index),
-            control: SocketAddr::new(self.control_address(), 15410),
+            control: SocketAddr::new(self.control_address(), contract::PORT_DISCOVERY),
             directory: self.scratch.path().to_owned(),
             redirected: self.plan.redirect,
             service_port: service.port,
         };
         sidecar::sidecar_arguments(&mut command, plan, &place, &self.plan);
         if confine::is_root() {
-            confine::as_user(&mut command, laneway_proto::contract::PROXY_UID);
+            confine::as_user(&mut command, contract::PROXY_UID);
         }
         Process::start(&format!("sidecar of {}", plan.name), command, &self.log(&plan.name, "sidecar"))
     }
@@ -302,7 +303,7 @@ impl Mesh {
     pub fn await_ready(&mut self, name: &str) -> Result<()> {
         let (index, _) = self.find(name)?;
         let address = if self.plan.redirect { IpAddr::from([127, 0, 0, 1]) } else { self.address_of(index) };
-        let url = format!("http://{}/ready", SocketAddr::new(address, laneway_proto::contract::PORT_STATUS));
+        let url = format!("http://{}/ready", SocketAddr::new(address, contract::PORT_STATUS));
         let Some(mut sidecar) = self.pod(name)?.sidecar.take() else { bail!("pod `{name}` has no sidecar") };
         let ready = sidecar.wait_until(READY_TIMEOUT, "ready", || self.answers(&url, name));
         self.pod(name)?.sidecar = Some(sidecar);
@@ -313,7 +314,7 @@ impl Mesh {
     pub fn status_page(&self, pod: &str, page: &str) -> Result<String> {
         let (index, _) = self.find(pod)?;
         let address = if self.plan.redirect { IpAddr::from([127, 0, 0, 1]) } else { self.address_of(index) };
-        let url = format!("http://{}/{page}", SocketAddr::new(address, laneway_proto::contract::PORT_STATUS));
+        let url = format!("http://{}/{page}", SocketAddr::new(address, contract::PORT_STATUS));
         let mut command = self.command(pod, "curl")?;
         command.args(["--silent", "--show-error", "--max-time", "5", &url]);
         run(command)

@@ -4,7 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use laneway_proto::contract::{PORT_CONTROL, PORT_DISCOVERY};
+
 use super::plan::{Plan, PodPlan};
+
+/// Written by the control plane when both of its ports are open.
+pub const CONTROL_READY_FILE: &str = "control-ready.json";
 
 /// Where a sidecar runs.
 pub struct Place {
@@ -18,12 +23,15 @@ pub struct Place {
 /// The control plane: SQLite store and discovery file in `directory`.
 pub fn control_arguments(command: &mut Command, address: IpAddr, directory: &Path) {
     command
-        .arg("--store")
+        .arg("--database")
         .arg(directory.join("laneway.db"))
-        .arg("--discovery")
+        .arg("--services")
         .arg(directory.join("services.yaml"))
-        .args(["--discovery-listen", &SocketAddr::new(address, 15410).to_string()])
-        .args(["--api-listen", &SocketAddr::new(address, 15411).to_string()])
+        .arg("--ready-file")
+        .arg(directory.join(CONTROL_READY_FILE))
+        .args(["--discovery-listen", &SocketAddr::new(address, PORT_DISCOVERY).to_string()])
+        .args(["--admin-listen", &SocketAddr::new(address, PORT_CONTROL).to_string()])
+        // The mesh has its network to itself, namespace or loopback.
         .arg("--insecure-listen");
 }
 
