@@ -142,9 +142,13 @@ fn module_of(file: &Path, package: &str, allowed: &Directions) -> Option<String>
 fn imports(text: &str, importer: &str, package: &str, allowed: &Directions) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let program = importer == "main" || importer == "lanectl";
+    // A part of a module that has rows for its parts: `super` is the module.
+    let parent = importer.split_once("::").map(|(parent, _)| parent);
     for line in text.lines().map(str::trim_start).filter(|line| !line.starts_with("//")) {
-        let prefixes = [Some("crate::".to_owned()), program.then(|| format!("{package}::"))];
+        let prefixes =
+            [Some("crate::".to_owned()), program.then(|| format!("{package}::")), parent.map(|_| "super::".to_owned())];
         for prefix in prefixes.into_iter().flatten() {
+            let within = if prefix == "super::" { parent } else { None };
             for (at, _) in line.match_indices(&prefix) {
                 if line[..at].ends_with(|letter: char| letter.is_alphanumeric() || letter == '_' || letter == '$') {
                     continue;
@@ -154,7 +158,15 @@ fn imports(text: &str, importer: &str, package: &str, allowed: &Directions) -> B
                     Some(list) => top_level(list),
                     None => vec![rest.to_owned()],
                 };
-                found.extend(names.iter().filter_map(|path| module_named(path, allowed)));
+                for path in names {
+                    match within {
+                        // Items of the parent itself are no import of a part.
+                        Some(parent) => found.extend(
+                            module_named(&format!("{parent}::{}", path.trim()), allowed).filter(|name| name != parent),
+                        ),
+                        None => found.extend(module_named(&path, allowed)),
+                    }
+                }
             }
         }
     }

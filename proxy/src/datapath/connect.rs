@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use laneway_core::snapshot::EndpointAddr;
 use laneway_proto::contract;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -86,4 +87,13 @@ fn classify(error: &io::Error) -> Failure {
         Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM | libc::EADDRNOTAVAIL) => Failure::Exhausted,
         _ => Failure::Connect,
     }
+}
+
+/// An instance that listens on any port is called on the one that was dialled.
+pub(crate) fn with_port(endpoint: EndpointAddr, dialled: u16) -> SocketAddr {
+    let mut address = endpoint.0;
+    if address.port() == 0 {
+        address.set_port(dialled);
+    }
+    address
 }

@@ -12,7 +12,7 @@ use laneway_core::why::Why;
 use laneway_proto::contract::HOP_HEADER;
 
 use super::accept::{Accepted, first_bytes, serve_http};
-use super::connect::From;
+use super::connect::{self, From};
 use super::detect::Detected;
 use super::failure::Failure;
 use super::headers::{self, HeadView};
@@ -85,7 +85,7 @@ async fn answer(context: Rc<Context>, mut request: Request) -> Response {
         let facts = Facts {
             method: request.method().as_str(),
             target: request.uri().path_and_query().map_or("", |target| target.as_str()),
-            authority: super::outbound::authority(&request),
+            authority: http::authority(&request),
             headers: &HeadView(request.headers()),
             is_grpc,
             source: Source {
@@ -118,7 +118,7 @@ async fn answer(context: Rc<Context>, mut request: Request) -> Response {
             Some(endpoint) => {
                 request.headers_mut().insert(HOP, ::http::HeaderValue::from_static("1"));
                 let target = Target {
-                    address: with_port(endpoint, context.to.port()),
+                    address: connect::with_port(endpoint, context.to.port()),
                     from: From::Any,
                     endpoint,
                     connect_timeout: worker.config.timeouts.connect,
@@ -150,13 +150,4 @@ async fn answer(context: Rc<Context>, mut request: Request) -> Response {
 
 fn to_application(context: &Context, connect_timeout: Duration) -> Target {
     Target { address: context.to, from: context.from, endpoint: EndpointAddr(context.to), connect_timeout }
-}
-
-/// An instance that listens on any port is called on the one that was dialled.
-pub(crate) fn with_port(endpoint: EndpointAddr, dialled: u16) -> SocketAddr {
-    let mut address = endpoint.0;
-    if address.port() == 0 {
-        address.set_port(dialled);
-    }
-    address
 }

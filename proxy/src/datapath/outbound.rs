@@ -3,7 +3,6 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use ::http::header::HOST;
 use bytes::Bytes;
 use laneway_core::decide::decide_outbound;
 use laneway_core::facts::{Facts, Source};
@@ -13,12 +12,11 @@ use laneway_core::why::{TagSource, Why};
 use tokio::net::TcpStream;
 
 use super::accept::{Accepted, first_bytes, reset, serve_http};
-use super::connect::From;
+use super::connect::{From, with_port};
 use super::detect::Detected;
 use super::failure::Failure;
 use super::headers::{self, HeadView};
 use super::http::{self, Request, Response, refusal};
-use super::inbound::with_port;
 use super::opaque::{self, Spoke};
 use super::upstream::Target;
 use super::worker::Worker;
@@ -158,7 +156,7 @@ async fn answer(context: Rc<Context>, mut request: Request) -> Response {
         return refusal(Failure::BadRequest(reason), "", is_grpc);
     }
     if context.original.is_none() {
-        learn_host(worker, authority(&request)).await;
+        learn_host(worker, http::authority(&request)).await;
     }
     let (plan, connect_timeout) = {
         let snapshot = worker.reader.load();
@@ -197,7 +195,7 @@ fn plan(
     let is_upgrade = headers::is_upgrade(request.headers());
     headers::strip_hop_by_hop(request.headers_mut(), is_upgrade, |name| names.is_kept(name));
 
-    let authority = authority(request);
+    let authority = http::authority(request);
     let destination = snapshot.destination(context.original, Some(authority), context.default_service.as_deref());
     let Destination::Known { service, port, .. } = &destination else {
         // The service went away while the connection stood: its address is all there is.
@@ -260,14 +258,6 @@ fn plan(
     }
     propagate::write(request.headers_mut(), &names, plan.tag);
     Ok(plan)
-}
-
-/// `:authority`, the authority of an absolute form, or Host.
-pub(crate) fn authority(request: &Request) -> &str {
-    match request.uri().authority() {
-        Some(authority) => authority.as_str(),
-        None => request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or(""),
-    }
 }
 
 /// Without the port; an IPv6 literal without its brackets.
