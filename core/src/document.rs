@@ -70,6 +70,8 @@ pub struct ListenerDocument {
     pub direction: Direction,
     /// Resource name: where connections go that were not redirected and whose authority is unknown.
     pub default_service: Option<String>,
+    /// Inbound: where the application listens.
+    pub forward_to: Option<SocketAddr>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

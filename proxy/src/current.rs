@@ -71,6 +71,11 @@ impl Publisher {
         }
     }
 
+    /// Revision of the current snapshot.
+    pub fn current_revision(&self) -> u64 {
+        self.0.current.load().revision
+    }
+
     pub fn current(&self) -> Arc<Snapshot> {
         self.0.current.load_full()
     }

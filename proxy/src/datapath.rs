@@ -27,6 +27,8 @@ mod sockopt;
 mod upstream;
 mod worker;
 
+pub(crate) use io::Io;
+
 use std::collections::VecDeque;
 use std::io::{Error, Result};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};

@@ -6,9 +6,13 @@
 //!  control |  client <-> session -> decode -> Publisher -> [ current: Arc<Snapshot> ] -+
 //! ```
 //! `control` and `datapath` never import each other; they meet in `current`. With control gone the data path serves the last
-//! snapshot. `app` wires everything and is imported by nobody but `main`; only `config` reads the environment.
+//! snapshot. `app` wires everything and is imported by nobody but `main`; only `config` knows the environment.
 
+pub mod app;
+pub mod config;
 pub mod current;
 pub mod datapath;
 pub mod drain;
+pub mod resources;
+pub mod status;
 pub mod telemetry;

@@ -1,0 +1,183 @@
+//! The composition root: takes the configuration apart, binds early, serves late, wires the parts, and brings them down. Nothing
+//! but `main` imports it.
+//!
+//! ```text
+//!  main thread     control | static file -> Publisher      status, admin, signals      (one current_thread runtime)
+//!  worker threads  listeners -> datapath <- Reader         one runtime each
+//! ```
+
+use std::fmt;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use laneway_core::snapshot::Snapshot;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::LocalSet;
+use tracing::{error, info, warn};
+
+use crate::config::{Config, ConfigSource, Flags};
+use crate::current::{self, Demand, Publisher, Reader};
+use crate::datapath::{self, BoundWorker};
+use crate::drain::{self, Trigger, Watch};
+use crate::resources;
+use crate::status::{self, Pages, State, Status};
+use crate::telemetry::{Telemetry, Worker};
+
+/// Beyond the drain's own deadline, for threads to end.
+const JOIN_GRACE: Duration = Duration::from_millis(500);
+
+/// Why the program ended.
+#[derive(Debug)]
+pub enum Failed {
+    /// The configuration is at fault.
+    Config(anyhow::Error),
+    /// The system is.
+    Run(anyhow::Error),
+}
+
+impl Failed {
+    pub fn is_config(&self) -> bool {
+        matches!(self, Failed::Config(_))
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            // The alternate form prints the whole chain.
+            Failed::Config(error) | Failed::Run(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+/// Runs until a signal, and drains.
+pub fn run(flags: Flags) -> Result<(), Failed> {
+    let loaded = match flags.resources() {
+        Some(path) => Some(resources::load(path).map_err(|error| Failed::Config(error.into()))?),
+        None => None,
+    };
+    let proxy = loaded.as_ref().and_then(|loaded| loaded.proxy.clone());
+    let environment = |name: &str| std::env::var(name).ok();
+    let config = flags.check(environment, proxy.as_ref()).map_err(|error| Failed::Config(error.into()))?;
+
+    let first = match (&config.source, loaded) {
+        (ConfigSource::File { path }, Some(loaded)) => {
+            resources::snapshot(loaded, &config.identity, path, 1).map_err(|error| Failed::Config(error.into()))?
+        }
+        _ => Snapshot::empty(config.identity.clone()),
+    };
+    serve(config, first).map_err(Failed::Run)
+}
+
+fn serve(config: Config, first: Snapshot) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(LocalSet::new().run_until(serve_inside(config, first)))
+}
+
+async fn serve_inside(config: Config, first: Snapshot) -> anyhow::Result<()> {
+    let workers = config.datapath.workers;
+    let telemetry = Telemetry::new(workers);
+    let source = match &config.source {
+        ConfigSource::Control { .. } => "control",
+        ConfigSource::File { .. } => "file",
+    };
+    let status = Status::new(telemetry.clone(), source);
+    let (publisher, readers) = current::channel(workers, first);
+    let (trigger, watch) = drain::channel();
+
+    let bound = datapath::bind(config.datapath.clone()).context("bind the listeners")?;
+    let public = status::bind(config.status).await.context("bind the status port")?;
+    let private = status::bind(config.admin).await.context("bind the admin port")?;
+    for (direction, address) in bound.addresses() {
+        info!(?direction, %address, "listening");
+    }
+    let identity = &config.identity;
+    info!(
+        namespace = %identity.namespace,
+        service = %identity.service,
+        tag = %identity.tag.map_or(String::from("baseline"), |tag| tag.to_string()),
+        version = env!("CARGO_PKG_VERSION"),
+        "laneway-proxy"
+    );
+
+    let demand = follow(&config, publisher, &status);
+    let shares = bound.into_workers().into_iter().zip(readers).enumerate();
+    let mut threads = Vec::new();
+    for (index, (share, reader)) in shares {
+        threads.push(start_worker(index, share, reader, demand.clone(), telemetry.worker(index), watch.clone())?);
+    }
+    drop(watch);
+    tokio::task::spawn_local(status::serve(status.clone(), public, Pages::Public));
+    tokio::task::spawn_local(status::serve(status.clone(), private, Pages::Private));
+
+    wait_for_the_end(&status).await?;
+    end(trigger, &config, &status, threads).await
+}
+
+/// Starts whatever replaces the snapshot, and returns how to ask it.
+fn follow(config: &Config, publisher: Publisher, status: &Status) -> Demand {
+    match &config.source {
+        ConfigSource::File { path } => {
+            status.reached(State::Ready);
+            tokio::task::spawn_local(resources::follow(path.clone(), config.identity.clone(), publisher));
+            Demand::none()
+        }
+        ConfigSource::Control { .. } => Demand::none(),
+    }
+}
+
+fn start_worker(
+    index: usize,
+    share: BoundWorker,
+    reader: Reader,
+    demand: Demand,
+    counters: Worker,
+    watch: Watch,
+) -> anyhow::Result<JoinHandle<()>> {
+    let run = move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return error!(%error, index, "a worker has no runtime"),
+        };
+        let served = runtime.block_on(LocalSet::new().run_until(share.run(reader, demand, counters, watch)));
+        if let Err(error) = served {
+            error!(%error, index, "a worker ended");
+        }
+    };
+    std::thread::Builder::new().name(format!("worker-{index}")).spawn(run).context("start a worker thread")
+}
+
+/// SIGTERM, SIGINT, or POST /drain.
+async fn wait_for_the_end(status: &Status) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    tokio::select! {
+        _ = terminate.recv() => info!("SIGTERM: draining"),
+        _ = interrupt.recv() => info!("SIGINT: draining"),
+        () = status.drain_asked() => info!("asked to drain: draining"),
+    }
+    Ok(())
+}
+
+/// Drains; a second signal ends at once.
+async fn end(trigger: Trigger, config: &Config, status: &Status, threads: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
+    status.reached(State::Draining);
+    let again = wait_for_the_end(status);
+    tokio::select! {
+        finished = trigger.drain(config.drain_min, config.drain_max) => {
+            if !finished {
+                warn!(after = ?config.drain_max, "cut what still ran");
+                return Ok(());
+            }
+        }
+        ended = again => return ended,
+    }
+    // The watches are gone, so the workers are on their way out.
+    let joined = tokio::task::spawn_blocking(move || threads.into_iter().map(JoinHandle::join).all(|end| end.is_ok()));
+    match tokio::time::timeout(JOIN_GRACE, joined).await {
+        Ok(Ok(true)) => info!("drained"),
+        _ => warn!("a worker thread did not end by itself"),
+    }
+    Ok(())
+}

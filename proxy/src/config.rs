@@ -1,0 +1,429 @@
+//! Reads flags and environment, once: the only place that does. Every value is checked here and goes to its part in that part's
+//! own type; a bad one refuses to start and names the field and what is allowed.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Args, Parser, ValueEnum};
+use laneway_core::name;
+use laneway_core::snapshot::Identity;
+use laneway_core::tag::Tag;
+use laneway_proto::contract::{
+    ENV_TAG, ENV_TAG_COMPAT, NAMESPACE_DEFAULT, PORT_ADMIN, PORT_INBOUND, PORT_OUTBOUND, PORT_STATUS,
+};
+
+use crate::datapath::{Direction, Limits, Listener, Timeouts};
+
+#[cfg(test)]
+mod tests;
+
+/// Laneway's sidecar: takes the traffic of one pod and keeps every request in its lane.
+#[derive(Parser, Debug)]
+#[command(name = "laneway-proxy", version, disable_help_subcommand = true)]
+pub struct Flags {
+    /// Control plane to follow.
+    #[arg(long, value_name = "URL", env = "LANEWAY_CONTROL", default_value = "http://127.0.0.1:15410")]
+    control: String,
+    /// Static mode: documents from this YAML file, reloaded when it changes; no control plane.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_RESOURCES")]
+    resources: Option<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityFlags,
+    #[command(flatten)]
+    listeners: ListenerFlags,
+    #[command(flatten)]
+    timing: TimingFlags,
+    /// Threads that carry traffic, each with connections of its own. 1 to 64.
+    #[arg(long, value_name = "N", env = "LANEWAY_WORKERS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    workers: u16,
+    /// Client connections at a time; more wait to be taken. 1 to 1000000.
+    #[arg(long, value_name = "N", env = "LANEWAY_CONNECTIONS_MAX", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    connections_max: u32,
+    /// Destination ports whose bytes are never read, comma between.
+    #[arg(
+        long,
+        value_name = "PORTS",
+        env = "LANEWAY_OPAQUE_PORTS",
+        value_delimiter = ',',
+        default_value = "21,22,25,110,143,587,3306,4222"
+    )]
+    opaque_ports: Vec<u16>,
+    /// What is logged: `error`, `warn`, `info`, `debug`, or directives as `info,laneway_proxy::control=debug`.
+    #[arg(long, value_name = "FILTER", env = "LANEWAY_LOG", default_value = "info")]
+    log: String,
+    #[arg(long, env = "LANEWAY_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+#[derive(Args, Debug)]
+struct IdentityFlags {
+    /// Service of this pod. Empty: no entry, no stamping, otherwise a full sidecar.
+    #[arg(long, value_name = "ID", env = "LANEWAY_SERVICE", default_value = "")]
+    service: String,
+    #[arg(long, value_name = "ID", env = "LANEWAY_NAMESPACE", default_value = NAMESPACE_DEFAULT)]
+    namespace: String,
+    /// Tag of this pod; empty: baseline. Else LANEWAY_TAG, MSE_ALICLOUD_SERVICE_TAG, ALICLOUD_SERVICE_TAG.
+    #[arg(long, value_name = "TAG")]
+    tag: Option<String>,
+    /// Name of this pod, for people.
+    #[arg(long, value_name = "NAME", env = "POD_NAME", default_value = "")]
+    pod_name: String,
+    /// Addresses of this pod, comma between. Default: those of its interfaces.
+    #[arg(long, value_name = "ADDRESSES", env = "POD_IP", value_delimiter = ',')]
+    pod_ip: Vec<IpAddr>,
+}
+
+#[derive(Args, Debug)]
+struct ListenerFlags {
+    /// A listener for connections that are not redirected, instead of the two redirected ones; may be repeated, and in the
+    /// environment `;` stands between. `outbound=ADDRESS[,service=ID]` or `inbound=ADDRESS,forward=ADDRESS`.
+    #[arg(long, value_name = "LISTENER", env = "LANEWAY_LISTEN", value_delimiter = ';')]
+    listen: Vec<ListenSpec>,
+    /// Where what the application sends is redirected to.
+    #[arg(long, value_name = "ADDRESS", env = "LANEWAY_OUTBOUND", default_value_t = any(PORT_OUTBOUND))]
+    outbound: SocketAddr,
+    /// Where what others send is redirected to.
+    #[arg(long, value_name = "ADDRESS", env = "LANEWAY_INBOUND", default_value_t = any(PORT_INBOUND))]
+    inbound: SocketAddr,
+    /// /ready, /live, /metrics.
+    #[arg(long, value_name = "ADDRESS", env = "LANEWAY_STATUS", default_value_t = any(PORT_STATUS))]
+    status: SocketAddr,
+    /// /config_dump, /drain. Loopback only.
+    #[arg(long, value_name = "ADDRESS", env = "LANEWAY_ADMIN", default_value_t = SocketAddr::from(([127, 0, 0, 1], PORT_ADMIN)))]
+    admin: SocketAddr,
+}
+
+#[derive(Args, Debug)]
+struct TimingFlags {
+    /// Until a connection to an instance stands.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_CONNECT_TIMEOUT", default_value = "1s")]
+    connect_timeout: Time,
+    /// From the first byte of a request head to its last.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_HEADER_TIMEOUT", default_value = "10s")]
+    header_timeout: Time,
+    /// A client connection without a request.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_IDLE_TIMEOUT", default_value = "1h")]
+    idle_timeout: Time,
+    /// Until a silent client is taken for one that waits for its server.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_DETECT_TIMEOUT", default_value = "100ms")]
+    detect_timeout: Time,
+    /// A pooled connection to an instance without a request.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_POOL_IDLE_TIMEOUT", default_value = "60s")]
+    pool_idle_timeout: Time,
+    /// Longest wait for what the control plane knows of a destination.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_ON_DEMAND_TIMEOUT", default_value = "1s")]
+    on_demand_timeout: Time,
+    /// Ready without a configuration, as `degraded`, after this.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_BOOT_WAIT", default_value = "5s")]
+    boot_wait: Time,
+    /// On SIGTERM: go on accepting for this long.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_DRAIN_MIN", default_value = "5s")]
+    drain_min: Time,
+    /// And cut what still runs after this, from SIGTERM on.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_DRAIN_MAX", default_value = "30s")]
+    drain_max: Time,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Everything that was asked for, checked. `app` takes it apart.
+#[derive(Debug)]
+pub struct Config {
+    pub source: ConfigSource,
+    pub identity: Identity,
+    pub pod_name: String,
+    pub datapath: crate::datapath::Config,
+    pub status: SocketAddr,
+    pub admin: SocketAddr,
+    pub boot_wait: Duration,
+    pub drain_min: Duration,
+    pub drain_max: Duration,
+}
+
+/// Where the configuration of lanes and services comes from.
+#[derive(Debug, Clone)]
+pub enum ConfigSource {
+    Control { url: String },
+    File { path: PathBuf },
+}
+
+/// Why the proxy does not start: the field, what is wrong with it, and what is allowed.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{field}: {problem}")]
+pub struct ConfigError {
+    pub field: String,
+    pub problem: String,
+}
+
+fn refuse<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, ConfigError> {
+    Err(ConfigError { field: field.into(), problem: problem.into() })
+}
+
+impl Flags {
+    pub fn log(&self) -> (&str, LogFormat) {
+        (&self.log, self.log_format)
+    }
+
+    /// Checks and completes. `environment` answers for variables that are no flags; `proxy` is the Proxy document of a
+    /// resources file. A flag or variable wins over the document.
+    pub fn check(
+        self,
+        environment: impl Fn(&str) -> Option<String>,
+        proxy: Option<&laneway_core::document::ProxyDocument>,
+    ) -> Result<Config, ConfigError> {
+        let identity = self.identity.check(&environment, proxy)?;
+        let own_addresses = if self.identity.pod_ip.is_empty() { interfaces()? } else { self.identity.pod_ip.clone() };
+        let listeners = self.listeners.check(&identity, proxy)?;
+        if !self.listeners.admin.ip().is_loopback() {
+            return refuse("--admin / LANEWAY_ADMIN", format!("{} is not a loopback address", self.listeners.admin));
+        }
+        let source = match self.resources {
+            Some(path) => ConfigSource::File { path },
+            None if self.control.starts_with("http://") => ConfigSource::Control { url: self.control },
+            None => {
+                return refuse(
+                    "--control / LANEWAY_CONTROL",
+                    format!("`{}` is not a URL of the form http://HOST:PORT", self.control),
+                );
+            }
+        };
+        let timing = self.timing;
+        if timing.drain_max.0 < timing.drain_min.0 {
+            return refuse("--drain-max / LANEWAY_DRAIN_MAX", "is shorter than --drain-min");
+        }
+        Ok(Config {
+            source,
+            identity,
+            pod_name: self.identity.pod_name,
+            datapath: crate::datapath::Config {
+                listeners,
+                workers: usize::from(self.workers),
+                own_addresses,
+                own_ports: vec![self.listeners.status.port(), self.listeners.admin.port()],
+                timeouts: Timeouts {
+                    connect: timing.connect_timeout.0,
+                    header_read: timing.header_timeout.0,
+                    idle: timing.idle_timeout.0,
+                    detect: timing.detect_timeout.0,
+                    pool_idle: timing.pool_idle_timeout.0,
+                },
+                limits: Limits { connections: self.connections_max as usize },
+                opaque_ports: self.opaque_ports,
+                on_demand_timeout: timing.on_demand_timeout.0,
+            },
+            status: self.listeners.status,
+            admin: self.listeners.admin,
+            boot_wait: timing.boot_wait.0,
+            drain_min: timing.drain_min.0,
+            drain_max: timing.drain_max.0,
+        })
+    }
+
+    /// The resources file, to be read before [`Flags::check`].
+    pub fn resources(&self) -> Option<&PathBuf> {
+        self.resources.as_ref()
+    }
+}
+
+impl IdentityFlags {
+    fn check(
+        &self,
+        environment: &impl Fn(&str) -> Option<String>,
+        proxy: Option<&laneway_core::document::ProxyDocument>,
+    ) -> Result<Identity, ConfigError> {
+        let set = |name: &'static str| environment(name).map(|value| (name, value));
+        let said = self.tag.clone().map(|value| ("--tag", value));
+        let said = said.or_else(|| std::iter::once(ENV_TAG).chain(ENV_TAG_COMPAT).find_map(set));
+        let tag = match said {
+            Some((_, value)) if value.is_empty() => None,
+            Some((field, value)) => match Tag::parse(value.as_bytes()) {
+                Ok(tag) => Some(tag),
+                Err(error) => return refuse(field, format!("`{value}` is no tag: {error}")),
+            },
+            None => proxy.and_then(|proxy| proxy.tag),
+        };
+        let service = match proxy {
+            Some(proxy) if self.service.is_empty() => proxy.service.clone(),
+            _ => self.service.clone(),
+        };
+        let namespace = match proxy {
+            Some(proxy) if self.namespace == NAMESPACE_DEFAULT => proxy.namespace.clone(),
+            _ => self.namespace.clone(),
+        };
+        for (field, value) in [("LANEWAY_SERVICE", &service), ("LANEWAY_NAMESPACE", &namespace)] {
+            let is_plain = value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._:@%-".contains(&b));
+            if !is_plain || value.len() > 253 {
+                return refuse(field, format!("`{value}` is no id: at most 253 bytes of A-Z a-z 0-9 . _ : @ % -"));
+            }
+        }
+        Ok(Identity { namespace, service, tag })
+    }
+}
+
+impl ListenerFlags {
+    fn check(
+        &self,
+        identity: &Identity,
+        proxy: Option<&laneway_core::document::ProxyDocument>,
+    ) -> Result<Vec<Listener>, ConfigError> {
+        let mut listeners: Vec<Listener> = Vec::new();
+        for spec in &self.listen {
+            listeners.push(spec.listener(identity));
+        }
+        if listeners.is_empty()
+            && let Some(proxy) = proxy
+        {
+            listeners.extend(proxy.listeners.iter().map(|document| Listener {
+                address: document.address,
+                direction: match document.direction {
+                    laneway_core::document::Direction::Inbound => Direction::Inbound,
+                    laneway_core::document::Direction::Outbound => Direction::Outbound,
+                },
+                redirected: false,
+                default_service: document.default_service.clone(),
+                forward_to: document.forward_to,
+            }));
+        }
+        if listeners.is_empty() {
+            let redirected = |address, direction| Listener {
+                address,
+                direction,
+                redirected: true,
+                default_service: None,
+                forward_to: None,
+            };
+            listeners.push(redirected(self.outbound, Direction::Outbound));
+            listeners.push(redirected(self.inbound, Direction::Inbound));
+        }
+        for listener in &listeners {
+            let needs_target = listener.direction == Direction::Inbound && !listener.redirected;
+            if needs_target && listener.forward_to.is_none() {
+                return refuse(
+                    format!("listener {}", listener.address),
+                    "is inbound and not redirected, so it needs to be told where the application listens: forward",
+                );
+            }
+        }
+        Ok(listeners)
+    }
+}
+
+/// `outbound=127.0.0.1:8000,service=b`
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct ListenSpec {
+    direction: Direction,
+    address: SocketAddr,
+    service: Option<String>,
+    forward: Option<SocketAddr>,
+}
+
+impl ListenSpec {
+    fn listener(&self, identity: &Identity) -> Listener {
+        let resource_name = |service: &String| match service.contains('/') {
+            true => service.clone(),
+            false => name::service(&identity.namespace, service),
+        };
+        Listener {
+            address: self.address,
+            direction: self.direction,
+            redirected: false,
+            default_service: self.service.as_ref().map(resource_name),
+            forward_to: self.forward,
+        }
+    }
+}
+
+impl FromStr for ListenSpec {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<ListenSpec, String> {
+        let (mut place, mut service, mut forward) = (None, None, None);
+        let address = |value: &str| value.parse().map_err(|_| format!("`{value}` is not ADDRESS:PORT"));
+        for part in text.split(',') {
+            match part.split_once('=') {
+                Some(("outbound", value)) => place = Some((Direction::Outbound, address(value)?)),
+                Some(("inbound", value)) => place = Some((Direction::Inbound, address(value)?)),
+                Some(("service", value)) if !value.is_empty() => service = Some(value.to_owned()),
+                Some(("forward", value)) => forward = Some(address(value)?),
+                _ => return Err(format!("`{part}` is none of outbound=, inbound=, service=, forward=")),
+            }
+        }
+        let Some((direction, address)) = place else { return Err("neither outbound= nor inbound=".to_owned()) };
+        match (direction, &service, &forward) {
+            (Direction::Outbound, _, Some(_)) => Err("forward= is for inbound listeners".to_owned()),
+            (Direction::Inbound, Some(_), _) => Err("service= is for outbound listeners".to_owned()),
+            _ => Ok(ListenSpec { direction, address, service, forward }),
+        }
+    }
+}
+
+/// `1h`, `5m`, `10s`, `100ms`. At most 24 h.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Time(Duration);
+
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Time, String> {
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let allowed = || format!("`{text}` is no time: a number and ms, s, m or h, at most 24h");
+        let number: u64 = text[..digits].parse().map_err(|_| allowed())?;
+        let factor_ms = match &text[digits..] {
+            "ms" => 1,
+            "s" => 1000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(allowed()),
+        };
+        let ms = number.checked_mul(factor_ms).filter(|ms| *ms <= 86_400_000).ok_or_else(allowed)?;
+        Ok(Time(Duration::from_millis(ms)))
+    }
+}
+
+impl fmt::Display for Time {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}ms", self.0.as_millis())
+    }
+}
+
+/// The unspecified address of both families.
+fn any(port: u16) -> SocketAddr {
+    SocketAddr::from(([0_u16; 8], port))
+}
+
+/// Addresses of this pod's interfaces.
+fn interfaces() -> Result<Vec<IpAddr>, ConfigError> {
+    // The kernel's table; a name server is never asked.
+    let problem = |error: std::io::Error| ConfigError {
+        field: "--pod-ip / POD_IP".to_owned(),
+        problem: format!("is not given, and the interfaces could not be read: {error}"),
+    };
+    let table = std::fs::read_to_string("/proc/net/fib_trie").map_err(problem)?;
+    let mut found: Vec<IpAddr> = Vec::new();
+    let mut last = None;
+    for line in table.lines() {
+        if let Some((_, address)) = line.split_once("|-- ") {
+            last = address.trim().parse().ok();
+        } else if line.contains("/32 host LOCAL")
+            && let Some(address) = last
+            && !found.contains(&address)
+        {
+            found.push(address);
+        }
+    }
+    // No such file where the kernel has no IPv6.
+    let table = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    for line in table.lines() {
+        if let Some(Ok(bits)) = line.split_whitespace().next().map(|hex| u128::from_str_radix(hex, 16)) {
+            found.push(IpAddr::V6(bits.into()));
+        }
+    }
+    Ok(found)
+}

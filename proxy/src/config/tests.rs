@@ -1,0 +1,74 @@
+//! What is refused, and by which name.
+
+use clap::Parser;
+
+use super::{ConfigError, ConfigSource, Flags};
+use crate::datapath::Direction;
+
+fn parse(arguments: &[&str]) -> Result<Flags, String> {
+    let all = ["laneway-proxy", "--pod-ip", "10.0.0.1"].iter().chain(arguments);
+    Flags::try_parse_from(all).map_err(|error| error.to_string())
+}
+
+fn checked(arguments: &[&str], environment: &[(&str, &str)]) -> Result<super::Config, ConfigError> {
+    let flags = parse(arguments).expect("the flags parse");
+    flags.check(|name| environment.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned()), None)
+}
+
+#[test]
+fn a_bad_value_is_refused_by_the_name_of_its_field() {
+    for (arguments, named) in [
+        (&["--workers", "0"][..], "--workers"),
+        (&["--connect-timeout", "1"], "--connect-timeout"),
+        (&["--idle-timeout", "2d"], "--idle-timeout"),
+        (&["--listen", "127.0.0.1:80"], "--listen"),
+        (&["--listen", "outbound=nowhere"], "--listen"),
+        (&["--listen", "outbound=127.0.0.1:1,forward=127.0.0.1:2"], "--listen"),
+        (&["--opaque-ports", "99999"], "--opaque-ports"),
+        (&["--status", "somewhere"], "--status"),
+        (&["--colour", "gray"], "--colour"),
+    ] {
+        let message = parse(arguments).expect_err("a bad flag");
+        assert!(message.contains(named), "{message}");
+    }
+    for (arguments, environment, field) in [
+        (&[][..], &[("LANEWAY_TAG", "a_b")][..], "LANEWAY_TAG"),
+        (&[], &[("ALICLOUD_SERVICE_TAG", "Gray")], "ALICLOUD_SERVICE_TAG"),
+        (&["--tag", "baseline"], &[], "--tag"),
+        (&["--service", "a/b"], &[], "LANEWAY_SERVICE"),
+        (&["--control", "laneway:15410"], &[], "--control / LANEWAY_CONTROL"),
+        (&["--admin", "0.0.0.0:1"], &[], "--admin / LANEWAY_ADMIN"),
+        (&["--drain-max", "1s"], &[], "--drain-max / LANEWAY_DRAIN_MAX"),
+        (&["--listen", "inbound=127.0.0.1:1"], &[], "listener 127.0.0.1:1"),
+    ] {
+        assert_eq!(checked(arguments, environment).expect_err("a bad value").field, field);
+    }
+}
+
+#[test]
+fn the_tag_is_the_first_variable_that_is_set() {
+    let tag = |environment: &[(&str, &str)]| {
+        checked(&[], environment).expect("good").identity.tag.map(|tag| tag.as_str().to_owned())
+    };
+    assert_eq!(tag(&[]), None);
+    assert_eq!(tag(&[("LANEWAY_TAG", "")]), None);
+    assert_eq!(tag(&[("ALICLOUD_SERVICE_TAG", "blue"), ("MSE_ALICLOUD_SERVICE_TAG", "gray")]), Some("gray".into()));
+    assert_eq!(tag(&[("LANEWAY_TAG", ""), ("MSE_ALICLOUD_SERVICE_TAG", "gray")]), None, "an empty tag says baseline");
+}
+
+#[test]
+fn listeners_are_the_redirected_ones_unless_others_are_given() {
+    let config = checked(&[], &[]).expect("good");
+    assert!(config.datapath.listeners.iter().all(|listener| listener.redirected));
+    assert!(matches!(config.source, ConfigSource::Control { .. }));
+
+    let config = checked(
+        &["--listen", "outbound=127.0.0.1:8000,service=b", "--listen", "inbound=127.0.0.1:8001,forward=127.0.0.1:9001"],
+        &[],
+    )
+    .expect("good");
+    let [outbound, inbound] = &config.datapath.listeners[..] else { panic!("two listeners") };
+    assert_eq!(outbound.direction, Direction::Outbound);
+    assert_eq!(outbound.default_service.as_deref(), Some("namespaces/default/services/b"));
+    assert_eq!(inbound.forward_to, Some("127.0.0.1:9001".parse().expect("address")));
+}

@@ -1,0 +1,49 @@
+//! `laneway-proxy`: reads flags, starts logging, runs, and is the only place that exits.
+
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use laneway_proxy::{app, config};
+use tracing_subscriber::EnvFilter;
+
+// Memory of a burst goes back to the system, and an idle connection costs half of what glibc's allocator takes.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// EX_CONFIG of sysexits.h: the configuration is at fault.
+const EXIT_CONFIG: u8 = 78;
+
+fn main() -> ExitCode {
+    let flags = match config::Flags::try_parse() {
+        Ok(flags) => flags,
+        Err(error) => {
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::SUCCESS };
+        }
+    };
+    let (filter, format) = flags.log();
+    let filter = match EnvFilter::try_new(filter) {
+        Ok(filter) => filter,
+        Err(error) => return refuse(&format!("--log / LANEWAY_LOG: {error}")),
+    };
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        config::LogFormat::Text => log.with_ansi(false).init(),
+        config::LogFormat::Json => log.json().init(),
+    }
+    match app::run(flags) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is_config() => refuse(&format!("{error:#}")),
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn refuse(problem: &str) -> ExitCode {
+    // Logging may not be there yet.
+    let _ = writeln!(std::io::stderr(), "laneway-proxy does not start: {problem}");
+    ExitCode::from(EXIT_CONFIG)
+}
