@@ -273,11 +273,9 @@ impl Mesh {
         let place = sidecar::Place {
             address: self.address_of(index),
             control: SocketAddr::new(self.control_address(), contract::PORT_DISCOVERY),
-            directory: self.scratch.path().to_owned(),
-            redirected: self.plan.redirect,
-            service_port: service.port,
+            application: (!self.plan.redirect).then(|| self.application_sockets(index, service.port)[0]),
         };
-        sidecar::sidecar_arguments(&mut command, plan, &place, &self.plan);
+        sidecar::sidecar_arguments(&mut command, plan, &place);
         if confine::is_root() {
             confine::as_user(&mut command, contract::PROXY_UID);
         }

@@ -1,12 +1,12 @@
 //! How the product's programs are told what to do: the one place in the tests that knows their flags and environment.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
-use laneway_proto::contract::{PORT_CONTROL, PORT_DISCOVERY};
+use laneway_proto::contract::{PORT_ADMIN, PORT_CONTROL, PORT_DISCOVERY, PORT_OUTBOUND, PORT_STATUS};
 
-use super::plan::{Plan, PodPlan};
+use super::plan::PodPlan;
 
 /// Written by the control plane when both of its ports are open.
 pub const CONTROL_READY_FILE: &str = "control-ready.json";
@@ -15,9 +15,8 @@ pub const CONTROL_READY_FILE: &str = "control-ready.json";
 pub struct Place {
     pub address: IpAddr,
     pub control: SocketAddr,
-    pub directory: PathBuf,
-    pub redirected: bool,
-    pub service_port: u16,
+    /// Without a redirect: where the application listens, beside its sidecar.
+    pub application: Option<SocketAddr>,
 }
 
 /// The control plane: SQLite store and discovery file in `directory`.
@@ -36,13 +35,21 @@ pub fn control_arguments(command: &mut Command, address: IpAddr, directory: &Pat
 }
 
 /// A sidecar of a pod.
-pub fn sidecar_arguments(command: &mut Command, pod: &PodPlan, place: &Place, _plan: &Plan) {
+pub fn sidecar_arguments(command: &mut Command, pod: &PodPlan, place: &Place) {
     command
         .env("LANEWAY_SERVICE", &pod.service)
         .env("LANEWAY_TAG", &pod.tag)
         .env("LANEWAY_CONTROL", format!("http://{}", place.control))
-        .env("POD_NAME", &pod.name)
-        .env("POD_IP", place.address.to_string());
+        .env("POD_NAME", &pod.name);
+    if let Some(application) = place.application {
+        let at = |port| SocketAddr::new(place.address, port).to_string();
+        let (outbound, inbound) = (at(PORT_OUTBOUND), at(application.port()));
+        command
+            .env("POD_IP", place.address.to_string())
+            .env("LANEWAY_LISTEN", format!("outbound={outbound};inbound={inbound},forward={application}"))
+            .env("LANEWAY_STATUS", at(PORT_STATUS))
+            .env("LANEWAY_ADMIN", at(PORT_ADMIN));
+    }
     for (name, value) in &pod.sidecar_environment {
         command.env(name, value);
     }
