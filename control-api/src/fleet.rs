@@ -27,11 +27,15 @@ pub struct Holding {
     pub is_refused: bool,
     /// Its removal was sent and is not answered.
     pub is_being_removed: bool,
+    /// Something of this type is on its way or due: what is not held may still come.
+    pub is_unsettled: bool,
 }
 
 /// What the fleet wants to know of a stream.
 pub trait Member: Send + Sync {
     fn identity(&self) -> Identity;
+    /// Revision of the configuration that was last compared with what this sidecar has.
+    fn seen_revision(&self) -> i64;
     /// What this sidecar has of one resource.
     fn holding(&self, type_url: &str, name: &str) -> Holding;
     /// For people. `full`: with every resource.

@@ -10,10 +10,9 @@ mod tests;
 /// What the server writes and nobody may: not part of what was changed.
 const OUTPUT_ONLY: [&str; 8] = ["uid", "etag", "revision", "createTime", "updateTime", "state", "coverage", "warnings"];
 
-/// ProtoJSON of a message of the package `laneway.admin.v1`.
-pub fn of(message: &impl prost::Message, kind: &str) -> Value {
-    let descriptor =
-        DESCRIPTORS.get_message_by_name(&format!("laneway.admin.v1.{kind}")).expect("the kinds are in the contract");
+/// ProtoJSON of a message; `name` is its full name, "laneway.admin.v1.Lane".
+pub fn of(message: &impl prost::Message, name: &str) -> Value {
+    let descriptor = DESCRIPTORS.get_message_by_name(name).expect("the messages are in the contract");
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
         .expect("a message that was encoded by its type decodes by its descriptor");
     dynamic
@@ -21,9 +20,9 @@ pub fn of(message: &impl prost::Message, kind: &str) -> Value {
         .expect("messages of the contract have a JSON form")
 }
 
-/// The same without what only the server writes.
+/// An object of a kind of `laneway.admin.v1` without what only the server writes.
 pub fn of_input(message: &impl prost::Message, kind: &str) -> Value {
-    let mut value = of(message, kind);
+    let mut value = of(message, &format!("laneway.admin.v1.{kind}"));
     if let Value::Object(fields) = &mut value {
         fields.retain(|field, _| !OUTPUT_ONLY.contains(&field.as_str()));
     }

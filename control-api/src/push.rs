@@ -7,6 +7,7 @@ pub mod node;
 pub mod session;
 
 use std::pin::Pin;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -133,6 +134,7 @@ struct Line {
     replica: String,
     since: SystemTime,
     session: Mutex<Session>,
+    seen_revision: AtomicI64,
     replaced: Notify,
 }
 
@@ -167,6 +169,7 @@ impl Conversation {
             remote: std::mem::take(&mut self.remote),
             replica: std::mem::take(&mut self.replica),
             since: SystemTime::now(),
+            seen_revision: AtomicI64::new(-1),
             replaced: Notify::new(),
         });
         let _seat = self.fleet.join(line.node.id.clone(), Arc::clone(&line) as Arc<dyn Member>);
@@ -244,7 +247,9 @@ impl Conversation {
     async fn send_due(&mut self, line: &Line) -> Result<(), ()> {
         let responses = {
             let published = self.published.borrow_and_update().clone();
-            line.session().poll(&*published.compiled, published.revision, now())
+            let responses = line.session().poll(&*published.compiled, published.revision, now());
+            line.seen_revision.store(published.revision, Ordering::Release);
+            responses
         };
         for response in responses {
             debug!(
@@ -276,6 +281,10 @@ impl Line {
 impl Member for Line {
     fn identity(&self) -> Identity {
         self.node.identity.clone()
+    }
+
+    fn seen_revision(&self) -> i64 {
+        self.seen_revision.load(Ordering::Acquire)
     }
 
     fn holding(&self, type_url: &str, name: &str) -> Holding {

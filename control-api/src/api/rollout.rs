@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use laneway_core::compile::Compiled;
-use laneway_proto::contract::{TYPE_LANE, TYPE_LANE_GROUP, TYPE_SERVICE_POLICY};
+use laneway_proto::contract::{TYPE_LANE, TYPE_LANE_GROUP};
 use laneway_proto::status::Rollout;
 use tokio::time::timeout_at;
 
@@ -73,13 +73,12 @@ pub(super) async fn follow(
     }
 }
 
-/// Where the current version of an object is now. `None`: no such kind of object.
-pub(super) fn now(api: &Api, name: &str) -> Option<Rollout> {
-    let type_url = type_of(name)?;
+/// Where the current version of a resource is now.
+pub(super) fn now(api: &Api, type_url: &'static str, name: &str) -> Rollout {
     let current = Arc::clone(&api.reconciler.published().borrow());
     let version = current.compiled.version_of(type_url, name).unwrap_or_default().to_owned();
     let target = Target { name, type_url, version, revision: current.revision };
-    Some(count(api, &target, &current.compiled, &mut BTreeMap::new()))
+    count(api, &target, &current.compiled, &mut BTreeMap::new())
 }
 
 /// `concerned` remembers of each sidecar that was ever seen whether it is to be counted.
@@ -96,10 +95,20 @@ fn count(api: &Api, target: &Target<'_>, compiled: &Compiled, concerned: &mut BT
     });
     rollout.disconnected_count = u32::try_from(gone.count()).unwrap_or(u32::MAX);
     for (node, member) in &connected {
+        // In this order: what is held is then that of the revision that was seen, or of a later one.
+        let has_seen = member.seen_revision() >= target.revision;
         let holding = member.holding(target.type_url, target.name);
-        let counts =
-            concerned.entry(node.clone()).or_insert_with(|| concerns(target, compiled, member.as_ref(), &holding));
-        if !*counts {
+        if !concerned.contains_key(node) {
+            if !has_seen || (holding.sent_version.is_none() && holding.is_unsettled) {
+                // It is not known yet whether it will get it.
+                rollout.target_count += 1;
+                rollout.pending_count += 1;
+                name_one(&mut rollout.pending_proxies, node);
+                continue;
+            }
+            concerned.insert(node.clone(), concerns(target, compiled, member.as_ref(), &holding));
+        }
+        if !concerned[node] {
             continue;
         }
         rollout.target_count += 1;
@@ -147,15 +156,12 @@ fn name_one(names: &mut Vec<String>, node: &str) {
     }
 }
 
-/// The resource type that an object becomes. A policy's resource has the name of its service, so it cannot be followed by
-/// its own name yet.
-fn type_of(name: &str) -> Option<&'static str> {
+/// The resource type that a group or a lane becomes.
+pub(super) fn type_of(name: &str) -> Option<&'static str> {
     if name::parse_lane(name).is_some() {
         Some(TYPE_LANE)
     } else if name::parse_group(name).is_some() {
         Some(TYPE_LANE_GROUP)
-    } else if name::parse_service(name).is_some() {
-        Some(TYPE_SERVICE_POLICY)
     } else {
         None
     }

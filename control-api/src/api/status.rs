@@ -1,5 +1,6 @@
 //! Who has which configuration.
 
+use laneway_proto::contract::TYPE_SERVICE_POLICY;
 use laneway_proto::status::{
     GetProxyRequest, GetRolloutRequest, GetServerInfoRequest, ListProxiesRequest, ListProxiesResponse, Proxy,
     ProxyView, Rollout, ServerInfo,
@@ -30,16 +31,16 @@ pub(super) async fn get_proxy(api: &Api, request: GetProxyRequest) -> Result<Pro
 }
 
 pub(super) async fn get_rollout(api: &Api, request: GetRolloutRequest) -> Result<Rollout, Status> {
-    let state = api.reconciler.state();
-    let mut found = if let Some(policy) = state.objects.policies.get(&request.name) {
-        let namespace = name::parse_policy(&request.name).map_or("", |(namespace, _)| namespace);
-        rollout::now(api, &laneway_core::name::service(namespace, &policy.service))
-    } else if state.objects.lanes.contains_key(&request.name) || state.objects.groups.contains_key(&request.name) {
-        rollout::now(api, &request.name)
+    // An object that is gone can be followed too: who still has it.
+    let mut found = if let Some((namespace, id)) = name::parse_policy(&request.name) {
+        let state = api.reconciler.state();
+        let service = state.objects.policies.get(&request.name).map_or(id, |policy| policy.service.as_str());
+        rollout::now(api, TYPE_SERVICE_POLICY, &laneway_core::name::service(namespace, service))
+    } else if let Some(type_url) = rollout::type_of(&request.name) {
+        rollout::now(api, type_url, &request.name)
     } else {
-        None
-    }
-    .ok_or_else(|| errors::missing(&request.name))?;
+        return Err(errors::bad_field("name", "is that of a lane group, a lane or a service policy"));
+    };
     found.name.clone_from(&request.name);
     if !request.version.is_empty() && request.version != found.version {
         return Err(errors::bad_field("version", "only the current version can be followed yet; leave it empty"));

@@ -371,14 +371,16 @@ impl TypeState {
     pub(super) fn holding(&self, name: &str) -> Holding {
         let is_being_removed =
             self.in_flight.as_ref().is_some_and(|flight| flight.removed.iter().any(|removed| removed == name));
+        let holding =
+            Holding { is_being_removed, is_unsettled: self.is_dirty || self.in_flight.is_some(), ..Holding::default() };
         match self.sent.get(name) {
             Some(sent) => Holding {
                 sent_version: Some(sent.version.clone()),
                 acked: sent.acked.clone(),
                 is_refused: sent.is_refused,
-                is_being_removed,
+                ..holding
             },
-            None => Holding { is_being_removed, ..Holding::default() },
+            None => holding,
         }
     }
 

@@ -1,0 +1,149 @@
+//! `lanectl apply`.
+
+use std::time::{Duration, Instant};
+
+use laneway_proto::admin::{ApplyBundleRequest, ApplyBundleResponse, Diagnostic, diagnostic, resource_change};
+
+use super::arguments::{Apply, Format};
+use super::client::{Cause, Client};
+use super::documents::Documents;
+use super::{Trouble, print};
+use crate::{json, name};
+
+/// Between two looks at a rollout.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+pub(super) async fn apply(
+    client: &mut Client,
+    options: Apply,
+    format: Format,
+    out: &mut String,
+) -> Result<(), Trouble> {
+    let documents = Documents::read(&options.files).map_err(Trouble::Said)?;
+    let prune_parent = options.prune.as_deref().map(parent).transpose()?.unwrap_or_default();
+    let request = ApplyBundleRequest {
+        bundle: Some(documents.bundle.clone()),
+        prune_parent,
+        expected_revision: options.expected_revision,
+        validate_only: options.dry_run,
+        reason: options.reason,
+        ..ApplyBundleRequest::default()
+    };
+    let response = match client.apply(request.clone()).await {
+        Ok(response) => response,
+        Err(failure) if failure.cause == Cause::Invalid => {
+            // A trial run says all of it, and of which object; an error says what fits into it.
+            let trial = ApplyBundleRequest { validate_only: true, ..request };
+            let findings = client.apply(trial).await.map(|response| response.diagnostics).unwrap_or_default();
+            let lines = errors(&documents, &findings);
+            return Err(if lines.is_empty() { failure.into() } else { Trouble::Said(lines) });
+        }
+        Err(failure) => return Err(failure.into()),
+    };
+    for finding in response.diagnostics.iter().filter(|finding| !is_error(finding)) {
+        eprintln!("warning: {}", documents.locate(finding));
+    }
+    // Only of a trial run.
+    let lines = errors(&documents, &response.diagnostics);
+    if !lines.is_empty() {
+        return Err(Trouble::Said(lines));
+    }
+    report(&response, options.dry_run, format, out);
+    match options.wait {
+        Some(wait) if !options.dry_run => follow(client, &response, wait, format, out).await,
+        _ => Ok(()),
+    }
+}
+
+fn report(response: &ApplyBundleResponse, dry_run: bool, format: Format, out: &mut String) {
+    match format {
+        Format::Json | Format::Yaml => {
+            let value = json::of(response, "laneway.admin.v1.ApplyBundleResponse");
+            out.push_str(&print::values(vec![value], true, format));
+        }
+        Format::Name => response.changes.iter().for_each(|change| out.push_str(&format!("{}\n", change.name))),
+        Format::Table => {
+            let suffix = if dry_run { " (dry run)" } else { "" };
+            for change in &response.changes {
+                let done = match change.kind() {
+                    resource_change::Kind::Created => "created",
+                    resource_change::Kind::Updated => "updated",
+                    resource_change::Kind::Deleted => "deleted",
+                    resource_change::Kind::Unspecified => "changed",
+                };
+                let paths = change.changed_paths.join(", ");
+                let paths = if paths.is_empty() { paths } else { format!(": {paths}") };
+                out.push_str(&format!("{} {done}{paths}{suffix}\n", change.name));
+            }
+            if response.changes.is_empty() {
+                out.push_str(&format!("nothing to do, revision {}{suffix}\n", response.revision));
+            } else if !dry_run {
+                out.push_str(&format!("revision {}\n", response.revision));
+            }
+        }
+    }
+}
+
+/// Waits until every sidecar concerned has acknowledged every change.
+async fn follow(
+    client: &mut Client,
+    response: &ApplyBundleResponse,
+    wait: Duration,
+    format: Format,
+    out: &mut String,
+) -> Result<(), Trouble> {
+    let begun = Instant::now();
+    let mut refused = Vec::new();
+    for change in &response.changes {
+        loop {
+            let rollout = client.rollout(&change.name).await?;
+            if rollout.done && rollout.revision >= response.revision {
+                if rollout.nacked_count > 0 {
+                    refused.push(format!("{} was refused by {}", change.name, rollout.nacked_proxies.join(", ")));
+                }
+                break;
+            }
+            if begun.elapsed() >= wait {
+                return Err(Trouble::Said(format!(
+                    "{}: acknowledged by {}/{} sidecars in {} ms; waiting for {}",
+                    change.name,
+                    rollout.acked_count,
+                    rollout.target_count,
+                    begun.elapsed().as_millis(),
+                    rollout.pending_proxies.join(", ")
+                )));
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+    if !refused.is_empty() {
+        return Err(Trouble::Said(refused.join("\n")));
+    }
+    if format == Format::Table && !response.changes.is_empty() {
+        out.push_str(&format!("acknowledged by every sidecar in {} ms\n", begun.elapsed().as_millis()));
+    }
+    Ok(())
+}
+
+fn errors(documents: &Documents, findings: &[Diagnostic]) -> String {
+    let lines = findings.iter().filter(|finding| is_error(finding)).map(|finding| documents.locate(finding));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn is_error(finding: &Diagnostic) -> bool {
+    finding.severity() == diagnostic::Severity::Error
+}
+
+/// `shop`, `shop/web`, or a whole resource name.
+fn parent(text: &str) -> Result<String, Trouble> {
+    let name = match text.split('/').collect::<Vec<_>>().as_slice() {
+        [namespace] => format!("namespaces/{namespace}"),
+        ["namespaces", _] => text.to_owned(),
+        [namespace, group] => laneway_core::name::group(namespace, group),
+        _ => text.to_owned(),
+    };
+    if name::parse_namespace(&name).is_some() || name::parse_group(&name).is_some() {
+        return Ok(name);
+    }
+    Err(Trouble::Said(format!("--prune {text:?} is no NAMESPACE, NAMESPACE/GROUP or resource name of either")))
+}

@@ -1,0 +1,171 @@
+//! What can be typed after `lanectl`, and its two environment variables.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Laneway's command line: traffic lanes in your mesh.
+#[derive(Debug, Parser)]
+#[command(name = "lanectl", version, max_term_width = 100)]
+pub struct Arguments {
+    /// The control plane.
+    #[arg(long, global = true, env = "LANECTL_SERVER", default_value = "http://127.0.0.1:15411", value_name = "URL")]
+    pub server: String,
+    /// How answers look.
+    #[arg(short, long, global = true, default_value = "table", value_name = "FORMAT")]
+    pub output: Format,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// How answers look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+    Yaml,
+    /// Resource names, one a line.
+    Name,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Create or replace objects from documents: all of them, or none.
+    Apply(Apply),
+    /// Show objects as documents.
+    Get(Get),
+    /// Delete one object.
+    Delete(Delete),
+    /// Switch a lane on or off, now.
+    Lane {
+        #[command(subcommand)]
+        action: Do,
+    },
+    /// Which sidecars are connected, and what they have acknowledged.
+    Status(Status),
+}
+
+#[derive(Debug, Args)]
+pub struct Apply {
+    /// File, folder (its .yaml, .yml and .json files), or `-` for stdin. May be given several times.
+    #[arg(short, long = "file", required = true, value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Delete what lies under this namespace (`shop`) or group (`shop/web`) and is not in the documents.
+    #[arg(long, value_name = "PARENT")]
+    pub prune: Option<String>,
+    /// Fail if something was committed since this revision.
+    #[arg(long, value_name = "REVISION", default_value_t = 0)]
+    pub expected_revision: i64,
+    /// For the history.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub reason: String,
+    /// Return when every sidecar concerned has acknowledged, at most after this time.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = duration, value_name = "TIME")]
+    pub wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub struct Place {
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// Group of the lane.
+    #[arg(short, long)]
+    pub group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Get {
+    pub kind: Kinds,
+    /// One object; without it all.
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub place: Place,
+    /// Of all namespaces.
+    #[arg(short = 'A', long, conflicts_with = "name")]
+    pub all_namespaces: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Delete {
+    pub kind: Kind,
+    pub name: String,
+    #[command(flatten)]
+    pub place: Place,
+    /// A lane whose tag runs; a group with its lanes.
+    #[arg(long)]
+    pub force: bool,
+    /// For the history.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub reason: String,
+}
+
+/// Kinds of objects, as people write them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kinds {
+    #[value(alias = "lanegroup", alias = "groups", alias = "group", alias = "lg")]
+    Lanegroups,
+    #[value(alias = "lane")]
+    Lanes,
+    #[value(alias = "policy", alias = "servicepolicies", alias = "servicepolicy", alias = "sp")]
+    Policies,
+    All,
+}
+
+/// One kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    #[value(alias = "lanegroups", alias = "groups", alias = "group", alias = "lg")]
+    Lanegroup,
+    #[value(alias = "lanes")]
+    Lane,
+    #[value(alias = "policies", alias = "servicepolicies", alias = "servicepolicy", alias = "sp")]
+    Policy,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Do {
+    /// Its rules run, its pods stamp, its tag selects instances.
+    Enable(Switch),
+    /// Its requests go to baseline from the next hop on; works for a tag that has no lane too.
+    Disable(Switch),
+}
+
+#[derive(Debug, Args)]
+pub struct Switch {
+    pub name: String,
+    #[command(flatten)]
+    pub place: Place,
+    /// Return when every sidecar concerned has acknowledged, at most after this time.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = duration, value_name = "TIME")]
+    pub wait: Option<Duration>,
+    /// Enable: refuse a lane without a ready instance of any service.
+    #[arg(long)]
+    pub require_coverage: bool,
+    /// For the history.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub reason: String,
+}
+
+#[derive(Debug, Args)]
+pub struct Status {
+    /// One sidecar, with every resource it has.
+    pub node: Option<String>,
+}
+
+/// `500ms`, `5s`, `1m`.
+fn duration(text: &str) -> Result<Duration, String> {
+    let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().map_err(|_| "a time is a number and a unit: 500ms, 5s, 1m".to_owned())?;
+    let duration = match unit {
+        "ms" => Duration::from_millis(number),
+        "s" | "" => Duration::from_secs(number),
+        "m" => Duration::from_secs(number.saturating_mul(60)),
+        _ => return Err(format!("unknown unit {unit:?}: ms, s or m")),
+    };
+    if duration > Duration::from_secs(60) { Err("at most 60s".to_owned()) } else { Ok(duration) }
+}

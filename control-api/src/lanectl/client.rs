@@ -1,0 +1,222 @@
+//! The calls: the one file of lanectl that speaks gRPC. Everything it gives back is plain messages.
+
+use std::fmt;
+use std::time::Duration;
+
+use laneway_proto::admin::lane_admin_client::LaneAdminClient;
+use laneway_proto::admin::{
+    ApplyBundleRequest, ApplyBundleResponse, DeleteLaneGroupRequest, DeleteLaneRequest, DeleteServicePolicyRequest,
+    DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse, GetLaneGroupRequest,
+    GetLaneRequest, GetServicePolicyRequest, Lane, LaneGroup, ListLaneGroupsRequest, ListLanesRequest,
+    ListServicePoliciesRequest, ServicePolicy,
+};
+use laneway_proto::status::mesh_status_client::MeshStatusClient;
+use laneway_proto::status::{
+    GetProxyRequest, GetRolloutRequest, GetServerInfoRequest, ListProxiesRequest, Proxy, ProxyView, Rollout, ServerInfo,
+};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longer than the longest wait that can be asked for.
+const CALL_TIMEOUT: Duration = Duration::from_secs(90);
+const ANSWER_BYTES_MAX: usize = 256 << 20;
+const PAGE_SIZE: i32 = 1000;
+
+/// One control plane.
+pub(super) struct Client {
+    admin: LaneAdminClient<Channel>,
+    status: MeshStatusClient<Channel>,
+}
+
+/// What the caller can act on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    Missing,
+    /// The request's content.
+    Invalid,
+    Other,
+}
+
+/// A call that was not done.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) cause: Cause,
+    message: String,
+    /// Field and description, where the control plane named fields.
+    violations: Vec<(String, String)>,
+}
+
+impl Client {
+    /// Connects with the first call.
+    pub(super) fn new(server: &str) -> Result<Client, Failure> {
+        let endpoint = Endpoint::from_shared(server.to_owned())
+            .map_err(|_| Failure::said(format!("--server {server:?} is no URL; it is like http://127.0.0.1:15411")))?;
+        let channel = endpoint
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALL_TIMEOUT)
+            .tcp_nodelay(true)
+            .http2_max_header_list_size(64 << 10)
+            .connect_lazy();
+        Ok(Client {
+            admin: LaneAdminClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            status: MeshStatusClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
+        })
+    }
+
+    pub(super) async fn apply(&mut self, request: ApplyBundleRequest) -> Result<ApplyBundleResponse, Failure> {
+        Ok(self.admin.apply_bundle(request).await?.into_inner())
+    }
+
+    pub(super) async fn enable(&mut self, request: EnableLaneRequest) -> Result<EnableLaneResponse, Failure> {
+        Ok(self.admin.enable_lane(request).await?.into_inner())
+    }
+
+    pub(super) async fn disable(&mut self, request: DisableLaneRequest) -> Result<DisableLaneResponse, Failure> {
+        Ok(self.admin.disable_lane(request).await?.into_inner())
+    }
+
+    pub(super) async fn group(&mut self, name: String) -> Result<LaneGroup, Failure> {
+        Ok(self.admin.get_lane_group(GetLaneGroupRequest { name }).await?.into_inner())
+    }
+
+    pub(super) async fn groups(&mut self, parent: &str) -> Result<Vec<LaneGroup>, Failure> {
+        let mut all = Vec::new();
+        let mut request =
+            ListLaneGroupsRequest { parent: parent.to_owned(), page_size: PAGE_SIZE, ..Default::default() };
+        loop {
+            let page = self.admin.list_lane_groups(request.clone()).await?.into_inner();
+            all.extend(page.lane_groups);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    pub(super) async fn lane(&mut self, name: String) -> Result<Lane, Failure> {
+        Ok(self.admin.get_lane(GetLaneRequest { name }).await?.into_inner())
+    }
+
+    pub(super) async fn lanes(&mut self, parent: &str) -> Result<Vec<Lane>, Failure> {
+        let mut all = Vec::new();
+        let mut request = ListLanesRequest { parent: parent.to_owned(), page_size: PAGE_SIZE, ..Default::default() };
+        loop {
+            let page = self.admin.list_lanes(request.clone()).await?.into_inner();
+            all.extend(page.lanes);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    pub(super) async fn policy(&mut self, name: String) -> Result<ServicePolicy, Failure> {
+        Ok(self.admin.get_service_policy(GetServicePolicyRequest { name }).await?.into_inner())
+    }
+
+    pub(super) async fn policies(&mut self, parent: &str) -> Result<Vec<ServicePolicy>, Failure> {
+        let mut all = Vec::new();
+        let mut request =
+            ListServicePoliciesRequest { parent: parent.to_owned(), page_size: PAGE_SIZE, ..Default::default() };
+        loop {
+            let page = self.admin.list_service_policies(request.clone()).await?.into_inner();
+            all.extend(page.service_policies);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    pub(super) async fn delete_group(&mut self, request: DeleteLaneGroupRequest) -> Result<(), Failure> {
+        self.admin.delete_lane_group(request).await?;
+        Ok(())
+    }
+
+    pub(super) async fn delete_lane(&mut self, request: DeleteLaneRequest) -> Result<(), Failure> {
+        self.admin.delete_lane(request).await?;
+        Ok(())
+    }
+
+    pub(super) async fn delete_policy(&mut self, request: DeleteServicePolicyRequest) -> Result<(), Failure> {
+        self.admin.delete_service_policy(request).await?;
+        Ok(())
+    }
+
+    pub(super) async fn proxies(&mut self) -> Result<Vec<Proxy>, Failure> {
+        let mut all = Vec::new();
+        let mut request = ListProxiesRequest { page_size: PAGE_SIZE, ..Default::default() };
+        loop {
+            let page = self.status.list_proxies(request.clone()).await?.into_inner();
+            all.extend(page.proxies);
+            if page.next_page_token.is_empty() {
+                return Ok(all);
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    pub(super) async fn proxy(&mut self, node: &str) -> Result<Proxy, Failure> {
+        let request = GetProxyRequest { name: format!("proxies/{node}"), view: ProxyView::Full.into() };
+        Ok(self.status.get_proxy(request).await?.into_inner())
+    }
+
+    pub(super) async fn rollout(&mut self, name: &str) -> Result<Rollout, Failure> {
+        let request = GetRolloutRequest { name: name.to_owned(), version: String::new() };
+        Ok(self.status.get_rollout(request).await?.into_inner())
+    }
+
+    pub(super) async fn server(&mut self) -> Result<ServerInfo, Failure> {
+        Ok(self.status.get_server_info(GetServerInfoRequest {}).await?.into_inner())
+    }
+}
+
+impl Failure {
+    fn said(message: String) -> Failure {
+        Failure { cause: Cause::Other, message, violations: Vec::new() }
+    }
+}
+
+impl From<Status> for Failure {
+    fn from(status: Status) -> Failure {
+        let cause = match status.code() {
+            Code::NotFound => Cause::Missing,
+            Code::InvalidArgument => Cause::Invalid,
+            _ => Cause::Other,
+        };
+        let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+        let violations = violations.into_iter().map(|violation| (violation.field, violation.description)).collect();
+        let message = match status.code() {
+            Code::Unavailable => format!(
+                "the control plane cannot be reached ({}); is it running, and is --server (LANECTL_SERVER) right?",
+                innermost(&status)
+            ),
+            Code::DeadlineExceeded => "the control plane did not answer in time".to_owned(),
+            _ => status.message().to_owned(),
+        };
+        Failure { cause, message, violations }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.violations.is_empty() {
+            return f.write_str(&self.message);
+        }
+        let lines = self.violations.iter().map(|(field, description)| format!("{field}: {description}"));
+        f.write_str(&lines.collect::<Vec<_>>().join("\n"))
+    }
+}
+
+/// What really happened: "connection refused" rather than "transport error".
+fn innermost(status: &Status) -> String {
+    let mut words = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        words = error.to_string();
+        source = error.source();
+    }
+    words
+}

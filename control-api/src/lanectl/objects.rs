@@ -1,0 +1,191 @@
+//! `lanectl get` and `lanectl delete`.
+
+use laneway_core::document;
+use laneway_proto::admin::{
+    DeleteLaneGroupRequest, DeleteLaneRequest, DeleteServicePolicyRequest, Lane, LaneGroup, ServicePolicy, lane,
+};
+use laneway_proto::contract::TAG_HEADER;
+use serde_json::Value;
+
+use super::Trouble;
+use super::arguments::{Delete, Format, Get, Kind, Kinds, Place};
+use super::client::Client;
+use super::print::{self, Table, dash};
+use crate::name;
+
+pub(super) async fn get(client: &mut Client, options: Get, format: Format, out: &mut String) -> Result<(), Trouble> {
+    let namespace = if options.all_namespaces { name::ANY } else { &options.place.namespace };
+    let parent = format!("namespaces/{namespace}");
+    let single = options.name.is_some();
+    let wants = |kind: Kinds| options.kind == kind || options.kind == Kinds::All;
+    if options.kind == Kinds::All && single {
+        return Err(Trouble::Said("a NAME needs a kind: lanegroups, lanes or policies".to_owned()));
+    }
+    let (mut groups, mut lanes, mut policies) = (Vec::new(), Vec::new(), Vec::new());
+    if wants(Kinds::Lanegroups) {
+        groups = match &options.name {
+            Some(id) => vec![client.group(full(id, laneway_core::name::group(namespace, id))).await?],
+            None => client.groups(&parent).await?,
+        };
+    }
+    if wants(Kinds::Lanes) {
+        lanes = match &options.name {
+            Some(id) => vec![lane_named(client, id, &options.place).await?],
+            None => {
+                let group = options.place.group.as_deref().unwrap_or(name::ANY);
+                client.lanes(&format!("{parent}/laneGroups/{group}")).await?
+            }
+        };
+    }
+    if wants(Kinds::Policies) {
+        policies = match &options.name {
+            Some(id) => vec![client.policy(full(id, laneway_core::name::policy(namespace, id))).await?],
+            None => client.policies(&parent).await?,
+        };
+    }
+    match format {
+        Format::Name => {
+            let names = groups.iter().map(|group| &group.name).chain(lanes.iter().map(|lane| &lane.name));
+            for name in names.chain(policies.iter().map(|policy| &policy.name)) {
+                out.push_str(&format!("{name}\n"));
+            }
+        }
+        Format::Json | Format::Yaml => {
+            let mut all: Vec<Value> = groups.iter().map(document::write_group).collect();
+            all.extend(lanes.iter().map(document::write_lane));
+            all.extend(policies.iter().map(document::write_policy));
+            out.push_str(&print::values(all, single, format));
+        }
+        Format::Table => {
+            let tables = [
+                wants(Kinds::Lanegroups).then(|| groups_table(&groups)),
+                wants(Kinds::Lanes).then(|| lanes_table(&lanes)),
+                wants(Kinds::Policies).then(|| policies_table(&policies)),
+            ];
+            let tables: Vec<String> = tables.into_iter().flatten().map(|table| table.render()).collect();
+            out.push_str(&tables.join("\n"));
+        }
+    }
+    Ok(())
+}
+
+fn groups_table(groups: &[LaneGroup]) -> Table {
+    let mut table = Table::new(&["GROUP", "NAMESPACE", "SERVICES", "TAG HEADER", "OWNER"]);
+    for group in groups {
+        let services = if group.services.is_empty() { "*".to_owned() } else { group.services.join(",") };
+        let header = group.tag.as_ref().map(|tag| tag.header.as_str()).filter(|header| !header.is_empty());
+        table.row(vec![
+            name::id(&group.name).to_owned(),
+            laneway_core::name::namespace_of(&group.name).to_owned(),
+            services,
+            header.unwrap_or(TAG_HEADER).to_owned(),
+            dash(&group.owner),
+        ]);
+    }
+    table
+}
+
+fn lanes_table(lanes: &[Lane]) -> Table {
+    let mut table = Table::new(&["LANE", "GROUP", "TAG", "STATE", "PRIORITY", "ENTRY", "RULES", "COVERED"]);
+    for lane in lanes {
+        let state = match lane.state() {
+            lane::State::Enabled => "enabled",
+            lane::State::DryRun => "dry run",
+            lane::State::Disabled => "disabled",
+            lane::State::Expired => "expired",
+            lane::State::Tripped => "tripped",
+            lane::State::Unspecified => "-",
+        };
+        let entry = lane.entry.as_ref();
+        let covered = lane.coverage.iter().filter(|service| service.ready_endpoints > 0).count();
+        table.row(vec![
+            name::id(&lane.name).to_owned(),
+            name::id(laneway_core::name::group_of_lane(&lane.name)).to_owned(),
+            lane.tag.clone(),
+            state.to_owned(),
+            lane.priority.to_string(),
+            dash(&entry.map(|entry| entry.services.join(",")).unwrap_or_default()),
+            entry.map_or(0, |entry| entry.rules.len()).to_string(),
+            format!("{covered}/{} services", lane.coverage.len()),
+        ]);
+    }
+    table
+}
+
+fn policies_table(policies: &[ServicePolicy]) -> Table {
+    let mut table = Table::new(&["POLICY", "NAMESPACE", "SERVICE", "RULES", "ENABLED"]);
+    for policy in policies {
+        table.row(vec![
+            name::id(&policy.name).to_owned(),
+            laneway_core::name::namespace_of(&policy.name).to_owned(),
+            policy.service.clone(),
+            policy.rules.len().to_string(),
+            policy.enabled.unwrap_or(true).to_string(),
+        ]);
+    }
+    table
+}
+
+pub(super) async fn delete(client: &mut Client, options: Delete, out: &mut String) -> Result<(), Trouble> {
+    let Delete { kind, name: id, place, force, reason } = options;
+    let name = match kind {
+        Kind::Lanegroup => {
+            let name = full(&id, laneway_core::name::group(&place.namespace, &id));
+            let request = DeleteLaneGroupRequest { name: name.clone(), force, reason, ..Default::default() };
+            client.delete_group(request).await?;
+            name
+        }
+        Kind::Lane => {
+            let name = lane_named(client, &id, &place).await?.name;
+            let request = DeleteLaneRequest { name: name.clone(), force, reason, ..Default::default() };
+            client.delete_lane(request).await?;
+            name
+        }
+        Kind::Policy => {
+            let name = full(&id, laneway_core::name::policy(&place.namespace, &id));
+            let request = DeleteServicePolicyRequest { name: name.clone(), reason, ..Default::default() };
+            client.delete_policy(request).await?;
+            name
+        }
+    };
+    out.push_str(&format!("{name} deleted\n"));
+    Ok(())
+}
+
+/// A lane by its id; the group need not be said where the id is there once.
+async fn lane_named(client: &mut Client, id: &str, place: &Place) -> Result<Lane, Trouble> {
+    match lanes_named(client, id, place).await? {
+        Found::Name(name) => Ok(client.lane(name).await?),
+        Found::None => Err(Trouble::Said(format!("no lane {id:?} in namespace {:?}", place.namespace))),
+    }
+}
+
+/// What an id stands for.
+pub(super) enum Found {
+    /// One lane, perhaps not there yet.
+    Name(String),
+    None,
+}
+
+/// The resource name of a lane's id.
+pub(super) async fn lanes_named(client: &mut Client, id: &str, place: &Place) -> Result<Found, Trouble> {
+    if id.contains('/') {
+        return Ok(Found::Name(id.to_owned()));
+    }
+    if let Some(group) = &place.group {
+        return Ok(Found::Name(laneway_core::name::lane(&place.namespace, group, id)));
+    }
+    let parent = format!("namespaces/{}/laneGroups/{}", place.namespace, name::ANY);
+    let all = client.lanes(&parent).await?;
+    let mut named: Vec<String> = all.into_iter().map(|lane| lane.name).filter(|name| name::id(name) == id).collect();
+    match named.len() {
+        0 => Ok(Found::None),
+        1 => Ok(Found::Name(named.remove(0))),
+        _ => Err(Trouble::Said(format!("several lanes are called {id:?}; say --group:\n{}", named.join("\n")))),
+    }
+}
+
+/// What was typed, if it is a resource name already.
+fn full(typed: &str, name: String) -> String {
+    if typed.contains('/') { typed.to_owned() } else { name }
+}
