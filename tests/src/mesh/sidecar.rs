@@ -22,14 +22,14 @@ pub struct Place {
 /// The control plane: SQLite store and discovery file in `directory`.
 pub fn control_arguments(command: &mut Command, address: IpAddr, directory: &Path) {
     command
-        .arg("--database")
+        .arg("--store")
         .arg(directory.join("laneway.db"))
-        .arg("--services")
+        .arg("--discovery")
         .arg(directory.join("services.yaml"))
         .arg("--ready-file")
         .arg(directory.join(CONTROL_READY_FILE))
         .args(["--discovery-listen", &SocketAddr::new(address, PORT_DISCOVERY).to_string()])
-        .args(["--admin-listen", &SocketAddr::new(address, PORT_CONTROL).to_string()])
+        .args(["--api-listen", &SocketAddr::new(address, PORT_CONTROL).to_string()])
         // The mesh has its network to itself, namespace or loopback.
         .arg("--insecure-listen");
 }
