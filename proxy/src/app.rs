@@ -17,6 +17,7 @@ use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigSource, Flags};
+use crate::control;
 use crate::current::{self, Demand, Publisher, Reader};
 use crate::datapath::{self, BoundWorker};
 use crate::drain::{self, Trigger, Watch};
@@ -123,7 +124,18 @@ fn follow(config: &Config, publisher: Publisher, status: &Status) -> Demand {
             tokio::task::spawn_local(resources::follow(path.clone(), config.identity.clone(), publisher));
             Demand::none()
         }
-        ConfigSource::Control { .. } => Demand::none(),
+        ConfigSource::Control { url } => {
+            let (demand, demands) = current::demand();
+            let following = control::Config {
+                url: url.clone(),
+                identity: config.identity.clone(),
+                pod_name: config.pod_name.clone(),
+                addresses: config.datapath.own_addresses.iter().map(ToString::to_string).collect(),
+                boot_wait: config.boot_wait,
+            };
+            tokio::task::spawn_local(control::follow(following, publisher, demands, status.clone()));
+            demand
+        }
     }
 }
 

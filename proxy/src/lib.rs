@@ -10,6 +10,7 @@
 
 pub mod app;
 pub mod config;
+pub mod control;
 pub mod current;
 pub mod datapath;
 pub mod drain;

@@ -1,0 +1,122 @@
+//! The wire of the delta stream: the one file of the sidecar that names tonic.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use laneway_proto::contract::DISCOVERY_MESSAGE_BYTES_MAX;
+use laneway_proto::xds::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
+use prost_types::{ListValue, Struct, Value, value::Kind};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::Endpoint;
+
+use super::Config;
+
+/// Messages that may wait to be sent; who sends more waits.
+const SEND_QUEUE: usize = 64;
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// HTTP/2 PING, and the wait for its answer: a control plane that hangs is noticed.
+const PING_INTERVAL: Duration = Duration::from_secs(10);
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One open stream.
+pub(super) struct Client {
+    requests: mpsc::Sender<DeltaDiscoveryRequest>,
+    responses: Streaming<DeltaDiscoveryResponse>,
+}
+
+pub(super) enum Received {
+    Response(DeltaDiscoveryResponse),
+    /// Why the stream ended.
+    Ended(String),
+}
+
+impl Client {
+    /// Connects and sends the first messages. The error is in words, the whole chain.
+    pub(super) async fn open(config: &Config, first: Vec<DeltaDiscoveryRequest>) -> Result<Client, String> {
+        let endpoint = Endpoint::from_shared(config.url.clone())
+            .map_err(|error| chain(&error))?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(PING_INTERVAL)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .keep_alive_while_idle(true)
+            .tcp_nodelay(true);
+        let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+        let mut service = AggregatedDiscoveryServiceClient::new(channel)
+            .max_decoding_message_size(DISCOVERY_MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(DISCOVERY_MESSAGE_BYTES_MAX);
+        let (requests, outgoing) = mpsc::channel(SEND_QUEUE);
+        for (index, mut message) in first.into_iter().enumerate() {
+            if index == 0 {
+                message.node = Some(node(config));
+            }
+            requests.send(message).await.map_err(|_| "the stream ended at once".to_owned())?;
+        }
+        let opening = service.delta_aggregated_resources(ReceiverStream::new(outgoing));
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
+        let opened = opened.map_err(|_| "the control plane does not answer".to_owned())?;
+        let responses = opened.map_err(|status| words(&status))?.into_inner();
+        Ok(Client { requests, responses })
+    }
+
+    pub(super) async fn send(&self, message: DeltaDiscoveryRequest) -> Result<(), String> {
+        self.requests.send(message).await.map_err(|_| "the stream ended".to_owned())
+    }
+
+    pub(super) async fn receive(&mut self) -> Received {
+        match self.responses.message().await {
+            Ok(Some(response)) => Received::Response(response),
+            Ok(None) => Received::Ended("the control plane ended the stream".to_owned()),
+            Err(status) => Received::Ended(words(&status)),
+        }
+    }
+}
+
+/// Who we are: id, service, and `NodeMetadata` as a Struct with its JSON names.
+fn node(config: &Config) -> Node {
+    let identity = &config.identity;
+    let tag = identity.tag.map(|tag| tag.as_str().to_owned()).unwrap_or_default();
+    let pod = if config.pod_name.is_empty() {
+        // Two sidecars of one service on one host (a laptop) must not share an id.
+        format!("{}-{}-{}", identity.service, tag, std::process::id())
+    } else {
+        config.pod_name.clone()
+    };
+    let address = config.addresses.first().cloned().unwrap_or_default();
+    let text = |value: &str| Value { kind: Some(Kind::StringValue(value.to_owned())) };
+    let addresses = ListValue { values: config.addresses.iter().map(|address| text(address)).collect() };
+    let fields = BTreeMap::from([
+        ("namespace".to_owned(), text(&identity.namespace)),
+        ("service".to_owned(), text(&identity.service)),
+        ("tag".to_owned(), text(&tag)),
+        ("podName".to_owned(), text(&pod)),
+        ("addresses".to_owned(), Value { kind: Some(Kind::ListValue(addresses)) }),
+        ("proxyVersion".to_owned(), text(env!("CARGO_PKG_VERSION"))),
+        ("mode".to_owned(), text("PROXY_MODE_SIDECAR")),
+    ]);
+    Node {
+        id: format!("sidecar~{address}~{pod}.{}~", identity.namespace),
+        cluster: identity.service.clone(),
+        metadata: Some(Struct { fields }),
+        user_agent_name: "laneway-proxy".to_owned(),
+        client_features: vec!["laneway.v1".to_owned()],
+        ..Node::default()
+    }
+}
+
+fn words(status: &tonic::Status) -> String {
+    format!("{:?}: {}", status.code(), status.message())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}
