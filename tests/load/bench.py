@@ -180,7 +180,7 @@ def main():
     parser.add_argument("--loads", default=",".join(LOADS), help="which loads (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=2, help="of each load in each round")
-    parser.add_argument("--proxy", metavar="FILE", help="a laneway-proxy that is built already (default: build --release)")
+    parser.add_argument("--proxy", metavar="FILE", type=os.path.abspath, help="a laneway-proxy that is built already (default: build --release)")
     parser.add_argument("--no-callgrind", action="store_true", help="leave the instruction counts out")
     parser.add_argument("--no-memory", action="store_true", help="leave the idle connections out")
     parser.add_argument("--json", metavar="FILE|-", help="write one object; with - the table goes to stderr")

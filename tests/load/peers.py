@@ -131,5 +131,6 @@ listeners:
   - {{address: '{H1}', direction: outbound, defaultService: h1}}
   - {{address: '{H2}', direction: outbound, defaultService: h2}}
 """)
-        return [program, "--resources", conf]
+        # A drain would only make the end of a measurement wait.
+        return [program, "--resources", conf, "--drain-min", "0s", "--drain-max", "0s"]
     return command

@@ -24,7 +24,7 @@ def main(argv):
     parser.add_argument("--rate", type=int, default=300, help="requests per second")
     parser.add_argument("--connections", type=int, default=16)
     parser.add_argument("--profile", default="quick", help="of the build: quick (default) or release")
-    parser.add_argument("--programs", metavar="FOLDER", help="where the programs are (default: build them)")
+    parser.add_argument("--programs", metavar="FOLDER", type=os.path.abspath, help="where the programs are (default: build them)")
     parser.add_argument("--json", metavar="FILE|-", help="write one object; with - the summary goes to stderr")
     args = parser.parse_args(argv)
     command = " ".join(["./x bench switch", *argv])
