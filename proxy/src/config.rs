@@ -286,7 +286,7 @@ impl ListenerFlags {
                     laneway_core::document::Direction::Inbound => Direction::Inbound,
                     laneway_core::document::Direction::Outbound => Direction::Outbound,
                 },
-                redirected: false,
+                redirected: document.redirected,
                 default_service: document.default_service.clone(),
                 forward_to: document.forward_to,
             }));
