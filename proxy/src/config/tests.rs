@@ -72,3 +72,20 @@ fn listeners_are_the_redirected_ones_unless_others_are_given() {
     assert_eq!(outbound.default_service.as_deref(), Some("namespaces/default/services/b"));
     assert_eq!(inbound.forward_to, Some("127.0.0.1:9001".parse().expect("address")));
 }
+
+#[test]
+fn every_flag_and_variable_stands_in_the_documentation() {
+    let documented = include_str!("../../../docs/configuration.md");
+    for argument in <Flags as clap::CommandFactory>::command().get_arguments() {
+        let Some(long) = argument.get_long().filter(|long| !matches!(*long, "help" | "version")) else { continue };
+        let mut row = format!("| `--{long}` | ");
+        if let Some(variable) = argument.get_env() {
+            row = format!("{row}`{}`", variable.to_string_lossy());
+        }
+        assert!(documented.contains(&row), "docs/configuration.md has no row that begins {row}");
+        if let [default] = argument.get_default_values() {
+            let default = default.to_string_lossy();
+            assert!(documented.contains(&*default), "docs/configuration.md does not say the default of --{long}: {default}");
+        }
+    }
+}
