@@ -10,6 +10,7 @@
 //! One worker is one thread with its own listeners, pools and view of the snapshot. `app` binds and runs it.
 
 mod accept;
+mod client;
 mod connect;
 mod detect;
 mod failure;

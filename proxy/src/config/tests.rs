@@ -85,7 +85,10 @@ fn every_flag_and_variable_stands_in_the_documentation() {
         assert!(documented.contains(&row), "docs/configuration.md has no row that begins {row}");
         if let [default] = argument.get_default_values() {
             let default = default.to_string_lossy();
-            assert!(documented.contains(&*default), "docs/configuration.md does not say the default of --{long}: {default}");
+            assert!(
+                documented.contains(&*default),
+                "docs/configuration.md does not say the default of --{long}: {default}"
+            );
         }
     }
 }

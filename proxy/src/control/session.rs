@@ -23,7 +23,6 @@ const ON_DEMAND: [&str; 3] = [TYPE_SERVICE, TYPE_SERVICE_POLICY, TYPE_ENDPOINTS]
 const INVALID_ARGUMENT: i32 = 3;
 const UNIMPLEMENTED: i32 = 12;
 
-
 pub(super) struct Session {
     pub(super) identity: Identity,
     resources: Resources,

@@ -22,7 +22,6 @@ use laneway_proto::contract;
 use super::failure::Failure;
 use super::interim::Interim;
 use super::io::{Activity, CoarseClock, Io};
-use super::pool::{Lease, Outstanding};
 
 pub(crate) type Request = http::Request<Body>;
 pub(crate) type Response = http::Response<Body>;
@@ -35,10 +34,14 @@ pub(crate) const HEADER_BYTES_MAX: u32 = 64 << 10;
 /// A body on its way; what it holds is released when it ends or is given up.
 pub(crate) struct Body {
     source: Source,
-    lease: Option<Lease>,
-    _outstanding: Option<Outstanding>,
+    lease: Option<Box<dyn Lease>>,
     _running: Option<Running>,
     holds: Vec<Box<dyn Hold>>,
+}
+
+/// What an answer is read from. Dropped with the body; told first if that was read to its end.
+pub(crate) trait Lease {
+    fn finish(&mut self);
 }
 
 /// Something that lasts as long as a request does.
@@ -98,7 +101,7 @@ impl Continue {
 
 impl Body {
     fn of(source: Source) -> Body {
-        Body { source, lease: None, _outstanding: None, _running: None, holds: Vec::new() }
+        Body { source, lease: None, _running: None, holds: Vec::new() }
     }
 
     pub(crate) fn empty() -> Body {
@@ -113,11 +116,10 @@ impl Body {
         Body::of(Source::Stream(incoming))
     }
 
-    /// An answer from an instance, with the connection that it is read from.
-    pub(crate) fn answer(incoming: Incoming, lease: Option<Lease>, outstanding: Option<Outstanding>) -> Body {
+    /// An answer from an instance, with what it is read from.
+    pub(crate) fn answer(incoming: Incoming, lease: Box<dyn Lease>) -> Body {
         let mut body = Body::stream(incoming);
-        body.lease = lease;
-        body._outstanding = outstanding;
+        body.lease = Some(lease);
         body
     }
 
@@ -135,8 +137,8 @@ impl Body {
     }
 
     fn finish(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            lease.give_back();
+        if let Some(mut lease) = self.lease.take() {
+            lease.finish();
         }
     }
 }

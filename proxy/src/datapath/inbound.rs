@@ -11,7 +11,7 @@ use laneway_core::snapshot::EndpointAddr;
 use laneway_core::why::Why;
 use laneway_proto::contract::HOP_HEADER;
 
-use super::accept::{Accepted, first_bytes, serve_http};
+use super::client::{Accepted, first_bytes, serve_http};
 use super::connect::{self, From};
 use super::detect::Detected;
 use super::failure::Failure;

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
-use super::accept::reset;
+use super::client::reset;
 use super::connect::{self, From, Held};
 use super::upstream::relay;
 use super::worker::Worker;

@@ -11,7 +11,7 @@ use laneway_core::tag::RequestTag;
 use laneway_core::why::{TagSource, Why};
 use tokio::net::TcpStream;
 
-use super::accept::{Accepted, first_bytes, reset, serve_http};
+use super::client::{Accepted, first_bytes, reset, serve_http};
 use super::connect::{From, with_port};
 use super::detect::Detected;
 use super::failure::Failure;

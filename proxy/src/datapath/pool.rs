@@ -177,21 +177,16 @@ impl Drop for Outstanding {
     }
 }
 
-/// An HTTP/1 connection while its answer is being read: goes back to its host only if that was read to the end.
+/// One request while its answer is being read. An HTTP/1 connection goes back to its host only if that was read to the end.
 pub(crate) struct Lease {
-    host: Rc<Host>,
-    sender: Option<http1::SendRequest<Body>>,
+    pub(crate) _outstanding: Outstanding,
+    pub(crate) connection: Option<(Rc<Host>, http1::SendRequest<Body>)>,
 }
 
-impl Lease {
-    pub(crate) fn new(host: Rc<Host>, sender: http1::SendRequest<Body>) -> Lease {
-        Lease { host, sender: Some(sender) }
-    }
-
-    /// The whole answer was read.
-    pub(crate) fn give_back(mut self) {
-        if let Some(sender) = self.sender.take() {
-            self.host.put_idle(sender);
+impl super::http::Lease for Lease {
+    fn finish(&mut self) {
+        if let Some((host, sender)) = self.connection.take() {
+            host.put_idle(sender);
         }
     }
 }

@@ -51,7 +51,9 @@ impl Upstream {
         let host = self.pool.host(Key { address: target.address, from: target.from });
         if request.version() == Version::HTTP_2 {
             let response = self.send_http2(&host, target, request).await?;
-            return Ok(response.map(|incoming| Body::answer(incoming, None, Some(outstanding))));
+            return Ok(response.map(|incoming| {
+                Body::answer(incoming, Box::new(Lease { _outstanding: outstanding, connection: None }))
+            }));
         }
 
         to_origin_form(&mut request);
@@ -81,14 +83,15 @@ impl Upstream {
             return Ok(response.map(|_| Body::empty()));
         }
 
-        let mut lease = Some(Lease::new(host, sender));
+        let mut lease = Lease { _outstanding: outstanding, connection: Some((host, sender)) };
         if let Some(expectation) = expectation {
             expectation.settle(Expectation::Declined);
             if !expectation.is_met() {
-                lease = None;
+                // The body was never asked for: the connection still owes it.
+                lease.connection = None;
             }
         }
-        Ok(response.map(|incoming| Body::answer(incoming, lease, Some(outstanding))))
+        Ok(response.map(|incoming| Body::answer(incoming, Box::new(lease))))
     }
 
     async fn send_http1(
