@@ -3,6 +3,7 @@
 //! Every test builds the mesh it needs and takes it down. Tests that need root say so and are skipped aloud without it; in
 //! CI nothing is skipped.
 
+mod alone;
 mod bundles;
 mod conformance;
 mod control;
