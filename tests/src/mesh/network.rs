@@ -8,6 +8,7 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
 
@@ -30,17 +31,20 @@ pub struct Namespaces {
     hosts: Vec<String>,
 }
 
-/// Whether this machine lets us make namespaces: root, and nobody forbids it.
+/// Whether this machine lets us make namespaces: root, and nobody forbids it. Tried once.
 pub fn namespaces_work() -> bool {
-    if !confine::is_root() {
-        return false;
-    }
-    let name = format!("{PREFIX}-probe-{}", std::process::id());
-    let made = ip(&["netns", "add", &name]).is_ok();
-    if made {
-        let _ = ip(&["netns", "del", &name]);
-    }
-    made
+    static WORK: OnceLock<bool> = OnceLock::new();
+    *WORK.get_or_init(|| {
+        if !confine::is_root() {
+            return false;
+        }
+        let name = format!("{PREFIX}-probe-p{}-0", std::process::id());
+        let made = ip(&["netns", "add", &name]).is_ok();
+        if made {
+            let _ = ip(&["netns", "del", &name]);
+        }
+        made
+    })
 }
 
 /// The IPv4 address of the host with this number.
