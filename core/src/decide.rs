@@ -1,18 +1,29 @@
 //! The two decisions about a request: which tag it has (inbound), and which instance it goes to (outbound).
 
-use crate::facts::Facts;
+use crate::carry;
+use crate::condition::Buffers;
+use crate::facts::{Facts, NoHeaders, Source};
+use crate::lane::{Fallback, LaneState};
+use crate::share::Dice;
 use crate::snapshot::{Destination, Endpoint, EndpointAddr, Service, Snapshot};
+use crate::table::Among;
 use crate::tag::{RequestTag, Tag};
 use crate::why::{TagSource, Why};
 
+pub use crate::carry::TagRefusal;
+
+mod route;
+
 /// What a decision may scribble on: buffers, regex caches and dice of one worker. Reused, so that nothing is allocated.
-pub struct Scratch {}
+pub struct Scratch {
+    buffers: Buffers,
+    dice: Dice,
+}
 
 impl Scratch {
     /// `seed` is the caller's randomness; equal seeds make equal choices.
     pub fn new(seed: u64) -> Scratch {
-        let _ = seed;
-        Scratch {}
+        Scratch { buffers: Buffers::new(), dice: Dice::new(seed) }
     }
 }
 
@@ -28,10 +39,11 @@ pub struct Inbound<'s> {
     pub dry_run: Option<(&'s str, &'s str)>,
     /// A carried value was refused.
     pub refused: Option<TagRefusal>,
-    /// `redirect`: to be served by an instance of this tag (`None`: baseline) of the same service, same port.
+    /// `redirect`: to be served by this instance of the same service, same port.
     pub hand_over: Option<HandOver<'s>>,
 }
 
+/// Where a request is handed over to. An endpoint with port 0 is called at the port that the request came to.
 #[derive(Clone, Copy)]
 pub struct HandOver<'s> {
     pub endpoint: &'s Endpoint,
@@ -41,19 +53,6 @@ impl std::fmt::Debug for HandOver<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "HandOver({:?})", self.endpoint.address)
     }
-}
-
-/// Why what a request carried is no tag.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TagRefusal {
-    /// Bad character, empty, comma list, or more than 63 bytes.
-    Malformed,
-    /// Two different values in one carrier.
-    Conflicting,
-    /// Not believed: `trust`.
-    Untrusted,
-    /// Carriers differ; the first won.
-    CarriersDiffer,
 }
 
 /// What the pod's inbound requests in flight tell about an outbound call that carries nothing.
@@ -67,7 +66,9 @@ pub struct InFlight {
     pub other: u32,
 }
 
-/// Load and health of instances, as this worker sees them.
+/// Load and health of instances, as this worker sees them. Addresses have their port filled in. The 10 s for which a sick
+/// tag stays passed over after it is well again is the caller's: it has the clock, so it goes on calling such instances
+/// ejected.
 pub trait Load {
     /// Requests outstanding.
     fn outstanding(&self, endpoint: EndpointAddr) -> u32;
@@ -88,7 +89,7 @@ pub struct Outbound<'s> {
     /// `None`: refused, and `why` says why.
     pub endpoint: Option<&'s Endpoint>,
     pub service: &'s Service,
-    /// Tag of the instances that were chosen from.
+    /// Tag of the instance that was chosen, or of the instances that were wanted.
     pub endpoint_tag: Option<Tag>,
     /// A carried value was refused.
     pub refused: Option<TagRefusal>,
@@ -105,15 +106,118 @@ pub fn decide_inbound<'s>(
     load: &dyn Load,
     scratch: &mut Scratch,
 ) -> Inbound<'s> {
-    let _ = (snapshot, facts, port, handed_over, load, scratch);
-    Inbound {
-        tag: RequestTag::None,
-        source: TagSource::None,
+    let carried = carry::read(&snapshot.group, facts.headers);
+    let mut inbound = Inbound {
+        tag: carried.tag,
+        source: TagSource::Carried,
         rule: None,
         dry_run: None,
-        refused: None,
+        refused: carried.refused,
         hand_over: None,
+    };
+    if handed_over {
+        // The tag and the decision are those of the sidecar that handed it over.
+        if carried.tag == RequestTag::None {
+            inbound.source = TagSource::None;
+        }
+        return inbound;
     }
+    if carried.tag != RequestTag::None && !is_trusted(snapshot, facts) {
+        inbound.tag = RequestTag::None;
+        inbound.refused = Some(TagRefusal::Untrusted);
+    }
+    if inbound.tag != RequestTag::Baseline {
+        let only_overrides = inbound.tag != RequestTag::None;
+        let drawn = draw_rules(snapshot, facts, only_overrides, scratch);
+        inbound.dry_run = drawn.dry_run;
+        if let Some((lane, rule)) = drawn.taken {
+            inbound.tag = RequestTag::Lane(lane.tag);
+            inbound.source = TagSource::Rule;
+            inbound.rule = Some((&lane.name, rule));
+            if lane.redirect && snapshot.own.tag != Some(lane.tag) {
+                inbound.hand_over = hand_over(snapshot, Some(lane.tag), port, load, scratch);
+            }
+            return inbound;
+        }
+    }
+    match inbound.tag {
+        RequestTag::Lane(_) => return inbound,
+        RequestTag::Baseline => {}
+        RequestTag::None => match snapshot.own.stamp {
+            Some(tag) => {
+                inbound.tag = RequestTag::Lane(tag);
+                inbound.source = TagSource::Pod;
+                return inbound;
+            }
+            None => inbound.source = TagSource::None,
+        },
+    }
+    if snapshot.own.hands_over {
+        inbound.hand_over = hand_over(snapshot, None, port, load, scratch);
+    }
+    inbound
+}
+
+fn is_trusted(snapshot: &Snapshot, facts: &Facts<'_>) -> bool {
+    use laneway_proto::routing::TagTrust;
+    match snapshot.group.trust {
+        TagTrust::Any => true,
+        TagTrust::Mesh => facts.source.is_meshed,
+        TagTrust::None => facts.source.is_meshed && !snapshot.own.is_entry,
+        TagTrust::Unspecified => false,
+    }
+}
+
+struct Drawn<'s> {
+    taken: Option<(&'s crate::lane::Lane, &'s str)>,
+    dry_run: Option<(&'s str, &'s str)>,
+}
+
+/// Lanes by priority, rules of a lane in their order; the first that takes the request wins.
+fn draw_rules<'s>(snapshot: &'s Snapshot, facts: &Facts<'_>, only_overrides: bool, scratch: &mut Scratch) -> Drawn<'s> {
+    let mut dry_run = None;
+    for lane in &snapshot.lanes {
+        let is_dry = match lane.state {
+            LaneState::Enabled => false,
+            LaneState::DryRun => true,
+            LaneState::Disabled => continue,
+        };
+        if lane.rules.is_empty() || (is_dry && dry_run.is_some()) || !lane.is_entered_at(&snapshot.own.service) {
+            continue;
+        }
+        for rule in lane.rules.iter().filter(|rule| !only_overrides || rule.overrides) {
+            if !rule.takes(facts, &mut scratch.buffers, &mut scratch.dice) {
+                continue;
+            }
+            if !is_dry {
+                return Drawn { taken: Some((lane, &rule.name)), dry_run };
+            }
+            dry_run = Some((lane.name.as_str(), rule.name.as_str()));
+            break;
+        }
+    }
+    Drawn { taken: None, dry_run }
+}
+
+/// A usable instance of this pod's own service, without thresholds; `None`: there is none, served here.
+fn hand_over<'s>(
+    snapshot: &'s Snapshot,
+    tag: Option<Tag>,
+    port: u16,
+    load: &dyn Load,
+    scratch: &mut Scratch,
+) -> Option<HandOver<'s>> {
+    let service = snapshot.own_service()?;
+    let port_name = service.table.port_name_of_instances(port)?;
+    let pool = tag.and_then(|tag| service.table.pool_of(Some(tag)));
+    let pools = match (tag, &pool) {
+        (None, _) => service.baseline.as_slice(),
+        (Some(_), Some(pool)) => std::slice::from_ref(pool),
+        (Some(_), None) => return None,
+    };
+    let among = Among { table: &service.table, pools, port_name, port, is_last_resort: tag.is_none() };
+    let endpoint = route::pick(among, None, load, &mut scratch.dice)?;
+    Some(HandOver { endpoint })
 }
 
 /// Decides the instance of an outbound call to a known destination. `None` when `destination` is unknown.
@@ -125,8 +229,15 @@ pub fn decide_outbound<'s>(
     load: &dyn Load,
     scratch: &mut Scratch,
 ) -> Option<Outbound<'s>> {
-    let _ = (snapshot, destination, facts, in_flight, load, scratch);
-    None
+    let carried = carry::read(&snapshot.group, facts.headers);
+    let (tag, source) = match carried.tag {
+        RequestTag::None => pod_rung(snapshot, in_flight),
+        tag => (tag, TagSource::Carried),
+    };
+    let mut outbound = route::route(snapshot, destination, tag, facts, false, load, scratch)?;
+    outbound.source = source;
+    outbound.refused = carried.refused;
+    Some(outbound)
 }
 
 /// Decides a whole connection whose bytes we do not read: the tag is the pod's where stamping applies, else none. `None`
@@ -137,6 +248,27 @@ pub fn decide_connection<'s>(
     load: &dyn Load,
     scratch: &mut Scratch,
 ) -> Option<Outbound<'s>> {
-    let _ = (snapshot, destination, load, scratch);
-    None
+    let source = Source { service: &snapshot.own.service, tag: snapshot.own.tag, address: None, is_meshed: true };
+    let facts = Facts { method: "", target: "", authority: "", headers: &NoHeaders, is_grpc: false, source };
+    let (tag, source) = match snapshot.own.stamp {
+        Some(tag) => (RequestTag::Lane(tag), TagSource::Pod),
+        None => (RequestTag::None, TagSource::None),
+    };
+    let mut outbound = route::route(snapshot, destination, tag, &facts, true, load, scratch)?;
+    outbound.source = source;
+    Some(outbound)
 }
+
+/// The last rung of the ladder: the pod's own tag (a) where stamping applies to this pod and nothing in flight carries
+/// anything else, or (b) while something is in flight and all of it carries the pod's own tag.
+fn pod_rung(snapshot: &Snapshot, in_flight: InFlight) -> (RequestTag, TagSource) {
+    let stamps = snapshot.own.stamp.is_some() && in_flight.other == 0;
+    let unanimous = in_flight.total > 0 && in_flight.own_tag == in_flight.total;
+    match snapshot.own.tag {
+        Some(tag) if stamps || unanimous => (RequestTag::Lane(tag), TagSource::Pod),
+        _ => (RequestTag::None, TagSource::None),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,23 @@
 //! ```
 //! The sidecar, the control plane's Explain and the scenario tests all run this same code.
 
+pub mod carry;
+pub mod facts;
+pub mod name;
+pub mod tag;
+pub mod why;
+
+pub mod condition;
+mod lane;
+mod pattern;
+mod policy;
+mod rule;
+pub mod share;
+mod table;
+
 pub mod check;
 pub mod compile;
 pub mod decide;
 pub mod decode;
 pub mod document;
-pub mod facts;
-pub mod name;
 pub mod snapshot;
-pub mod tag;
-pub mod why;

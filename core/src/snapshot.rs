@@ -1,11 +1,18 @@
 //! Everything a sidecar knows at one moment: compiled, indexed, never changed, only replaced.
 
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use laneway_proto::routing::{NewTrace, PathHeader, TagCarrier, TagTrust};
+use laneway_proto::contract::TAG_HEADER;
+use laneway_proto::routing::{BaselineMode, NewTrace, PathHeader, StampPodTag, TagCarrier, TagTrust};
 
+use crate::condition::split_authority;
+use crate::lane::{Fallback, Lane};
+use crate::name;
+use crate::policy::{CONNECT_TIMEOUT, Policy};
+use crate::table::{At, Port, Table};
 use crate::tag::Tag;
 
 /// Who this sidecar is.
@@ -19,12 +26,48 @@ pub struct Identity {
     pub tag: Option<Tag>,
 }
 
+impl Identity {
+    /// Resource name of the service; empty where the pod has none.
+    pub fn service_name(&self) -> String {
+        if self.service.is_empty() { String::new() } else { name::service(&self.namespace, &self.service) }
+    }
+}
+
 /// One configuration, whole.
 pub struct Snapshot {
     pub identity: Identity,
     /// Counts the versions that this sidecar published.
     pub revision: u64,
-    group: Group,
+    pub(crate) group: Group,
+    /// Of the group, larger priority first.
+    pub(crate) lanes: Vec<Arc<Lane>>,
+    lane_of_tag: FastMap<Tag, usize>,
+    /// In the order of the index's tables.
+    services: Vec<Service>,
+    index: Arc<Index>,
+    peers: Arc<FastMap<IpAddr, Peer>>,
+    pub(crate) own: Own,
+}
+
+pub(crate) type FastMap<K, V> = HashMap<K, V, foldhash::fast::RandomState>;
+pub(crate) type FastSet<K> = HashSet<K, foldhash::fast::RandomState>;
+
+/// What follows from who this pod is.
+pub(crate) struct Own {
+    /// Resource name; empty: none.
+    pub(crate) service: String,
+    /// The pod's tag, unless it counts as baseline.
+    pub(crate) tag: Option<Tag>,
+    /// The tag that this pod stamps, where stamping applies.
+    pub(crate) stamp: Option<Tag>,
+    /// The service is an entry of a lane, one that is switched off included.
+    pub(crate) is_entry: bool,
+    /// The pod belongs to a lane that redirects at this service.
+    pub(crate) hands_over: bool,
+    /// Position in `services`.
+    at: Option<u32>,
+    /// Of the service's instances.
+    addresses: FastSet<IpAddr>,
 }
 
 /// What the datapath must know of the lane group: how a tag travels.
@@ -39,11 +82,52 @@ pub struct Group {
     /// In order of precedence.
     pub carriers: Vec<TagCarrier>,
     pub trust: TagTrust,
+    /// Counts as baseline, on instances and on requests.
+    pub baseline_tag: Option<Tag>,
     /// Carried on to services of the group; lower case.
     pub pass_headers: Vec<String>,
     pub correlate_headers: Vec<String>,
     pub new_trace: NewTrace,
     pub path_header: PathHeader,
+    pub(crate) stamp_pod_tag: StampPodTag,
+    pub(crate) baseline_mode: BaselineMode,
+    /// For tags without a lane.
+    pub(crate) fallback: Fallback,
+    pub(crate) services: FastSet<String>,
+    pub(crate) excluded_services: FastSet<String>,
+}
+
+impl Group {
+    /// The group that is always there.
+    pub(crate) fn default_of(namespace: &str) -> Group {
+        Group {
+            name: name::default_group(namespace),
+            tag_header: TAG_HEADER.to_owned(),
+            aliases: Vec::new(),
+            carriers: vec![TagCarrier::Header, TagCarrier::Baggage, TagCarrier::Tracestate],
+            trust: TagTrust::Any,
+            baseline_tag: None,
+            pass_headers: Vec::new(),
+            correlate_headers: Vec::new(),
+            new_trace: NewTrace::Sampled,
+            path_header: PathHeader::Never,
+            stamp_pod_tag: StampPodTag::Entry,
+            baseline_mode: BaselineMode::Untagged,
+            fallback: Fallback::to_baseline(),
+            services: std::iter::once(name::service(namespace, "*")).collect(),
+            excluded_services: FastSet::default(),
+        }
+    }
+
+    pub(crate) fn has(&self, service: &str) -> bool {
+        if self.services.contains(service) {
+            return true;
+        }
+        if self.excluded_services.contains(service) {
+            return false;
+        }
+        self.services.contains(&name::service(name::namespace_of(service), "*"))
+    }
 }
 
 /// Who sits at an address; only those that have a sidecar.
@@ -70,15 +154,25 @@ pub struct Service {
     pub name: Arc<str>,
     /// Its last segment.
     pub id: Arc<str>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) policy: Option<Arc<Policy>>,
+    pub(crate) is_of_group: bool,
+    /// Pools that count as baseline.
+    pub(crate) baseline: Vec<u32>,
+    /// Pools that `noBaseline: any` may take: not of a lane that is off.
+    pub(crate) any: Vec<u32>,
 }
 
 /// One socket of one instance.
+#[derive(Clone, Debug)]
 pub struct Endpoint {
     pub address: EndpointAddr,
     /// `None` is baseline.
     pub tag: Option<Tag>,
     pub weight: u32,
     pub state: EndpointState,
+    /// Another service is this socket's own; the index of addresses leads there.
+    pub(crate) is_secondary: bool,
 }
 
 /// Where an instance listens. Port 0: any; the port that was dialled is kept.
@@ -120,7 +214,87 @@ pub enum Destination<'s> {
     },
 }
 
+/// Addresses and names to tables. Built once for a set of services and shared by snapshots.
+#[derive(Default)]
+pub(crate) struct Index {
+    pub(crate) tables: Vec<Arc<Table>>,
+    pub(crate) of_name: FastMap<Arc<str>, u32>,
+    of_host: FastMap<String, u32>,
+    of_address: FastMap<IpAddr, u32>,
+    of_instance: FastMap<SocketAddr, (u32, At)>,
+}
+
+impl Index {
+    /// Of two that claim one address or host the first by name has it.
+    pub(crate) fn build(tables: Vec<Arc<Table>>) -> Index {
+        let mut index = Index { tables, ..Index::default() };
+        index.of_instance.reserve(index.tables.iter().map(|t| t.endpoints().count()).sum());
+        for (at, table) in index.tables.iter().enumerate() {
+            let at = at as u32;
+            index.of_name.insert(table.name.clone(), at);
+            for host in &table.hosts {
+                index.of_host.entry(host.clone()).or_insert(at);
+            }
+            for address in &table.addresses {
+                index.of_address.entry(*address).or_insert(at);
+            }
+            for (position, endpoint) in table.endpoints().filter(|(_, endpoint)| !endpoint.is_secondary) {
+                index.of_instance.entry(endpoint.address.0).or_insert((at, position));
+            }
+        }
+        index
+    }
+}
+
+/// What a snapshot is made of.
+pub(crate) struct Parts {
+    pub(crate) group: Group,
+    pub(crate) lanes: Vec<Arc<Lane>>,
+    pub(crate) policies: FastMap<String, Arc<Policy>>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) peers: Arc<FastMap<IpAddr, Peer>>,
+}
+
 impl Snapshot {
+    pub(crate) fn build(identity: Identity, revision: u64, parts: Parts) -> Snapshot {
+        let Parts { group, mut lanes, policies, index, peers } = parts;
+        lanes.sort_by(|a, b| b.priority.cmp(&a.priority).then_with(|| a.name.cmp(&b.name)));
+        let mut lane_of_tag = FastMap::default();
+        for (at, lane) in lanes.iter().enumerate() {
+            lane_of_tag.entry(lane.tag).or_insert(at);
+        }
+        let lane_of = |tag: Tag| lane_of_tag.get(&tag).map(|at: &usize| &lanes[*at]);
+        let services = index.tables.iter().map(|table| {
+            let is_of_group = group.has(&table.name);
+            let is_baseline = |tag: Option<Tag>| match tag {
+                None => true,
+                Some(_) if !is_of_group => false,
+                Some(tag) if group.baseline_tag == Some(tag) => true,
+                Some(tag) => {
+                    group.baseline_mode == BaselineMode::NotInEnabledLanes
+                        && lane_of(tag).is_none_or(|lane| lane.is_off())
+                }
+            };
+            let is_off = |tag: Option<Tag>| tag.and_then(lane_of).is_some_and(|lane| lane.is_off());
+            let pools_where = |keep: &dyn Fn(Option<Tag>) -> bool| {
+                let kept = table.pools.iter().enumerate().filter(|(_, pool)| keep(pool.tag));
+                kept.map(|(at, _)| at as u32).collect()
+            };
+            Service {
+                name: table.name.clone(),
+                id: table.id.clone(),
+                policy: policies.get(&*table.name).cloned(),
+                is_of_group,
+                baseline: pools_where(&is_baseline),
+                any: pools_where(&|tag| !is_off(tag)),
+                table: table.clone(),
+            }
+        });
+        let services = services.collect();
+        let own = Own::of(&identity, &group, &lanes, &index);
+        Snapshot { identity, revision, group, lanes, lane_of_tag, services, index, peers, own }
+    }
+
     /// What is known before any configuration came: the default group, no lane, no service.
     pub fn empty(identity: Identity) -> Snapshot {
         crate::decode::Resources::default().snapshot(&identity, 0)
@@ -132,49 +306,73 @@ impl Snapshot {
 
     /// Who sits at `address`; `None`: nobody with a sidecar, or not known (yet).
     pub fn peer(&self, address: IpAddr) -> Option<&Peer> {
-        let _ = address;
-        None
+        self.peers.get(&address.to_canonical())
+    }
+
+    pub fn service(&self, name: &str) -> Option<&Service> {
+        self.index.of_name.get(name).map(|at| &self.services[*at as usize])
     }
 
     /// Does the service belong to this sidecar's lane group? Pass headers go to no other.
     pub fn is_of_group(&self, service: &Service) -> bool {
-        let _ = service;
-        false
+        service.is_of_group
     }
 
     pub fn timeouts(&self, service: &Service) -> Timeouts {
-        let _ = service;
-        Timeouts { connect: Duration::from_secs(1), request: None, idle: None }
+        let unset = Timeouts { connect: CONNECT_TIMEOUT, request: None, idle: None };
+        service.policy.as_ref().map_or(unset, |policy| policy.timeouts)
+    }
+
+    /// The key (a service name) that must be subscribed for a hand-over (`redirect`): this pod's own service.
+    pub fn own_service_wanted(&self) -> Option<&str> {
+        let redirects = self.lanes.iter().any(|lane| lane.redirect && lane.is_entered_at(&self.own.service));
+        (redirects && !self.own.service.is_empty()).then_some(self.own.service.as_str())
     }
 
     /// Is this the address of an instance of the service that this sidecar belongs to? (`x-laneway-hop` is believed only
     /// from one.)
     pub fn is_own_instance(&self, address: IpAddr) -> bool {
-        let _ = address;
-        false
+        self.own.addresses.contains(&address.to_canonical())
     }
 
     /// Inbound: does the own service declare this port as one that is not read?
     pub fn is_opaque_port(&self, to: SocketAddr) -> bool {
-        let _ = to;
-        false
+        let Some(own) = self.own.at else { return false };
+        let table = &self.services[own as usize].table;
+        let name = match self.instance_at(to) {
+            Some((at, position)) if at == own => Some(&*table.set(position).port_name),
+            _ => table.port_name_of_instances(to.port()),
+        };
+        let port = name.and_then(|name| table.port_named(name));
+        port.is_some_and(|port| port.protocol == Protocol::Opaque)
     }
 
     /// May a call still go to this address? False for an endpoint that is draining, unhealthy or of a disabled lane, and for
     /// an address that no endpoint has: idle connections to it are closed. An endpoint with port 0 stands for all its ports.
     pub fn may_be_called(&self, address: SocketAddr) -> bool {
-        let _ = address;
-        true
+        let Some((at, position)) = self.instance_at(address) else { return false };
+        let service = &self.services[at as usize];
+        let endpoint = service.table.endpoint(position);
+        let is_off = endpoint.tag.and_then(|tag| self.lane(tag)).is_some_and(|lane| lane.is_off());
+        endpoint.state.is_usable() && (!is_off || service.baseline.contains(&position.pool))
     }
 
     /// Resource name of the own service; empty without one.
     pub fn own_service_name(&self) -> &str {
-        ""
+        &self.own.service
     }
 
-    /// The key (a service name) that must be subscribed for a hand-over (`redirect`): this pod's own service.
-    pub fn own_service_wanted(&self) -> Option<&str> {
-        None
+    /// Is the tag that of a lane, or of an instance that this sidecar knows? Otherwise its metric label is `other`.
+    pub fn knows_tag(&self, tag: Tag) -> bool {
+        self.lane_of_tag.contains_key(&tag) || self.index.tables.iter().any(|table| table.pool_of(Some(tag)).is_some())
+    }
+
+    pub(crate) fn lane(&self, tag: Tag) -> Option<&Arc<Lane>> {
+        self.lane_of_tag.get(&tag).map(|at| &self.lanes[*at])
+    }
+
+    pub(crate) fn own_service(&self) -> Option<&Service> {
+        self.own.at.map(|at| &self.services[at as usize])
     }
 
     /// Which service was dialled: `original` (virtual IP, then instance) where it is known to us; else, where the connection
@@ -186,27 +384,114 @@ impl Snapshot {
         authority: Option<&str>,
         default_service: Option<&str>,
     ) -> Destination<'s> {
-        let _ = (original, authority, default_service);
-        Destination::Unknown
+        if let Some(original) = original {
+            let original = SocketAddr::new(original.ip().to_canonical(), original.port());
+            if let Some(known) = self.by_address(original) {
+                return known;
+            }
+        }
+        if let Some((host, port)) = authority.map(split_authority)
+            && let Some(known) = self.by_host(host, port, original.map(|original| original.port()))
+        {
+            return known;
+        }
+        let default = default_service.and_then(|name| self.index.of_name.get(name));
+        match default {
+            Some(at) => self.by_name(*at, None, None),
+            None => Destination::Unknown,
+        }
     }
-}
 
-impl Snapshot {
-    pub(crate) fn stub(identity: Identity, revision: u64) -> Snapshot {
-        Snapshot {
-            identity,
-            revision,
-            group: Group {
-                name: String::new(),
-                tag_header: laneway_proto::contract::TAG_HEADER.to_owned(),
-                aliases: Vec::new(),
-                carriers: vec![TagCarrier::Header, TagCarrier::Baggage, TagCarrier::Tracestate],
-                trust: TagTrust::Any,
-                pass_headers: Vec::new(),
-                correlate_headers: Vec::new(),
-                new_trace: NewTrace::Sampled,
-                path_header: PathHeader::Never,
-            },
+    fn by_address(&self, original: SocketAddr) -> Option<Destination<'_>> {
+        if let Some(at) = self.index.of_address.get(&original.ip()) {
+            let service = &self.services[*at as usize];
+            // A port that the service does not have is none of ours.
+            return service.table.port(original.port()).map(|port| known(service, original.port(), port, None));
+        }
+        let (at, position) = self.instance_at(original)?;
+        let service = &self.services[at as usize];
+        let table = &service.table;
+        let endpoint = table.endpoint(position);
+        let port_name = &*table.set(position).port_name;
+        let protocol = table.port_named(port_name).map_or(Protocol::Detect, |port| port.protocol);
+        Some(Destination::Known { service, port: original.port(), port_name, protocol, instance: Some(endpoint) })
+    }
+
+    /// An exact port goes before port 0.
+    fn instance_at(&self, address: SocketAddr) -> Option<(u32, At)> {
+        let exact = SocketAddr::new(address.ip().to_canonical(), address.port());
+        let any_port = SocketAddr::new(exact.ip(), 0);
+        let instances = &self.index.of_instance;
+        instances.get(&exact).or_else(|| instances.get(&any_port)).copied()
+    }
+
+    fn by_host(&self, host: &str, port: Option<u16>, dialled: Option<u16>) -> Option<Destination<'_>> {
+        /// Longest host name (RFC 1035), and the brackets of an address.
+        const HOST_BYTES_MAX: usize = 255;
+        let mut lower = [0; HOST_BYTES_MAX];
+        let lower = lower.get_mut(..host.len())?;
+        lower.copy_from_slice(host.as_bytes());
+        lower.make_ascii_lowercase();
+        let lower = std::str::from_utf8(lower).ok()?;
+        if let Some(at) = self.index.of_host.get(lower.strip_suffix('.').unwrap_or(lower)) {
+            return Some(self.by_name(*at, port, dialled));
+        }
+        // An address as authority of a connection that was not redirected: as if it had been dialled.
+        let address: IpAddr = lower.trim_start_matches('[').trim_end_matches(']').parse().ok()?;
+        self.by_address(SocketAddr::new(address, port.or(dialled).unwrap_or(80)))
+    }
+
+    /// By name nothing says for certain which port is meant: that of the authority, the one that was dialled, 80, else the
+    /// first (a listener that is not redirected has a port of its own).
+    fn by_name(&self, at: u32, port: Option<u16>, dialled: Option<u16>) -> Destination<'_> {
+        let service = &self.services[at as usize];
+        let table = &service.table;
+        let wanted = [port, dialled, Some(80)];
+        let exact = |number: u16| table.ports.iter().find(|port| port.number == number && number != 0);
+        if let Some(found) = wanted.into_iter().flatten().find_map(exact) {
+            return known(service, found.number, found, None);
+        }
+        let number = port.or(dialled).unwrap_or(80);
+        match table.ports.iter().find(|port| port.number == 0).or(table.ports.first()) {
+            Some(found) => known(service, if found.number == 0 { number } else { found.number }, found, None),
+            None => {
+                Destination::Known { service, port: number, port_name: "", protocol: Protocol::Detect, instance: None }
+            }
         }
     }
 }
+
+fn known<'s>(service: &'s Service, number: u16, port: &'s Port, instance: Option<&'s Endpoint>) -> Destination<'s> {
+    Destination::Known { service, port: number, port_name: &port.name, protocol: port.protocol, instance }
+}
+
+impl Own {
+    fn of(identity: &Identity, group: &Group, lanes: &[Arc<Lane>], index: &Index) -> Own {
+        let service = identity.service_name();
+        let tag = identity.tag.filter(|tag| group.baseline_tag != Some(*tag));
+        let lane = tag.and_then(|tag| lanes.iter().find(|lane| lane.tag == tag));
+        let enters = |lane: &Arc<Lane>| !service.is_empty() && lane.is_entered_at(&service);
+        let is_off = lane.is_some_and(|lane| lane.is_off());
+        let hands_over = lane.is_some_and(|lane| lane.redirect && enters(lane)) && !is_off;
+        let by_mode = match group.stamp_pod_tag {
+            StampPodTag::Always => true,
+            StampPodTag::Never | StampPodTag::Unspecified => false,
+            StampPodTag::Entry => lane.is_none_or(|lane| lane.entry_services.is_empty() || enters(lane)),
+        };
+        let stamps = by_mode && !service.is_empty() && !is_off && !hands_over;
+        let at = index.of_name.get(service.as_str()).copied();
+        let table = at.map(|at| &index.tables[at as usize]);
+        Own {
+            stamp: tag.filter(|_| stamps),
+            is_entry: lanes.iter().any(enters),
+            hands_over,
+            at,
+            addresses: table.iter().flat_map(|table| table.endpoints()).map(|(_, e)| e.address.0.ip()).collect(),
+            service,
+            tag,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,163 @@
+//! From a tag to an instance of one service: the tag's own instances, its fallback chain, the service policy, baseline.
+
+use super::{Among, Dice, Endpoint, Facts, Fallback, Load, Outbound, RequestTag, Scratch, Service, Snapshot, Tag};
+use crate::snapshot::Destination;
+use crate::why::{TagSource, Why};
+
+/// The last step; a hand-over shares it.
+pub(super) fn pick<'s>(
+    among: Among<'s, '_>,
+    dialled: Option<&'s Endpoint>,
+    load: &dyn Load,
+    dice: &mut Dice,
+) -> Option<&'s Endpoint> {
+    among.pick(dialled, load, dice)
+}
+
+/// Routes a request with that tag. `None`: the destination is unknown. `source` and `refused` are the caller's to fill in.
+pub(super) fn route<'s>(
+    snapshot: &'s Snapshot,
+    destination: &Destination<'s>,
+    tag: RequestTag,
+    facts: &Facts<'_>,
+    is_opaque: bool,
+    load: &dyn Load,
+    scratch: &mut Scratch,
+) -> Option<Outbound<'s>> {
+    let Destination::Known { service, port, port_name, instance, .. } = *destination else { return None };
+    let mut routing = Routing { snapshot, service, port, port_name, dialled: instance, facts, load, scratch };
+    let keeps = service.policy.as_ref().is_some_and(|policy| policy.keeps_dialled);
+    let mut choice = match instance {
+        Some(dialled) if keeps => Choice { why: Why::Dialled, endpoint: Some(dialled), wanted: dialled.tag },
+        _ => routing.choose(tag),
+    };
+    let kept = matches!((choice.endpoint, instance), (Some(chosen), Some(dialled)) if std::ptr::eq(chosen, dialled));
+    if is_opaque && kept {
+        choice.why = Why::Dialled;
+    }
+    Some(Outbound {
+        tag,
+        source: TagSource::None,
+        why: choice.why,
+        endpoint: choice.endpoint,
+        service,
+        endpoint_tag: choice.endpoint.map_or(choice.wanted, |endpoint| endpoint.tag),
+        refused: None,
+    })
+}
+
+struct Choice<'s> {
+    why: Why,
+    endpoint: Option<&'s Endpoint>,
+    wanted: Option<Tag>,
+}
+
+struct Routing<'s, 'r> {
+    snapshot: &'s Snapshot,
+    service: &'s Service,
+    port: u16,
+    port_name: &'s str,
+    dialled: Option<&'s Endpoint>,
+    facts: &'r Facts<'r>,
+    load: &'r dyn Load,
+    scratch: &'r mut Scratch,
+}
+
+impl<'s> Routing<'s, '_> {
+    fn choose(&mut self, tag: RequestTag) -> Choice<'s> {
+        let group_fallback = &self.snapshot.group.fallback;
+        let RequestTag::Lane(tag) = tag else {
+            return self.by_policy_or_baseline(Why::Baseline, Why::Policy, group_fallback.any_last);
+        };
+        if !self.service.is_of_group {
+            // Its policies apply to untagged requests only; the tag is carried on.
+            return self.baseline(Why::Baseline, group_fallback.any_last);
+        }
+        let lane = self.snapshot.lane(tag);
+        if lane.is_some_and(|lane| lane.is_off()) {
+            return self.by_policy_or_baseline(Why::LaneOff, Why::LaneOff, group_fallback.any_last);
+        }
+        let fallback = lane.map_or(group_fallback, |lane| lane.fallback(&self.service.name));
+        let reason = match self.above_thresholds(tag, fallback) {
+            Ok(endpoint) => return Choice { why: Why::Hit, endpoint: Some(endpoint), wanted: Some(tag) },
+            Err(reason) => reason,
+        };
+        for &next in &fallback.chain {
+            let Some(next) = next else {
+                return self.by_policy_or_baseline(reason, Why::Policy, fallback.any_last);
+            };
+            if next == tag || self.snapshot.lane(next).is_some_and(|lane| lane.is_off()) {
+                continue;
+            }
+            if let Ok(endpoint) = self.above_thresholds(next, fallback) {
+                return Choice { why: reason, endpoint: Some(endpoint), wanted: Some(next) };
+            }
+        }
+        // Strict, or a chain that does not end in baseline: no policy is asked.
+        Choice { why: Why::StrictReject, endpoint: None, wanted: Some(tag) }
+    }
+
+    /// An instance with that tag, if enough of them are usable; else why not.
+    fn above_thresholds(&mut self, tag: Tag, fallback: &Fallback) -> Result<&'s Endpoint, Why> {
+        let Some(pool) = self.service.table.pool_of(Some(tag)) else { return Err(Why::FallbackAbsent) };
+        let pools = [pool];
+        let among = self.among(&pools, false);
+        let health = among.health(self.load);
+        if health.counted == 0 {
+            return Err(Why::FallbackAbsent);
+        }
+        let share = u64::from(health.usable) * u64::from(laneway_proto::contract::BASIS_POINTS);
+        let share_min = u64::from(health.counted) * u64::from(fallback.basis_points_min);
+        if health.usable < fallback.healthy_min || share < share_min {
+            return Err(Why::FallbackUnhealthy);
+        }
+        self.pick_of_pool(pool).ok_or(Why::FallbackUnhealthy)
+    }
+
+    fn by_policy_or_baseline(&mut self, otherwise: Why, chosen: Why, any_last: bool) -> Choice<'s> {
+        let policy = self.service.policy.as_deref();
+        let tag =
+            policy.and_then(|policy| policy.choose(self.facts, &mut self.scratch.buffers, &mut self.scratch.dice));
+        match tag {
+            None => self.baseline(otherwise, any_last),
+            Some(None) => self.baseline(chosen, any_last),
+            Some(Some(tag)) => {
+                let is_off = self.snapshot.lane(tag).is_some_and(|lane| lane.is_off());
+                let pool = self.service.table.pool_of(Some(tag)).filter(|_| !is_off);
+                // Thresholds do not hold for a policy's choice.
+                match pool.and_then(|pool| self.pick_of_pool(pool)) {
+                    Some(endpoint) => Choice { why: chosen, endpoint: Some(endpoint), wanted: Some(tag) },
+                    None => self.baseline(otherwise, any_last),
+                }
+            }
+        }
+    }
+
+    fn baseline(&mut self, why: Why, any_last: bool) -> Choice<'s> {
+        let service = self.service;
+        let among = self.among(&service.baseline, true);
+        if let Some(endpoint) = pick(among, self.dialled, self.load, &mut self.scratch.dice) {
+            return Choice { why, endpoint: Some(endpoint), wanted: None };
+        }
+        if any_last {
+            let among = self.among(&service.any, true);
+            if let Some(endpoint) = pick(among, self.dialled, self.load, &mut self.scratch.dice) {
+                return Choice { why: Why::Any, endpoint: Some(endpoint), wanted: None };
+            }
+        }
+        Choice { why: Why::NoEndpoint, endpoint: None, wanted: None }
+    }
+
+    fn pick_of_pool(&mut self, pool: u32) -> Option<&'s Endpoint> {
+        let pools = [pool];
+        let among = self.among(&pools, false);
+        pick(among, self.dialled, self.load, &mut self.scratch.dice)
+    }
+
+    fn among<'p>(&self, pools: &'p [u32], is_last_resort: bool) -> Among<'s, 'p>
+    where
+        's: 'p,
+    {
+        Among { table: &self.service.table, pools, port_name: self.port_name, port: self.port, is_last_resort }
+    }
+}
