@@ -22,7 +22,8 @@ use prost::Message;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::lanes::CORRELATE_AUTO;
-pub(crate) use self::lanes::{Membership, policy_service};
+pub(crate) use self::lanes::{Membership, lane_tag, members, policy_service};
+pub(crate) use self::rules::{entry_rules as wire_entry_rules, policy_rules as wire_policy_rules};
 use crate::document::{self, Document, ProxyDocument, ServiceDocument};
 use crate::name;
 use crate::snapshot::Identity;

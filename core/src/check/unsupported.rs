@@ -10,6 +10,11 @@ pub(super) const CODE: &str = "LANE0900";
 /// What a group says that this release does not do.
 pub fn unsupported_group(group: &admin::LaneGroup) -> Vec<admin::Diagnostic> {
     let mut report = Report::new(&group.name);
+    group_parts(&mut report, group);
+    report.diagnostics
+}
+
+pub(super) fn group_parts(report: &mut Report, group: &admin::LaneGroup) {
     if let Some(propagate) = &group.propagate {
         // `propagate.headers` is accepted: compile hands it on.
         if !propagate.correlate.is_empty() && propagate.correlate != ["auto"] {
@@ -32,12 +37,16 @@ pub fn unsupported_group(group: &admin::LaneGroup) -> Vec<admin::Diagnostic> {
     if !matches!(group.path_header(), PathHeader::Unspecified | PathHeader::Never) {
         report.unsupported("pathHeader", "leave it out, or write never");
     }
-    report.diagnostics
 }
 
 /// What a lane says that this release does not do.
 pub fn unsupported_lane(lane: &admin::Lane) -> Vec<admin::Diagnostic> {
     let mut report = Report::new(&lane.name);
+    lane_parts(&mut report, lane);
+    report.diagnostics
+}
+
+pub(super) fn lane_parts(report: &mut Report, lane: &admin::Lane) {
     let leave_out = "leave it out";
     match &lane.expiration {
         Some(admin::lane::Expiration::Ttl(_)) => report.unsupported("ttl", leave_out),
@@ -56,16 +65,20 @@ pub fn unsupported_lane(lane: &admin::Lane) -> Vec<admin::Diagnostic> {
     for (at, rule) in lane.entry.iter().flat_map(|e| &e.rules).enumerate() {
         let path = format!("entry.rules[{at}]");
         if let Some(condition) = &rule.r#match {
-            unsupported_condition(&mut report, condition, &format!("{path}.match"), 0);
+            unsupported_condition(report, condition, &format!("{path}.match"), 0);
         }
-        unsupported_sticky(&mut report, rule.sticky.as_ref(), &path);
+        unsupported_sticky(report, rule.sticky.as_ref(), &path);
     }
-    report.diagnostics
 }
 
 /// What a service policy says that this release does not do.
 pub fn unsupported_policy(policy: &admin::ServicePolicy) -> Vec<admin::Diagnostic> {
     let mut report = Report::new(&policy.name);
+    policy_parts(&mut report, policy);
+    report.diagnostics
+}
+
+pub(super) fn policy_parts(report: &mut Report, policy: &admin::ServicePolicy) {
     if let Some(timeouts) = &policy.timeouts {
         let leave_out = "leave it out; `timeouts.connect` is supported";
         if timeouts.default.is_some() {
@@ -92,11 +105,10 @@ pub fn unsupported_policy(policy: &admin::ServicePolicy) -> Vec<admin::Diagnosti
     for (at, rule) in policy.rules.iter().enumerate() {
         let path = format!("rules[{at}]");
         if let Some(condition) = &rule.r#match {
-            unsupported_condition(&mut report, condition, &format!("{path}.match"), 0);
+            unsupported_condition(report, condition, &format!("{path}.match"), 0);
         }
-        unsupported_sticky(&mut report, rule.sticky.as_ref(), &path);
+        unsupported_sticky(report, rule.sticky.as_ref(), &path);
     }
-    report.diagnostics
 }
 
 const SOURCES: &str = "header, cookie, query or attribute";

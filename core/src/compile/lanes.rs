@@ -38,7 +38,7 @@ impl Membership {
         let mut all = Membership::default();
         for (name, group) in &objects.groups {
             let namespace = name::namespace_of(name);
-            for service in members(group) {
+            for service in members(name, group) {
                 let service = name::service_reference(namespace, service);
                 let (owners, key) = match service.strip_suffix("/services/*") {
                     Some(of) => (&mut all.stars, name::namespace_of(of).to_owned()),
@@ -76,9 +76,9 @@ impl Membership {
 }
 
 /// What a group names. The default group has what nobody names and needs not say so.
-pub(crate) fn members(group: &admin::LaneGroup) -> Vec<&str> {
+pub(crate) fn members<'g>(name: &str, group: &'g admin::LaneGroup) -> Vec<&'g str> {
     match group.services.as_slice() {
-        [] if name::id_of(&group.name) == GROUP_DEFAULT => Vec::new(),
+        [] if name::id_of(name) == GROUP_DEFAULT => Vec::new(),
         [] => vec!["*"],
         listed => listed.iter().map(String::as_str).collect(),
     }
@@ -232,7 +232,7 @@ pub(super) fn lane(name: &str, lane: &admin::Lane, group: Option<&admin::LaneGro
         redirect: entry.redirect,
         rules: match state {
             State::Disabled => Vec::new(),
-            _ => entry.rules.iter().enumerate().map(|(at, rule)| rules::entry_rule(at, rule, name)).collect(),
+            _ => rules::entry_rules(&entry.rules, name),
         },
     });
     let overrides = lane.service_overrides.iter().filter_map(|(service, other)| {
@@ -282,10 +282,7 @@ pub(super) fn policy(name: &str, policy: &admin::ServicePolicy, baseline_tag: &s
         warmup.curve = or_default(warmup.curve, routing::WarmupCurve::Linear);
     }
     let rules = match policy.enabled.unwrap_or(true) {
-        true => {
-            let rules = policy.rules.iter().enumerate();
-            rules.map(|(at, rule)| rules::policy_rule(at, rule, name, baseline_tag)).collect()
-        }
+        true => rules::policy_rules(&policy.rules, name, baseline_tag),
         false => Vec::new(),
     };
     discovery::ServicePolicy {

@@ -5,7 +5,17 @@ use std::collections::BTreeSet;
 use laneway_proto::contract::BASELINE;
 use laneway_proto::routing::{Condition, EntryRule, PolicyRule, Sticky, WeightedTag, condition, sticky_key};
 
-pub(super) fn entry_rule(at: usize, rule: &EntryRule, salt: &str) -> EntryRule {
+/// `salt` stands in where a rule gives none.
+pub(crate) fn entry_rules(rules: &[EntryRule], salt: &str) -> Vec<EntryRule> {
+    rules.iter().enumerate().map(|(at, rule)| entry_rule(at, rule, salt)).collect()
+}
+
+/// `baseline_tag`: what else means baseline to the service's group.
+pub(crate) fn policy_rules(rules: &[PolicyRule], salt: &str, baseline_tag: &str) -> Vec<PolicyRule> {
+    rules.iter().enumerate().map(|(at, rule)| policy_rule(at, rule, salt, baseline_tag)).collect()
+}
+
+fn entry_rule(at: usize, rule: &EntryRule, salt: &str) -> EntryRule {
     let mut rule = rule.clone();
     name(&mut rule.name, at);
     if let Some(found) = &mut rule.r#match {
@@ -17,8 +27,7 @@ pub(super) fn entry_rule(at: usize, rule: &EntryRule, salt: &str) -> EntryRule {
     rule
 }
 
-/// `baseline_tag`: what else means baseline to the service's group.
-pub(super) fn policy_rule(at: usize, rule: &PolicyRule, salt: &str, baseline_tag: &str) -> PolicyRule {
+fn policy_rule(at: usize, rule: &PolicyRule, salt: &str, baseline_tag: &str) -> PolicyRule {
     let mut rule = rule.clone();
     name(&mut rule.name, at);
     if let Some(found) = &mut rule.r#match {

@@ -1,1 +1,265 @@
 //! What is compiled.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use laneway_proto::contract::{
+    TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_SERVICE, TYPE_SERVICE_POLICY,
+};
+use laneway_proto::discovery;
+use laneway_proto::routing::{Infer, NewTrace, TagCarrier};
+use prost::Message;
+
+use super::{Catalog, Compiled, Objects, WireResource, compile, sort};
+use crate::document::{EndpointDocument, ServiceDocument, read};
+use crate::snapshot::{EndpointState, Identity};
+
+fn objects(text: &str) -> (Objects, Catalog) {
+    let documents = read(text).unwrap_or_else(|errors| panic!("{text}: {errors:#?}"));
+    let (objects, catalog, _) = sort(documents).expect("no object is there twice");
+    (objects, catalog)
+}
+
+fn compiled(text: &str) -> Compiled {
+    let (objects, catalog) = objects(text);
+    compile(&objects, &catalog)
+}
+
+fn node(service: &str) -> Identity {
+    Identity { namespace: "default".into(), service: service.into(), tag: None }
+}
+
+fn message<M: Message + Default>(resource: &Arc<WireResource>) -> M {
+    M::decode(resource.body.as_slice()).expect("it was encoded")
+}
+
+fn names(resources: &[Arc<WireResource>]) -> Vec<&str> {
+    resources.iter().map(|r| r.name.trim_start_matches("namespaces/default/")).collect()
+}
+
+fn group_of(compiled: &Compiled, service: &str) -> (String, discovery::LaneGroup) {
+    let found = compiled.subscribed(TYPE_LANE_GROUP, &node(service));
+    assert_eq!(found.len(), 1, "each sidecar has one group");
+    (names(&found)[0].to_owned(), message(&found[0]))
+}
+
+const MESH: &str = r#"
+kind: Service
+name: a
+hosts: [sc-a]
+addresses: [10.96.0.11]
+ports: [{port: 80, name: http}]
+endpoints: [{address: '10.1.0.11:8080', meshed: true}, {address: '10.1.0.21:8080', tag: gray, meshed: true}]
+---
+kind: Service
+name: b
+hosts: [sc-b]
+addresses: [10.96.0.12, 'fd00:0::12']
+endpoints: [{address: '[fd00:1::12]:80'}, {address: '10.1.0.12:80', state: warming, meshed: true}, {address: '9.1.0.12:80'}]
+---
+kind: Lane
+name: gray
+entry: {services: [a, a], rules: [{match: {header: X-User-Id, in: [b, a, b]}, sticky: {by: [{header: X-User-Id}]}}]}
+---
+kind: ServicePolicy
+name: b
+rules: [{match: {any: [{header: X-Vip, present: true}, {header: Authorization, present: true}]}, to: [{tag: gray}, {tag: baseline, weight: 0}]}]
+"#;
+
+#[test]
+fn nothing_written_is_a_default_group() {
+    let compiled = compiled("");
+    let (name, group) = group_of(&compiled, "a");
+    assert_eq!(name, "laneGroups/default");
+    assert_eq!(
+        (group.tag_header.as_str(), group.services),
+        ("x-mse-tag", vec!["namespaces/default/services/*".to_owned()])
+    );
+    assert_eq!(group.tag_carriers, [TagCarrier::Header, TagCarrier::Baggage, TagCarrier::Tracestate].map(i32::from));
+    assert_eq!((group.infer, group.new_trace), (Infer::Never.into(), NewTrace::Sampled.into()));
+    assert_eq!(group.correlate_headers.len(), 10);
+    assert_eq!(
+        group.fallback,
+        Some(discovery::Fallback { chain: vec!["".into()], min_healthy: 1, ..Default::default() })
+    );
+    assert!(compiled.subscribed(TYPE_LANE, &node("a")).is_empty());
+    assert!(compiled.everything(&node("")).len() == 1);
+}
+
+#[test]
+fn keys_stand_for_services() {
+    let compiled = compiled(MESH);
+    let cases = [
+        (TYPE_SERVICE, "host/sc-a", "services/a"),
+        (TYPE_SERVICE, "host/SC-A:8080", "services/a"),
+        (TYPE_SERVICE, "ip/10.96.0.12", "services/b"),
+        (TYPE_SERVICE, "ip/fd00::12", "services/b"),
+        (TYPE_SERVICE, "ip/10.1.0.21", "services/a"),
+        (TYPE_SERVICE, "namespaces/default/services/b", "services/b"),
+        (TYPE_SERVICE, "ip/10.1.0.99", ""),
+        (TYPE_SERVICE, "ip/nonsense", ""),
+        (TYPE_SERVICE, "host/sc-c", ""),
+        (TYPE_SERVICE_POLICY, "host/sc-b", "services/b"),
+        (TYPE_SERVICE_POLICY, "host/sc-a", ""),
+        (TYPE_ENDPOINTS, "ip/10.96.0.11", "services/a/tags/-/shards/0 services/a/tags/gray/shards/0"),
+        (TYPE_PEER, "ip/10.1.0.11", "ip/10.1.0.11"),
+        (TYPE_PEER, "ip/::ffff:10.1.0.11", "ip/10.1.0.11"),
+        (TYPE_PEER, "ip/9.1.0.12", ""),
+        (TYPE_LANE, "host/sc-a", ""),
+    ];
+    for (type_url, key, wanted) in cases {
+        assert_eq!(names(&compiled.answer(type_url, key)).join(" "), wanted, "{type_url} {key}");
+    }
+    let peer: discovery::Peer = message(&compiled.answer(TYPE_PEER, "ip/10.1.0.21")[0]);
+    assert_eq!((peer.service.as_str(), peer.tag.as_str()), ("namespaces/default/services/a", "gray"));
+    // By address and port, IPv4 first; a file does not say since when an instance warms up.
+    let shard: discovery::Endpoints = message(&compiled.answer(TYPE_ENDPOINTS, "host/sc-b")[0]);
+    let addresses: Vec<usize> = shard.endpoints.iter().map(|e| e.address[0].into()).collect();
+    assert_eq!(addresses, [9, 10, 0xfd]);
+    assert!(shard.endpoints[1].start_time.is_some());
+}
+
+#[test]
+fn rules_go_to_entries_alone() {
+    let compiled = compiled(MESH);
+    let [at_a, at_b] = ["a", "b"].map(|s| compiled.subscribed(TYPE_LANE, &node(s)).remove(0));
+    assert_eq!(at_a.version, at_b.version);
+    assert_eq!(compiled.version_of(TYPE_LANE, &at_a.name), Some(at_a.version.as_str()));
+    let (whole, plain): (discovery::Lane, discovery::Lane) = (message(&at_a), message(&at_b));
+    let entry = whole.entry.clone().expect("it is the entry");
+    assert_eq!(entry.services, ["namespaces/default/services/a"]);
+    let rule = &entry.rules[0];
+    assert_eq!(rule.name, "0");
+    assert_eq!(rule.r#match.as_ref().map(|m| m.r#in.clone()), Some(vec!["a".into(), "b".into()]));
+    assert_eq!(rule.sticky.as_ref().map(|s| s.salt.as_str()), Some("namespaces/default/laneGroups/default/lanes/gray"));
+    assert!(plain.entry.expect("the services stay").rules.is_empty());
+    assert_eq!((whole.tag.as_str(), whole.state()), ("gray", discovery::lane::State::Enabled));
+
+    assert_eq!(names(&compiled.subscribed(TYPE_SERVICE_POLICY, &node("b"))), ["services/b"]);
+    assert!(compiled.subscribed(TYPE_SERVICE_POLICY, &node("a")).is_empty());
+    let policy: discovery::ServicePolicy = message(&compiled.answer(TYPE_SERVICE_POLICY, "host/sc-b")[0]);
+    let to: Vec<_> = policy.rules[0].to.iter().map(|t| (t.tag.as_str(), t.weight)).collect();
+    assert_eq!(to, [("gray", Some(1)), ("", Some(0))]);
+    assert!(policy.retry.is_some() && policy.drain.is_some() && policy.limits.is_some() && policy.reselect != 0);
+    // Headers of policies are pass headers, credentials never, those of entry rules neither.
+    assert_eq!(group_of(&compiled, "a").1.pass_headers, ["x-vip"]);
+}
+
+#[test]
+fn a_switch_changes_one_resource() {
+    let (mut objects, catalog) = objects(MESH);
+    let before = compile(&objects, &catalog);
+    let lane = objects.lanes.values_mut().next().expect("there is one");
+    lane.enabled = Some(false);
+    let after = before.with_objects(&objects);
+    let versions = |c: &Compiled| -> Vec<(String, String)> {
+        c.everything(&node("a")).iter().map(|r| (format!("{} {}", r.type_url, r.name), r.version.clone())).collect()
+    };
+    let (old, new) = (versions(&before), versions(&after));
+    assert_eq!(new, versions(&compile(&objects, &catalog)), "the catalogue that is kept is the catalogue");
+    let changed: Vec<_> = new.iter().filter(|r| !old.contains(r)).map(|(name, _)| name.clone()).collect();
+    assert_eq!(changed, [format!("{TYPE_LANE} namespaces/default/laneGroups/default/lanes/gray")]);
+    let disabled: discovery::Lane = message(&after.subscribed(TYPE_LANE, &node("a"))[0]);
+    assert_eq!(disabled.state(), discovery::lane::State::Disabled);
+    assert!(disabled.entry.expect("trust and redirect still ask for it").rules.is_empty());
+}
+
+#[test]
+fn groups_share_the_services() {
+    let compiled = compiled(
+        "{kind: LaneGroup, name: shop, services: [a, namespaces/other/services/x]}\n---\n{kind: LaneGroup, name: rest}\n---\n\
+         {kind: Lane, name: gray, group: shop}\n---\n{kind: Lane, name: gray, group: rest}",
+    );
+    let (name, shop) = group_of(&compiled, "a");
+    assert_eq!(name, "laneGroups/shop");
+    assert_eq!(shop.services, ["namespaces/default/services/a", "namespaces/other/services/x"]);
+    let (name, rest) = group_of(&compiled, "b");
+    assert_eq!(name, "laneGroups/rest");
+    assert_eq!(rest.services, ["namespaces/default/services/*"]);
+    assert_eq!(rest.excluded_services, ["namespaces/default/services/a"]);
+    assert_eq!(names(&compiled.subscribed(TYPE_LANE, &node("b"))), ["laneGroups/rest/lanes/gray"]);
+    // `*` leaves the default group nothing but those without a service.
+    let (name, default) = group_of(&compiled, "");
+    assert_eq!((name.as_str(), default.services.len()), ("laneGroups/default", 0));
+    let other = Identity { namespace: "other".into(), service: "y".into(), tag: None };
+    let found: discovery::LaneGroup = message(&compiled.subscribed(TYPE_LANE_GROUP, &other)[0]);
+    assert_eq!(found.services, ["namespaces/other/services/*"]);
+    assert_eq!(found.excluded_services, ["namespaces/other/services/x"]);
+}
+
+#[test]
+fn fallback_is_resolved() {
+    let group = "{kind: LaneGroup, name: g, baseline: {tag: base}, fallback: {mode: strict}}\n---\n";
+    let compiled = compiled(&format!(
+        "{group}{{kind: Lane, name: one, group: g}}\n---\n\
+         {{kind: Lane, name: two, group: g, fallback: {{chain: [x, base], minHealthyPercent: 50%, noBaseline: any}}, serviceOverrides: {{b: {{fallback: {{mode: strict}}}}}}}}"
+    ));
+    let lanes: Vec<discovery::Lane> = compiled.subscribed(TYPE_LANE, &node("a")).iter().map(message).collect();
+    assert_eq!(lanes[0].fallback.as_ref().map(|f| f.chain.len()), Some(0), "strict by its group");
+    let two = lanes[1].fallback.clone().expect("it is always set");
+    assert_eq!(
+        (two.chain, two.min_healthy_basis_points, two.any_instance_last),
+        (vec!["x".into(), "".into()], 5000, true)
+    );
+    let b = lanes[1].service_fallbacks.get("namespaces/default/services/b").expect("it is overridden");
+    assert!(b.chain.is_empty());
+    let fallback = group_of(&compiled, "a").1.fallback.expect("it is always set");
+    assert_eq!(fallback.chain, [""], "permissive for tags without a lane");
+}
+
+fn big(endpoints: u32) -> Catalog {
+    let endpoint = |n: u32| EndpointDocument {
+        address: std::net::SocketAddr::new(std::net::Ipv4Addr::from(0x0a00_0000 + n).into(), 8080),
+        port_name: String::new(),
+        tag: None,
+        weight: 1,
+        state: EndpointState::Ready,
+        meshed: true,
+    };
+    let service = ServiceDocument {
+        namespace: "default".into(),
+        name: "big".into(),
+        hosts: vec!["big".into()],
+        addresses: Vec::new(),
+        ports: Vec::new(),
+        endpoints: (0..endpoints).map(endpoint).collect(),
+    };
+    Catalog { services: [(service.resource_name(), service)].into() }
+}
+
+#[test]
+fn shards_are_bounded_and_stable() {
+    let shards = |catalog: &Catalog| compile(&Objects::default(), catalog).answer(TYPE_ENDPOINTS, "host/big");
+    let all = shards(&big(10_000));
+    let sizes: Vec<usize> = all.iter().map(|s| message::<discovery::Endpoints>(s).endpoints.len()).collect();
+    assert!(sizes.iter().all(|size| *size <= 500) && sizes.iter().sum::<usize>() == 10_000, "{sizes:?}");
+    // One more instance changes one shard.
+    let more = shards(&big(10_001));
+    assert_eq!(more.iter().filter(|s| !all.contains(s)).count(), 1);
+}
+
+#[test]
+fn ten_thousand_endpoints_compile_quickly() {
+    let catalog = big(10_000);
+    let begun = Instant::now();
+    let compiled = compile(&Objects::default(), &catalog);
+    let whole = begun.elapsed();
+    let begun = Instant::now();
+    let _ = compiled.with_objects(&Objects::default());
+    let switch = begun.elapsed();
+    // Far above what it takes: for machines that do much else.
+    assert!(whole < Duration::from_secs(2) && switch < Duration::from_millis(50), "{whole:?}, {switch:?}");
+}
+
+/// What a sidecar is sent it can read.
+#[test]
+fn what_compile_makes_decode_takes() {
+    let all = [MESH, "", "{kind: Lane, name: gray, fallback: {mode: strict}, dryRun: true}"];
+    for text in all {
+        let compiled = compiled(text);
+        for resource in compiled.everything(&node("a")) {
+            let read = crate::decode::decode(resource.type_url, &resource.name, &resource.version, &resource.body);
+            assert!(read.is_ok(), "{resource:?}: {:?}", read.err());
+        }
+    }
+}

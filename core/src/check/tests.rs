@@ -1,0 +1,217 @@
+//! What is refused, and what is told.
+
+use laneway_proto::admin::diagnostic::Severity;
+
+use super::check;
+use crate::compile::sort;
+use crate::document::read;
+
+const BASE: &str = "
+kind: Service
+name: a
+endpoints: [{address: '10.0.0.1:80'}, {address: '10.0.0.2:80', tag: gray}]
+---
+kind: Service
+name: b
+endpoints: [{address: '10.0.1.1:80'}]
+---
+";
+
+/// Findings as `CODE resource-id field`.
+fn findings(text: &str) -> Vec<(String, String)> {
+    let documents = read(&format!("{BASE}{text}")).unwrap_or_else(|errors| panic!("{text}: {errors:#?}"));
+    let (objects, catalog, _) = sort(documents).expect("no object is there twice");
+    let all = check(&objects, &catalog);
+    for finding in &all {
+        let warns = finding.code.starts_with("LANE02");
+        let severity = if warns { Severity::Warning } else { Severity::Error };
+        assert_eq!(finding.severity(), severity, "{finding:?}");
+        assert!(!finding.message.is_empty() && !finding.help.is_empty(), "{finding:?}");
+        assert!(finding.resource.starts_with("namespaces/default/"), "{finding:?}");
+    }
+    let short = |d: &laneway_proto::admin::Diagnostic| {
+        (format!("{} {}", d.code, crate::name::id_of(&d.resource)), format!("{} | {} | {}", d.field, d.message, d.help))
+    };
+    all.iter().map(short).collect()
+}
+
+/// An entry rule around what is to be judged.
+fn rule(inner: &str) -> String {
+    format!("{{kind: Lane, name: gray, entry: {{services: [a], rules: [{inner}]}}}}")
+}
+
+#[test]
+fn good_configurations_are_accepted() {
+    let cases = [
+        "".to_owned(),
+        "{kind: LaneGroup, name: default}".to_owned(),
+        "{kind: LaneGroup, name: shop}\n---\n{kind: Lane, name: gray, group: shop}".to_owned(),
+        "{kind: LaneGroup, name: shop, services: [a], baseline: {tag: base}, fallback: {chain: [gray, base]}}\n---\n\
+         {kind: LaneGroup, name: other, services: ['*']}"
+            .to_owned(),
+        rule("{match: {header: x, in: ['1', '2'], ignoreCase: true}, percent: 100%, sticky: {by: [{cookie: c}]}}"),
+        rule("{name: '1'}, {name: two}"),
+        "{kind: ServicePolicy, name: a, timeouts: {connect: 1ms}, rules: [{to: [{tag: gray, weight: 0}, {tag: baseline}]}]}"
+            .to_owned(),
+        // Without redirect, policy and rules go together.
+        format!("{}\n---\n{{kind: ServicePolicy, name: a, rules: [{{to: [{{tag: gray}}]}}]}}", rule("{percent: 1%}")),
+    ];
+    for case in cases {
+        assert_eq!(findings(&case), [], "{case}");
+    }
+}
+
+#[test]
+fn bad_configurations_are_refused() {
+    let lane = |fields: &str| format!("{{kind: Lane, name: gray, {fields}}}");
+    let group = |fields: &str| format!("{{kind: LaneGroup, name: g, services: [a], {fields}}}");
+    let policy = |fields: &str| format!("{{kind: ServicePolicy, name: a, {fields}}}");
+    let cases: Vec<(String, &str, &str)> = vec![
+        (lane("tag: my_gray"), "LANE0101 gray", "tag | `my_gray` is no tag"),
+        (lane("tag: my_gray"), "LANE0101 gray", "underscore"),
+        (lane("tag: baseline"), "LANE0101 gray", "reserved"),
+        (
+            "{kind: Lane, name: gray}\n---\n{kind: Lane, name: other, tag: gray}".into(),
+            "LANE0102 other",
+            "tag | the lane `gray` of this group has the tag `gray` too",
+        ),
+        (
+            "{kind: LaneGroup, name: default, baseline: {tag: base}}\n---\n{kind: Lane, name: base}".into(),
+            "LANE0102 base",
+            "baseline tag",
+        ),
+        (
+            format!(
+                "{}\n---\n{{kind: Lane, name: two, enabled: false, entry: {{services: [b], rules: [{{percent: 1%}}]}}}}",
+                rule("{percent: 1%}")
+            ),
+            "LANE0103 two",
+            "priority | the lane `gray` has rules at priority 0 too",
+        ),
+        (lane("entry: {rules: [{percent: 1%}]}"), "LANE0104 gray", "entry.services | rules without entry services"),
+        (lane("entry: {redirect: true}"), "LANE0104 gray", "entry.redirect"),
+        (
+            "{kind: LaneGroup, name: g, services: [a]}\n---\n{kind: LaneGroup, name: h, services: [b, a]}".into(),
+            "LANE0105 h",
+            "services[1] | the group `g` has `a` too",
+        ),
+        (
+            "{kind: LaneGroup, name: g}\n---\n{kind: LaneGroup, name: h}".into(),
+            "LANE0105 h",
+            "services | the group `g`",
+        ),
+        (
+            "{kind: LaneGroup, name: g}\n---\n{kind: LaneGroup, name: h, services: ['*']}".into(),
+            "LANE0105 h",
+            "services[0]",
+        ),
+        (lane("group: shop"), "LANE0106 gray", "group | there is no group `shop`"),
+        (group("tag: {header: 'x y'}"), "LANE0107 g", "tag.header | `x y` is no HTTP field name"),
+        (group("tag: {header: Host}"), "LANE0107 g", "tag.header | `Host` cannot be used"),
+        (group("tag: {aliases: [':path']}"), "LANE0107 g", "tag.aliases[0] | `:path` is a pseudo-header"),
+        (
+            group("propagate: {headers: [Connection]}"),
+            "LANE0107 g",
+            "propagate.headers[0] | `Connection` cannot be used: it belongs to one connection",
+        ),
+        (group("propagate: {headers: [baggage]}"), "LANE0107 g", "tracing"),
+        (
+            group("propagate: {headers: [x-mse-tag]}"),
+            "LANE0108 g",
+            "propagate.headers[0] | `x-mse-tag` carries the tag",
+        ),
+        (group("tag: {aliases: [X-MSE-Tag]}"), "LANE0108 g", "tag.aliases[0]"),
+        (group("propagate: {headers: [x-a, X-A]}"), "LANE0108 g", "propagate.headers[1] | `x-a` is given twice"),
+        (group("tag: {carriers: [header, header]}"), "LANE0122 g", "tag.carriers[1]"),
+        (rule("{percent: 101%}"), "LANE0109 gray", "entry.rules[0].percent"),
+        (group("fallback: {minHealthyPercent: 101%}"), "LANE0109 g", "fallback.minHealthyPercent"),
+        (rule("{match: {}}"), "LANE0110 gray", "entry.rules[0].match | an empty condition"),
+        (rule("{match: {header: x}}"), "LANE0110 gray", "a test needs an operator"),
+        (rule("{match: {exact: x}}"), "LANE0110 gray", "an operator without a source"),
+        (rule("{match: {header: x, exact: a, in: [b]}}"), "LANE0110 gray", "one operator"),
+        (
+            rule("{match: {all: [{header: x, present: true}], any: [{header: x, present: true}]}}"),
+            "LANE0110 gray",
+            "more than one of",
+        ),
+        (rule("{match: {not: {header: x, present: true}, negate: true}}"), "LANE0110 gray", "beside all, any or not"),
+        (rule("{match: {header: x, gt: 1, ignoreCase: true}}"), "LANE0110 gray", "ignoreCase"),
+        (rule("{match: {header: ':path', exact: /}}"), "LANE0110 gray", "entry.rules[0].match.header"),
+        (rule("{match: {attribute: sourceIp, exact: 10.0.0.0/33}}"), "LANE0110 gray", "CIDR"),
+        (
+            rule("{match: {header: x, mod: {divisor: 1, remainders: [0]}}}"),
+            "LANE0110 gray",
+            "entry.rules[0].match.mod.divisor",
+        ),
+        (rule("{match: {all: [{header: x, regex: 'a('}]}}"), "LANE0111 gray", "entry.rules[0].match.all[0].regex"),
+        (rule("{match: {header: x, regex: '(?=a)'}}"), "LANE0111 gray", "look-around"),
+        (rule(&format!("{{match: {{header: x, regex: {}}}}}", "a".repeat(1025))), "LANE0111 gray", "1024 bytes"),
+        (
+            rule("{match: {not: {not: {not: {not: {not: {not: {not: {not: {header: x, exact: a}}}}}}}}}}"),
+            "LANE0112 gray",
+            "8 levels",
+        ),
+        (rule("{sticky: {}, percent: 2%}"), "LANE0113 gray", "entry.rules[0].sticky.by"),
+        (
+            rule("{sticky: {by: [{header: a}, {header: b}, {header: c}, {header: d}, {header: e}]}}"),
+            "LANE0113 gray",
+            "1 to 4",
+        ),
+        (
+            rule(&format!("{{sticky: {{by: [{{header: a}}], salt: {}}}}}", "s".repeat(129))),
+            "LANE0113 gray",
+            "128 bytes",
+        ),
+        (policy("rules: [{}]"), "LANE0114 a", "rules[0].to"),
+        (policy("rules: [{to: [{tag: gray, weight: 0}]}]"), "LANE0114 a", "all weights are 0"),
+        (policy("rules: [{to: [{tag: gray, weight: 1000001}]}]"), "LANE0114 a", "rules[0].to[0].weight"),
+        (policy("rules: [{to: [{tag: My}]}]"), "LANE0101 a", "rules[0].to[0].tag"),
+        (lane("fallback: {mode: strict, chain: [baseline]}"), "LANE0115 gray", "fallback.chain"),
+        (lane("fallback: {chain: [baseline, x]}"), "LANE0115 gray", "fallback.chain[1] | `x` comes after baseline"),
+        (lane("fallback: {chain: [x, x]}"), "LANE0115 gray", "fallback.chain[1] | `x` stands twice"),
+        (lane("fallback: {chain: [gray]}"), "LANE0115 gray", "own tag"),
+        (lane("fallback: {chain: [a, b, c, d, e, f, g, h, i]}"), "LANE0115 gray", "fallback.chain | a chain of 9"),
+        (
+            lane("serviceOverrides: {b: {fallback: {chain: [x_y]}}}"),
+            "LANE0101 gray",
+            "serviceOverrides.b.fallback.chain[0]",
+        ),
+        (
+            "{kind: Lane, name: gray, entry: {services: [a], redirect: true}}\n---\n\
+             {kind: ServicePolicy, name: a, rules: [{to: [{tag: gray}]}]}"
+                .into(),
+            "LANE0116 gray",
+            "entry.redirect | the ServicePolicy `a`",
+        ),
+        (policy("service: b"), "LANE0117 a", "service"),
+        (policy("timeouts: {connect: 100us}"), "LANE0118 a", "timeouts.connect"),
+        (policy("timeouts: {connect: 25h}"), "LANE0118 a", "timeouts.connect"),
+        (rule("{name: a_b}"), "LANE0119 gray", "entry.rules[0].name"),
+        (rule("{name: x}, {name: x}"), "LANE0119 gray", "entry.rules[1].name"),
+        // A rule without a name has its position as one.
+        (rule("{name: '1'}, {}"), "LANE0119 gray", "entry.rules[1].name"),
+        (rule(&vec!["{}"; 257].join(", ")), "LANE0120 gray", "entry.rules"),
+        (lane("entry: {services: ['*']}"), "LANE0121 gray", "entry.services[0]"),
+        (lane("entry: {services: ['a b']}"), "LANE0121 gray", "entry.services[0]"),
+        (lane("serviceOverrides: {'x/y': {}}"), "LANE0121 gray", "serviceOverrides.x/y"),
+        ("{kind: Lane, name: red}".into(), "LANE0201 red", "tag | no ready instance"),
+        ("{kind: LaneGroup, name: g, services: [z]}".into(), "LANE0202 g", "services[0] | no service"),
+        (lane("entry: {services: [z]}"), "LANE0202 gray", "entry.services[0]"),
+        ("{kind: ServicePolicy, name: z}".into(), "LANE0202 z", "service"),
+        (
+            "{kind: LaneGroup, name: g, services: [b]}\n---\n{kind: Lane, name: gray, entry: {services: [b]}}".into(),
+            "LANE0203 gray",
+            "entry.services[0] | `b` is in the group `g`",
+        ),
+        (
+            "{kind: Service, name: c, endpoints: [{address: '10.0.0.1:80'}]}".into(),
+            "LANE0204 c",
+            "endpoints[0].address",
+        ),
+    ];
+    for (text, what, words) in cases {
+        let all = findings(&text);
+        let found = all.iter().any(|(code, rest)| code == what && rest.contains(words));
+        assert!(found, "{text}: wanted {what} with {words:?}, got {all:#?}");
+    }
+}

@@ -1,0 +1,156 @@
+//! The grammar of single values: tags, header names, references, shares, times.
+
+use laneway_proto::admin;
+use laneway_proto::contract::{BASELINE, BASIS_POINTS, CHAIN_MAX};
+use laneway_proto::routing::Percent;
+use prost_types::Duration;
+
+use super::{Report, code};
+use crate::document::{ID_HELP, underscore};
+use crate::name;
+use crate::tag::Tag;
+
+const SERVICE_HELP: &str = "a service's id (A-Z a-z 0-9 . _ : @ -), or namespaces/{namespace}/services/{service}";
+
+impl Report {
+    /// A tag of instances; `baseline` is none.
+    pub(super) fn tag(&mut self, field: &str, tag: &str) {
+        if let Err(error) = Tag::parse(tag.as_bytes()) {
+            self.error(code::TAG, field, format!("`{tag}` is no tag: {error}{}", underscore(tag)), ID_HELP);
+        }
+    }
+
+    pub(super) fn percent(&mut self, field: &str, percent: Option<&Percent>) {
+        if let Some(points) = percent.map(|p| p.basis_points).filter(|p| *p > BASIS_POINTS) {
+            let message = format!("{}.{:02} % is more than the whole", points / 100, points % 100);
+            self.error(code::PERCENT, field, message, "0% to 100%");
+        }
+    }
+
+    /// 1 ms to 24 h.
+    pub(super) fn timeout(&mut self, field: &str, duration: Option<&Duration>) {
+        const DAY: i64 = 24 * 3600;
+        let Some(duration) = duration else { return };
+        let (seconds, nanos) = (duration.seconds, duration.nanos);
+        let too_short = seconds < 0 || nanos < 0 || (seconds == 0 && nanos < 1_000_000);
+        if too_short || seconds > DAY || (seconds == DAY && nanos > 0) {
+            self.error(code::DURATION, field, "the time is out of range".into(), "1ms to 24h");
+        }
+    }
+
+    /// A reference to one service, as a resource name.
+    pub(super) fn service(&mut self, field: &str, namespace: &str, reference: &str) -> Option<String> {
+        let name = name::service_reference(namespace, reference);
+        if name.ends_with("/services/*") {
+            let message = "`*` does not belong here: every service would be meant".to_owned();
+            self.error(code::REFERENCE, field, message, "name the services one by one");
+            return None;
+        }
+        if !name::is_name(&name, &["services"]) {
+            self.error(code::REFERENCE, field, format!("`{reference}` cannot be a service"), SERVICE_HELP);
+            return None;
+        }
+        Some(name)
+    }
+
+    /// A member of a group: a service or `*`.
+    pub(super) fn member(&mut self, field: &str, namespace: &str, reference: &str) -> Option<String> {
+        let name = name::service_reference(namespace, reference);
+        if name::is_name(&name, &["services"]) {
+            return Some(name);
+        }
+        let message = format!("`{reference}` cannot be a service");
+        self.error(code::REFERENCE, field, message, "a service's id, its resource name, or *");
+        None
+    }
+
+    /// A header that the mesh writes, in lower case: legal, and nobody else's.
+    pub(super) fn header(&mut self, field: &str, written: &str) -> String {
+        let header = written.to_ascii_lowercase();
+        let token = |b: u8| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b);
+        if header.starts_with(':') {
+            let message = format!("`{written}` is a pseudo-header");
+            self.error(code::HEADER, field, message, "an HTTP field name, such as x-mse-tag");
+        } else if header.is_empty() || header.len() > 256 || !header.bytes().all(token) {
+            let message = format!("`{written}` is no HTTP field name");
+            self.error(code::HEADER, field, message, "letters, digits and ! # $ % & ' * + - . ^ _ ` | ~");
+        } else if let Some(why) = owned(&header) {
+            let message = format!("`{written}` cannot be used: {why}");
+            self.error(code::HEADER, field, message, "a header of your own, such as x-mse-tag or x-user-id");
+        }
+        header
+    }
+
+    pub(super) fn known<E: TryFrom<i32>>(&mut self, field: &str, value: i32) {
+        if E::try_from(value).is_err() {
+            self.error(code::ENUM, field, format!("unknown value {value}"), "a value of the contract");
+        }
+    }
+
+    pub(super) fn about(&mut self, description: &str, labels: usize) {
+        if description.len() > 1024 {
+            let message = format!("a description of {} bytes", description.len());
+            self.error(code::TOO_MANY, "description", message, "at most 1 KiB");
+        }
+        if labels > 64 {
+            self.error(code::TOO_MANY, "labels", format!("{labels} labels"), "at most 64");
+        }
+    }
+
+    /// `own`: the tag that falls back, where there is one. `baseline_tag`: what else means baseline.
+    pub(super) fn fallback(&mut self, path: &str, fallback: Option<&admin::Fallback>, own: &str, baseline_tag: &str) {
+        let Some(fallback) = fallback else { return };
+        let at = |field: &str| format!("{path}.{field}");
+        self.known::<admin::FallbackMode>(&at("mode"), fallback.mode);
+        self.known::<admin::NoBaseline>(&at("noBaseline"), fallback.no_baseline);
+        self.percent(&at("minHealthyPercent"), fallback.min_healthy_percent.as_ref());
+        if fallback.mode() == admin::FallbackMode::Strict {
+            if !fallback.chain.is_empty() {
+                let message = "a strict lane has no chain".to_owned();
+                self.error(code::CHAIN, &at("chain"), message, "leave the chain out, or write `mode: permissive`");
+            }
+            if fallback.no_baseline() == admin::NoBaseline::Any {
+                let message = "a strict lane takes no other instance".to_owned();
+                self.error(code::CHAIN, &at("noBaseline"), message, "leave it out, or write `mode: permissive`");
+            }
+            return;
+        }
+        if fallback.chain.len() > CHAIN_MAX {
+            let message = format!("a chain of {} tags", fallback.chain.len());
+            self.error(code::CHAIN, &at("chain"), message, "at most 8");
+        }
+        let is_baseline = |tag: &str| tag == BASELINE || (!tag.is_empty() && tag == baseline_tag);
+        for (position, tag) in fallback.chain.iter().enumerate() {
+            let field = format!("{path}.chain[{position}]");
+            if !is_baseline(tag) {
+                self.tag(&field, tag);
+            }
+            let before = &fallback.chain[..position];
+            if before.iter().any(|b| b == tag || (is_baseline(b) && is_baseline(tag))) {
+                self.error(code::CHAIN, &field, format!("`{tag}` stands twice in the chain"), "each tag once");
+            } else if before.last().is_some_and(|b| is_baseline(b)) {
+                let message = format!("`{tag}` comes after baseline");
+                self.error(code::CHAIN, &field, message, "baseline, where it is wanted, comes last");
+            }
+            if tag == own && !own.is_empty() {
+                let message = format!("`{tag}` is the lane's own tag");
+                self.error(code::CHAIN, &field, message, "the own tag is always tried first: leave it out");
+            }
+        }
+    }
+}
+
+/// Whose header this is, if it is not the user's.
+fn owned(header: &str) -> Option<&'static str> {
+    match header {
+        "connection" | "keep-alive" | "te" | "trailer" | "transfer-encoding" | "upgrade" | "http2-settings" => {
+            Some("it belongs to one connection (hop-by-hop)")
+        }
+        "host" | "content-length" | "expect" | "content-type" | "content-encoding" => Some("HTTP itself needs it"),
+        "baggage" | "tracestate" | "traceparent" => Some("it belongs to tracing, and carries more than the tag"),
+        "authorization" | "cookie" | "set-cookie" => Some("it is a credential"),
+        _ if header.starts_with("proxy-") => Some("it belongs to one connection (hop-by-hop)"),
+        _ if header.starts_with("x-laneway-") => Some("it is the sidecar's own"),
+        _ => None,
+    }
+}
