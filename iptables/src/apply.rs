@@ -16,7 +16,7 @@ const TRIES_MAX: u32 = 3;
 
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
-    #[error("apply the redirect")]
+    #[error(transparent)]
     Steps(#[from] StepsError),
     #[error("run `{step}`{hint}")]
     Spawn { step: String, hint: &'static str, source: io::Error },
@@ -30,9 +30,9 @@ pub fn apply(plan: &Plan, backend: Backend) -> Result<Vec<String>, ApplyError> {
     converge(|host| steps::apply(plan, backend, host))
 }
 
-/// Takes the redirect away.
-pub fn undo() -> Result<Vec<String>, ApplyError> {
-    converge(steps::undo)
+/// Takes the redirect away, whichever backend carries it.
+pub fn undo(backend: Backend) -> Result<Vec<String>, ApplyError> {
+    converge(|host| steps::undo(backend, host))
 }
 
 fn converge(steps: impl Fn(&Host) -> Result<Steps, StepsError>) -> Result<Vec<String>, ApplyError> {

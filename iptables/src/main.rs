@@ -57,12 +57,12 @@ fn main() -> ExitCode {
 fn redirect(cli: &Cli, plan: &Plan) -> Result<ExitCode, Box<dyn Error>> {
     if cli.dry_run {
         let host = Host::read();
-        let steps = if cli.undo { steps::undo(&host)? } else { steps::apply(plan, cli.backend, &host)? };
+        let steps = if cli.undo { steps::undo(cli.backend, &host)? } else { steps::apply(plan, cli.backend, &host)? };
         write!(std::io::stdout(), "{steps}")?;
         return Ok(ExitCode::SUCCESS);
     }
     let (notes, done) = if cli.undo {
-        (apply::undo()?, "the redirect is gone".to_owned())
+        (apply::undo(cli.backend)?, "the redirect is gone".to_owned())
     } else {
         (apply::apply(plan, cli.backend)?, format!("the redirect is in place: {}", plan.summary()))
     };

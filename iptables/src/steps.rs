@@ -44,7 +44,7 @@ pub enum StepsError {
     NoIptables { program: &'static str },
     #[error("neither nft nor iptables is installed: nothing could be looked for")]
     NoTool,
-    #[error("what is there now could not be read: {message}")]
+    #[error("what is there now could not be read (it needs CAP_NET_ADMIN, and iptables CAP_NET_RAW too): {message}")]
     Unreadable { message: String },
 }
 
@@ -91,9 +91,9 @@ pub fn apply(plan: &Plan, backend: Backend, host: &Host) -> Result<Steps, StepsE
     Ok(steps)
 }
 
-/// Takes away whatever is ours, by whichever backend it was applied; a tool that is missing cannot have left anything
-/// that we could see, and is named.
-pub fn undo(host: &Host) -> Result<Steps, StepsError> {
+/// Takes away whatever is ours, by whichever backend it was applied. What cannot be looked at is an error for `backend`
+/// and a note for the other: this kernel may not have it at all.
+pub fn undo(backend: Backend, host: &Host) -> Result<Steps, StepsError> {
     let mut steps = Steps::default();
     let mut tools = 0;
     match &host.nft {
@@ -103,10 +103,7 @@ pub fn undo(host: &Host) -> Result<Steps, StepsError> {
                 steps.nft(render_nft_undo());
             }
         }
-        Found::NoProgram(program) => {
-            steps.note(format!("`{program}` is not installed: no nft redirect was looked for"))
-        }
-        Found::Failed(message) => return Err(StepsError::Unreadable { message: message.clone() }),
+        unread => steps.not_looked_for("nft", unread, backend == Backend::Nft)?,
     }
     for (family, nat) in families(host) {
         match nat {
@@ -116,10 +113,7 @@ pub fn undo(host: &Host) -> Result<Steps, StepsError> {
                     steps.restore(family, render_iptables_undo(&nat.jumps));
                 }
             }
-            Found::NoProgram(program) => {
-                steps.note(format!("`{program}` is not installed: no redirect of it was looked for"))
-            }
-            Found::Failed(message) => return Err(StepsError::Unreadable { message: message.clone() }),
+            unread => steps.not_looked_for(family.save(), unread, backend == Backend::Iptables)?,
         }
     }
     if tools == 0 {
@@ -142,6 +136,18 @@ fn families(host: &Host) -> Vec<(Family, &Found<Nat>)> {
 impl Steps {
     fn note(&mut self, note: impl Into<String>) {
         self.notes.push(note.into());
+    }
+
+    fn not_looked_for<T>(&mut self, by: &str, found: &Found<T>, chosen: bool) -> Result<(), StepsError> {
+        match found {
+            Found::Failed(message) if chosen => return Err(StepsError::Unreadable { message: message.clone() }),
+            Found::Failed(message) => self.note(format!("no redirect by {by} was looked for: {message}")),
+            Found::NoProgram(program) => {
+                self.note(format!("no redirect by {by} was looked for: `{program}` is not installed"))
+            }
+            Found::Read(_) => {}
+        }
+        Ok(())
     }
 
     fn push(&mut self, program: &'static str, args: &[&str], input: String) {
