@@ -70,7 +70,7 @@ const TWICE: &str = "LANE0006";
 
 /// Reads all documents of a text, YAML or JSON. Either all are good, or everything that is wrong with them is told.
 pub fn read(text: &str) -> Result<Vec<Document>, Vec<admin::Diagnostic>> {
-    let values = match serde_saphyr::from_multiple::<Value>(text) {
+    let values = match serde_saphyr::from_multiple_with_options::<Value>(text, yaml()) {
         Ok(values) => values,
         Err(error) => {
             return Err(vec![admin::Diagnostic {
@@ -107,6 +107,19 @@ pub fn read(text: &str) -> Result<Vec<Document>, Vec<admin::Diagnostic>> {
         diagnostics.extend(reader.diagnostics());
     }
     if diagnostics.is_empty() { Ok(documents) } else { Err(diagnostics) }
+}
+
+/// YAML 1.2: `on`, `yes` and their like are words. The bounds are for the size of a file, which is its reader's to limit:
+/// 10,000 instances, or 100,000 users, must fit.
+fn yaml() -> serde_saphyr::Options {
+    serde_saphyr::options! {
+        strict_booleans: true,
+        budget: serde_saphyr::budget! {
+            max_documents: 100_000,
+            max_nodes: 10_000_000,
+            max_events: 30_000_000,
+        },
+    }
 }
 
 /// The documents of one value: itself, the items of a list, nothing for an empty document.

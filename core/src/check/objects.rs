@@ -1,6 +1,6 @@
 //! Groups, lanes and policies, one by one and against each other.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use laneway_proto::contract::{BASELINE, GROUP_DEFAULT, PASS_HEADERS_MAX, SALT_BYTES_MAX};
 use laneway_proto::{admin, routing};
@@ -9,6 +9,7 @@ use super::{Report, code, rules, unsupported};
 use crate::compile::{Catalog, Membership, Objects, lane_tag, members, policy_service};
 use crate::name;
 use crate::snapshot::EndpointState;
+use crate::tag::Tag;
 
 /// Services of a lane that may differ.
 const OVERRIDES_MAX: usize = 256;
@@ -25,8 +26,8 @@ pub(super) struct Whole<'w> {
     /// Lanes by group and tag, and by group and priority where they have rules.
     tags: BTreeMap<(&'w str, &'w str), Vec<&'w str>>,
     priorities: BTreeMap<(&'w str, i32), Vec<&'w str>>,
-    /// Policies by service.
-    policies: BTreeMap<String, Vec<&'w str>>,
+    /// Groups and tags of ready instances.
+    ready: HashSet<(String, Tag)>,
 }
 
 impl<'w> Whole<'w> {
@@ -39,7 +40,7 @@ impl<'w> Whole<'w> {
             owners: BTreeMap::new(),
             tags: BTreeMap::new(),
             priorities: BTreeMap::new(),
-            policies: BTreeMap::new(),
+            ready: HashSet::new(),
         };
         for (group_name, group) in &objects.groups {
             let services: BTreeSet<String> = members(group_name, group)
@@ -61,9 +62,14 @@ impl<'w> Whole<'w> {
             let service = policy_service(policy_name, policy);
             let tags = policy.rules.iter().flat_map(|r| &r.to).any(|to| to.tag != BASELINE);
             if tags {
-                whole.tagging.entry(service.clone()).or_insert(policy_name);
+                whole.tagging.entry(service).or_insert(policy_name);
             }
-            whole.policies.entry(service).or_default().push(policy_name);
+        }
+        for (service, document) in &catalog.services {
+            let usable = |state| matches!(state, EndpointState::Ready | EndpointState::Warming);
+            let ready = document.endpoints.iter().filter(|e| usable(e.state));
+            let tags: HashSet<Tag> = ready.filter_map(|e| e.tag).collect();
+            whole.ready.extend(tags.into_iter().map(|tag| (whole.membership.group_of(service), tag)));
         }
         whole
     }
@@ -201,12 +207,8 @@ impl<'w> Whole<'w> {
     }
 
     fn has_ready_instance(&self, group: &str, tag: &str) -> bool {
-        self.catalog.services.iter().any(|(service, document)| {
-            let ready = |state| matches!(state, EndpointState::Ready | EndpointState::Warming);
-            let mut endpoints = document.endpoints.iter();
-            endpoints.any(|e| ready(e.state) && e.tag.is_some_and(|t| t.as_str() == tag))
-                && self.membership.group_of(service) == group
-        })
+        // What is no tag is another finding.
+        Tag::parse(tag.as_bytes()).map_or(true, |tag| self.ready.contains(&(group.to_owned(), tag)))
     }
 
     pub(super) fn policy(&self, policy_name: &str, policy: &admin::ServicePolicy) -> Vec<admin::Diagnostic> {

@@ -285,3 +285,35 @@ serviceOverrides: {payment: {fallback: {mode: strict}}}
     assert_eq!(written["fallback"]["minHealthyPercent"], "0%");
     assert_eq!(written["propagate"]["newTrace"], "unsampled");
 }
+
+#[test]
+fn long_lists_are_read() {
+    use std::fmt::Write;
+
+    let mut text =
+        "kind: Lane\nname: gray\nentry:\n  services: [a]\n  rules:\n  - match:\n      header: x-user-id\n      in:\n"
+            .to_owned();
+    for user in 0..100_000 {
+        writeln!(text, "      - \"{user}\"").expect("a string takes it");
+    }
+    let entry = lane(&text).entry.expect("it is given");
+    assert_eq!(entry.rules[0].r#match.as_ref().map(|m| m.r#in.len()), Some(100_000));
+    // As one line of JSON too.
+    let one_line = write_lane(&lane(&text)).to_string();
+    assert_eq!(lane(&one_line), lane(&text));
+
+    let mut text = "kind: Service\nname: big\nendpoints:\n".to_owned();
+    for n in 0..30_000 {
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 + n);
+        writeln!(text, "- {{address: '{address}:80', tag: gray, weight: 1, meshed: true}}").expect("a string takes it");
+    }
+    assert_eq!(good(&text).len(), 1);
+}
+
+#[test]
+fn words_stay_words() {
+    for word in ["on", "off", "yes", "no", "y", "0x1g", "1.2.3", "1e", "~a"] {
+        let lane = lane(&format!("{{kind: Lane, name: a, description: {word}}}"));
+        assert_eq!(lane.description, word);
+    }
+}
