@@ -7,7 +7,6 @@ use std::time::Duration;
 use ::http::header::HeaderName;
 use laneway_core::decide::decide_inbound;
 use laneway_core::facts::{Facts, Source};
-use laneway_core::snapshot::EndpointAddr;
 use laneway_core::why::Why;
 use laneway_proto::contract::HOP_HEADER;
 
@@ -120,7 +119,6 @@ async fn answer(context: Rc<Context>, mut request: Request) -> Response {
                 let target = Target {
                     address: connect::with_port(endpoint, context.to.port()),
                     from: From::Any,
-                    endpoint,
                     connect_timeout: worker.config.timeouts.connect,
                 };
                 (target, None)
@@ -149,5 +147,5 @@ async fn answer(context: Rc<Context>, mut request: Request) -> Response {
 }
 
 fn to_application(context: &Context, connect_timeout: Duration) -> Target {
-    Target { address: context.to, from: context.from, endpoint: EndpointAddr(context.to), connect_timeout }
+    Target { address: context.to, from: context.from, connect_timeout }
 }

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use bytes::Bytes;
 use laneway_core::decide::decide_outbound;
 use laneway_core::facts::{Facts, Source};
-use laneway_core::snapshot::{Destination, EndpointAddr, Protocol, Snapshot};
+use laneway_core::snapshot::{Destination, Protocol, Snapshot};
 use laneway_core::tag::RequestTag;
 use laneway_core::why::{TagSource, Why};
 use tokio::net::TcpStream;
@@ -32,7 +32,6 @@ struct Context {
 /// What was decided for one request, free of the snapshot.
 struct Plan {
     address: SocketAddr,
-    endpoint: EndpointAddr,
     tag: RequestTag,
     service: std::sync::Arc<str>,
 }
@@ -168,7 +167,7 @@ async fn answer(context: Rc<Context>, mut request: Request) -> Response {
             }
         }
     };
-    let target = Target { address: plan.address, from: From::Any, endpoint: plan.endpoint, connect_timeout };
+    let target = Target { address: plan.address, from: From::Any, connect_timeout };
     match worker.upstream.send(target, request).await {
         Ok(mut response) => {
             let is_upgrade = response.status() == ::http::StatusCode::SWITCHING_PROTOCOLS;
@@ -201,12 +200,7 @@ fn plan(
         // The service went away while the connection stood: its address is all there is.
         worker.counters.request("outbound", Why::Passthrough, TagSource::None);
         let Some(original) = context.original else { return Err((Failure::UnknownDestination, "".into())) };
-        return Ok(Plan {
-            address: original,
-            endpoint: EndpointAddr(original),
-            tag: RequestTag::None,
-            service: "".into(),
-        });
+        return Ok(Plan { address: original, tag: RequestTag::None, service: "".into() });
     };
     let facts = Facts {
         method: request.method().as_str(),
@@ -247,12 +241,7 @@ fn plan(
         };
         return Err((failure, id));
     };
-    let plan = Plan {
-        address: with_port(endpoint.address, *port),
-        endpoint: endpoint.address,
-        tag: decision.tag,
-        service: id,
-    };
+    let plan = Plan { address: with_port(endpoint.address, *port), tag: decision.tag, service: id };
     if worker.is_self(plan.address) {
         return Err((Failure::Loop, plan.service));
     }

@@ -26,7 +26,7 @@ pub(crate) struct Key {
 
 pub(crate) struct Pool {
     hosts: RefCell<HashMap<Key, Rc<Host>, foldhash::fast::RandomState>>,
-    /// By the address in the snapshot (port 0 for "any port"), as the choice between instances asks for it.
+    /// By the address that is called, as the choice between instances asks for it.
     outstanding: RefCell<HashMap<EndpointAddr, Rc<Cell<u32>>, foldhash::fast::RandomState>>,
     clock: CoarseClock,
     idle_seconds_max: u32,
@@ -112,6 +112,11 @@ impl Load for Pool {
     }
 
     fn is_ejected(&self, _endpoint: EndpointAddr) -> bool {
+        false
+    }
+
+    fn has_ejected(&self) -> bool {
+        // No outlier detection yet.
         false
     }
 }

@@ -33,8 +33,6 @@ pub(crate) const RELAY_BUFFER_BYTES: usize = 16 << 10;
 pub(crate) struct Target {
     pub(crate) address: SocketAddr,
     pub(crate) from: From,
-    /// As the snapshot names it, for the count of outstanding requests.
-    pub(crate) endpoint: EndpointAddr,
     pub(crate) connect_timeout: Duration,
 }
 
@@ -47,7 +45,7 @@ pub(crate) struct Upstream {
 impl Upstream {
     /// Sends and waits for the head of the answer. The body of the answer holds the connection and the count.
     pub(crate) async fn send(&self, target: Target, mut request: Request) -> Result<Response, Failure> {
-        let outstanding = self.pool.count(target.endpoint);
+        let outstanding = self.pool.count(EndpointAddr(target.address));
         let host = self.pool.host(Key { address: target.address, from: target.from });
         if request.version() == Version::HTTP_2 {
             let response = self.send_http2(&host, target, request).await?;
