@@ -22,7 +22,7 @@ use crate::current::{self, Demand, Publisher, Reader};
 use crate::datapath::{self, BoundWorker};
 use crate::drain::{self, Trigger, Watch};
 use crate::resources;
-use crate::status::{self, Pages, State, Status};
+use crate::status::{self, Held, Pages, State, Status};
 use crate::telemetry::{Telemetry, Worker};
 
 /// Beyond the drain's own deadline, for threads to end.
@@ -121,7 +121,9 @@ fn follow(config: &Config, publisher: Publisher, status: &Status) -> Demand {
     match &config.source {
         ConfigSource::File { path } => {
             status.reached(State::Ready);
-            tokio::task::spawn_local(resources::follow(path.clone(), config.identity.clone(), publisher));
+            let shown = status.clone();
+            let taken = move |revision| shown.holds(Held { revision, resources: Vec::new() });
+            tokio::task::spawn_local(resources::follow(path.clone(), config.identity.clone(), publisher, taken));
             Demand::none()
         }
         ConfigSource::Control { url } => {

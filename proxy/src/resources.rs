@@ -101,10 +101,11 @@ pub fn snapshot(loaded: Loaded, identity: &Identity, path: &Path, revision: u64)
     Ok(resources.snapshot(identity, revision))
 }
 
-/// Follows the file for ever.
-pub async fn follow(path: PathBuf, identity: Identity, publisher: Publisher) {
+/// Follows the file for ever; `taken` is told of each revision that is in force.
+pub async fn follow(path: PathBuf, identity: Identity, publisher: Publisher, taken: impl Fn(u64)) {
     let mut revision = publisher.current_revision();
     let mut seen = stamp(&path);
+    taken(revision);
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         let now = stamp(&path);
@@ -117,6 +118,8 @@ pub async fn follow(path: PathBuf, identity: Identity, publisher: Publisher) {
             Ok(snapshot) => {
                 revision += 1;
                 publisher.publish(snapshot);
+                publisher.settled(revision).await;
+                taken(revision);
                 info!(path = %path.display(), revision, "took the changed resources");
             }
             Err(error) => warn!(error = %error, "keep the last good resources"),
