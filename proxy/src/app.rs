@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use laneway_core::snapshot::Snapshot;
+use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
@@ -150,11 +151,12 @@ fn start_worker(
     watch: Watch,
 ) -> anyhow::Result<JoinHandle<()>> {
     let run = move || {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        let local = LocalOptions::default();
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(local) {
             Ok(runtime) => runtime,
             Err(error) => return error!(%error, index, "a worker has no runtime"),
         };
-        let served = runtime.block_on(LocalSet::new().run_until(share.run(reader, demand, counters, watch)));
+        let served = runtime.block_on(share.run(reader, demand, counters, watch));
         if let Err(error) = served {
             error!(%error, index, "a worker ended");
         }

@@ -3,12 +3,13 @@
 //! Refused, never repaired: each reason is a word in `x-laneway-error` and a counter. RFC 9112 sections 3.2, 6.1, 6.3; RFC
 //! 9113 section 8.2.
 
-use http::header::{CONTENT_LENGTH, HOST, HeaderMap, TRANSFER_ENCODING};
+use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderName, TRANSFER_ENCODING};
 use http::uri::Uri;
 use http::{Method, Version};
 
 /// Header bytes that look like a framing header to a peer that maps `_` to `-` (CGI and its heirs).
-const LOOK_ALIKES: [&str; 2] = ["transfer_encoding", "content_length"];
+static LOOK_ALIKES: [HeaderName; 2] =
+    [HeaderName::from_static("transfer_encoding"), HeaderName::from_static("content_length")];
 
 /// Checks a head. The error is the reason, stable, in words of a counter.
 pub(crate) fn check(version: Version, method: &Method, uri: &Uri, headers: &HeaderMap) -> Result<(), &'static str> {
@@ -45,7 +46,7 @@ fn framing(version: Version, headers: &HeaderMap) -> Result<(), &'static str> {
             return Err("content-length");
         }
     }
-    if LOOK_ALIKES.iter().any(|name| headers.contains_key(*name)) {
+    if LOOK_ALIKES.iter().any(|name| headers.contains_key(name)) {
         return Err("framing-look-alike");
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Calls of this pod's application to others: finds the service, decides the instance for each request, writes the tag.
 
+use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -27,6 +28,8 @@ struct Context {
     worker: Rc<Worker>,
     original: Option<SocketAddr>,
     default_service: Option<String>,
+    /// The authority that was asked for last; a client of one connection rarely names another.
+    learned: RefCell<String>,
 }
 
 /// What was decided for one request, free of the snapshot.
@@ -38,8 +41,12 @@ struct Plan {
 
 pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
     let Accepted { mut stream, original, listener, .. } = accepted;
-    let context =
-        Rc::new(Context { worker: Rc::clone(&worker), original, default_service: listener.default_service.clone() });
+    let context = Rc::new(Context {
+        worker: Rc::clone(&worker),
+        original,
+        default_service: listener.default_service.clone(),
+        learned: RefCell::default(),
+    });
     let mut is_known = original.is_none();
     if let Some(original) = original {
         learn_address(&worker, original).await;

@@ -108,7 +108,8 @@ impl Upstream {
                 },
             }
         }
-        let mut sender = self.open_http1(target).await?;
+        // Boxed: a connection is opened seldom, and every request's future would carry its thousands of bytes.
+        let mut sender = Box::pin(self.open_http1(target)).await?;
         match sender.try_send_request(request).await {
             Ok(response) => Ok((response, sender)),
             Err(error) => Err(classify(error.error())),
@@ -151,7 +152,7 @@ impl Upstream {
                 },
             }
         }
-        let mut sender = self.open_http2(host, target).await?;
+        let mut sender = Box::pin(self.open_http2(host, target)).await?;
         sender.try_send_request(request).await.map_err(|error| classify(error.error()))
     }
 
