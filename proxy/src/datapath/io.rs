@@ -116,6 +116,10 @@ impl hyper::rt::Read for Io {
             let length = self.before.len().min(cursor.remaining());
             cursor.put_slice(&self.before[..length]);
             self.before.advance(length);
+            if self.before.is_empty() {
+                // The connection may rest for hours: let go of the buffer that detection read into.
+                self.before = Bytes::new();
+            }
             return Poll::Ready(Ok(()));
         }
         let filled = {

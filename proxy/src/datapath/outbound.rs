@@ -161,8 +161,10 @@ async fn answer(context: Rc<Context>, mut request: Request) -> Response {
         worker.counters.gate_refused(reason);
         return refusal(Failure::BadRequest(reason), "", is_grpc);
     }
-    if context.original.is_none() {
-        learn_host(worker, http::authority(&request)).await;
+    if context.original.is_none() && *context.learned.borrow() != http::authority(&request) {
+        let host = http::authority(&request).to_owned();
+        Box::pin(learn_host(worker, &host)).await;
+        context.learned.replace(host);
     }
     let (plan, connect_timeout) = {
         let snapshot = worker.reader.load();
