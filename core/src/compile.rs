@@ -8,6 +8,8 @@ mod lanes;
 mod rules;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
