@@ -35,6 +35,7 @@ fn kill_9_of_the_control_plane_loses_no_request_and_no_acknowledged_write() {
         // Writes of other lanes, one after the other, until the kill cuts one off.
         let acknowledged = std::thread::scope(|scope| {
             let mesh = &mesh;
+            let (written, first_written) = std::sync::mpsc::channel();
             let writer = scope.spawn(move || {
                 let mut acknowledged = Vec::new();
                 for number in 0..1000 {
@@ -46,10 +47,13 @@ fn kill_9_of_the_control_plane_loses_no_request_and_no_acknowledged_write() {
                         break;
                     }
                     acknowledged.push(name);
+                    let _ = written.send(());
                 }
                 acknowledged
             });
-            std::thread::sleep(Duration::from_millis(120 + 70 * kill as u64));
+            first_written.recv_timeout(Duration::from_secs(20)).expect("a write is acknowledged");
+            // At another moment of a write each time.
+            std::thread::sleep(Duration::from_millis(23 * kill as u64));
             let id = mesh.control_id().expect("the control plane runs");
             laneway_tests::process::kill_now(id);
             writer.join().expect("the writer does not panic")
@@ -61,7 +65,6 @@ fn kill_9_of_the_control_plane_loses_no_request_and_no_acknowledged_write() {
         for name in &acknowledged {
             assert!(lanes.contains(&format!("\"{name}\"")), "lane {name} was acknowledged and is gone");
         }
-        assert!(!acknowledged.is_empty(), "no write was acknowledged before kill {kill}");
     }
 
     // The lane's state holds, and can be changed again.

@@ -1,8 +1,12 @@
 //! However the application dials a service, the lane decides: virtual address, host name, pod address.
 
+use bytes::Bytes;
+use hyper::header::HeaderValue;
+use hyper::{HeaderMap, Uri};
+use laneway_tests::client::{Client, Speech};
 use laneway_tests::conformance::names;
 
-use crate::support::{SERVER_PORT, curl_in, namespaces_or_skip, pair};
+use crate::support::{SERVER_PORT, curl_in, from_pod, namespaces_or_skip, pair};
 
 #[test]
 fn virtual_address_host_name_and_pod_address_lead_to_the_lane() {
@@ -32,19 +36,26 @@ fn one_kept_connection_serves_lane_and_baseline_by_turns() {
         return;
     }
     let mesh = pair("turns", &["", "gray"], "", &[]);
-    for version in ["--http1.1", "--http2-prior-knowledge"] {
-        let url = "http://sc-server:7000/";
-        let tag = ["-H", "x-mse-tag: gray"];
-        let mut arguments = vec![version, url];
-        for turn in 0..6 {
-            arguments.extend(["--next", "--silent", "--max-time", "15", version, url]);
-            if turn % 2 == 0 {
-                arguments.extend(tag);
+    let [virtual_address, _] = mesh.plan().virtual_addresses("server").expect("the service is there");
+    let uri: Uri = format!("http://{virtual_address}:{SERVER_PORT}/").parse().expect("an address is a URI");
+    let (gray, base) = ("SERVERgray", "SERVER");
+    for speech in [Speech::Http1, Speech::H2c] {
+        let uri = uri.clone();
+        // One client, so one connection: by turns with and without the tag.
+        let visited = from_pod(&mesh, "caller-base", async move {
+            let client = Client::default();
+            let mut visited = Vec::new();
+            for turn in 0..7 {
+                let mut headers = HeaderMap::new();
+                if turn % 2 == 1 {
+                    headers.insert("x-mse-tag", HeaderValue::from_static("gray"));
+                }
+                let answer = client.send(speech, "GET", &uri, headers, Bytes::new()).await?;
+                visited.push(names(&answer.text()));
             }
-        }
-        let answer = curl_in(&mesh, "caller-base", &arguments).expect("curl succeeds");
-        let visited: Vec<_> = answer.lines().map(names).collect();
-        let (gray, base) = ("SERVERgray", "SERVER");
-        assert_eq!(visited, [base, gray, base, gray, base, gray, base], "{version}");
+            anyhow::Ok(visited)
+        });
+        let visited = visited.expect("every request is answered");
+        assert_eq!(visited, [base, gray, base, gray, base, gray, base], "{speech:?}");
     }
 }

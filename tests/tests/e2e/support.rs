@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use laneway_tests::mesh::network::namespaces_work;
+use laneway_tests::mesh::network::{Network, namespaces_work};
 use laneway_tests::mesh::{Mesh, Plan, PodPlan, ServicePlan};
 use laneway_tests::process::{run, skip, wait_for};
 
@@ -94,4 +94,19 @@ pub(crate) fn curl_in(mesh: &Mesh, pod: &str, arguments: &[&str]) -> anyhow::Res
     let mut all = vec!["--silent", "--show-error", "--max-time", "15"];
     all.extend(arguments);
     in_pod(mesh, pod, "curl", &all)
+}
+
+/// Runs a client of our own in a pod's network; names do not resolve there, addresses do.
+pub(crate) fn from_pod<T: Send + 'static>(
+    mesh: &Mesh,
+    pod: &str,
+    work: impl Future<Output = anyhow::Result<T>> + Send + 'static,
+) -> anyhow::Result<T> {
+    let Network::Namespaces(namespaces) = mesh.network() else { anyhow::bail!("the mesh has no namespaces") };
+    let name = namespaces.name(pod);
+    let thread = std::thread::spawn(move || {
+        laneway_tests::process::confine::enter_namespace(&name)?;
+        tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    });
+    thread.join().expect("the client does not panic")
 }
