@@ -43,9 +43,6 @@ use crate::drain::Draining;
 use crate::fleet::Fleet;
 use crate::reconcile::Reconciler;
 
-#[cfg(test)]
-mod tests;
-
 /// Largest request: a bundle of very many objects.
 const REQUEST_BYTES_MAX: usize = 16 << 20;
 /// A peer that is gone without a word is noticed after the sum of both.

@@ -20,9 +20,6 @@ use clap::Parser;
 use self::arguments::{Arguments, Command, Do};
 use self::client::{Client, Failure};
 
-#[cfg(test)]
-mod tests;
-
 /// What a command came to, when it did not do what was asked.
 #[derive(Debug)]
 enum Trouble {

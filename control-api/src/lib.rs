@@ -24,3 +24,6 @@ pub mod name;
 pub mod push;
 pub mod reconcile;
 pub mod store;
+
+#[cfg(test)]
+mod testing;

@@ -24,9 +24,6 @@ use self::debounce::{Debounce, Pace};
 use crate::edit::{self, Edit, EditError, Plan, Stamp};
 use crate::store::{Commit, Store, StoreError};
 
-#[cfg(test)]
-mod tests;
-
 /// What sidecars are to have.
 pub struct Published {
     /// Of the store.

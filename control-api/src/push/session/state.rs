@@ -58,6 +58,8 @@ struct Sent {
     /// Keys under which it was sent. Unknown: from before this stream.
     aliases: Option<BTreeSet<String>>,
     must_resend: bool,
+    /// At the last comparison there was nothing to say about it.
+    is_settled: bool,
     /// A lane that takes requests.
     is_on: bool,
     acked: Option<(String, i64)>,
@@ -216,6 +218,7 @@ impl TypeState {
                 version,
                 aliases: None,
                 must_resend: false,
+                is_settled: true,
                 is_on: false,
                 is_refused: false,
             });
@@ -269,6 +272,7 @@ impl TypeState {
         if wildcard && !self.sent.contains_key(name) {
             self.farewells.insert(name.to_owned());
         }
+        let in_flight = self.in_flight.as_ref();
         self.sent.retain(|resource, sent| {
             let Some(aliases) = &mut sent.aliases else { return true };
             if !aliases.remove(name) {
@@ -278,7 +282,12 @@ impl TypeState {
                 // It may still be there by the wildcard; the sidecar cannot know and is told.
                 sent.must_resend = true;
             }
-            wildcard || !aliases.is_empty()
+            // What no key stands for the sidecar drops by itself. What is still on its way to it, or about to be, may meet
+            // the same key, asked for again: it is said once more, or removed by name.
+            let is_on_its_way =
+                in_flight.is_some_and(|flight| flight.versions.iter().any(|(sent, _)| sent == resource));
+            sent.must_resend |= is_on_its_way;
+            wildcard || !aliases.is_empty() || !sent.is_settled || is_on_its_way
         });
     }
 
@@ -311,13 +320,19 @@ impl TypeState {
             key.is_fresh = false;
         }
         missing.extend(self.farewells.iter().filter(|name| !wanted.contains_key(*name)).cloned());
-        let removals = self.sent.keys().filter(|name| !wanted.contains_key(*name)).cloned().collect();
+        let mut removals = Vec::new();
+        for (name, sent) in self.sent.iter_mut().filter(|(name, _)| !wanted.contains_key(*name)) {
+            sent.is_settled = false;
+            removals.push(name.clone());
+        }
         let mut updates = Vec::new();
         for (name, update) in wanted {
             let is_held = match self.sent.get_mut(&name) {
                 Some(sent) => {
                     let aliases = sent.aliases.get_or_insert_with(|| update.aliases.clone());
-                    !sent.must_resend && sent.version == update.resource.version && *aliases == update.aliases
+                    sent.is_settled =
+                        !sent.must_resend && sent.version == update.resource.version && *aliases == update.aliases;
+                    sent.is_settled
                 }
                 None => false,
             };
@@ -346,6 +361,7 @@ impl TypeState {
                 version: resource.version.clone(),
                 aliases: Some(aliases),
                 must_resend: false,
+                is_settled: true,
                 is_on: is_on(&resource),
                 acked: old.and_then(|old| old.acked),
                 is_refused: false,

@@ -1,0 +1,10 @@
+//! The real programs, over loopback: what a user of laneway-control and lanectl sees. One binary, so that it links once.
+
+mod control {
+    mod api;
+    mod crash;
+    mod lanectl;
+    mod program;
+    mod push;
+    mod sidecar;
+}

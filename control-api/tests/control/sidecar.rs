@@ -1,0 +1,100 @@
+//! A sidecar's side of the discovery stream, by hand: what it was sent, and answers when the test says so.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use laneway_proto::xds::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
+use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
+use prost_types::value::Kind;
+use prost_types::{Struct, Value};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Status, Streaming};
+
+use super::program::channel;
+
+/// Longest wait for a response that is due.
+const WAIT: Duration = Duration::from_secs(10);
+
+pub(super) struct Sidecar {
+    requests: mpsc::Sender<DeltaDiscoveryRequest>,
+    responses: Streaming<DeltaDiscoveryResponse>,
+}
+
+impl Sidecar {
+    /// Connects and subscribes to everything of these types.
+    pub(super) async fn connect(server: &str, id: &str, service: &str, tag: &str, types: &[&str]) -> Sidecar {
+        let mut client = AggregatedDiscoveryServiceClient::new(channel(server).await);
+        let (requests, stream) = mpsc::channel(64);
+        let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
+        let fields = [("namespace", "default"), ("service", service), ("tag", tag)];
+        let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
+        let mut node = Some(Node { id: id.to_owned(), metadata: Some(Struct { fields }), ..Node::default() });
+        for type_url in types {
+            let request = DeltaDiscoveryRequest {
+                node: node.take(),
+                type_url: (*type_url).to_owned(),
+                resource_names_subscribe: vec!["*".to_owned()],
+                ..DeltaDiscoveryRequest::default()
+            };
+            requests.send(request).await.expect("there is room");
+        }
+        let stream = client.delta_aggregated_resources(ReceiverStream::new(stream)).await.expect("it is served");
+        Sidecar { requests, responses: stream.into_inner() }
+    }
+
+    pub(super) async fn send(&self, request: DeltaDiscoveryRequest) {
+        self.requests.send(request).await.expect("the stream lives");
+    }
+
+    pub(super) async fn ask(&self, type_url: &str, names: &[&str]) {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        let request = DeltaDiscoveryRequest {
+            type_url: type_url.to_owned(),
+            resource_names_subscribe: names,
+            ..DeltaDiscoveryRequest::default()
+        };
+        self.send(request).await;
+    }
+
+    /// The next response, not answered.
+    pub(super) async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
+        let next = tokio::time::timeout(WAIT, self.responses.message()).await.expect("a response comes in time")?;
+        next.ok_or_else(|| Status::unavailable("the stream ended"))
+    }
+
+    pub(super) async fn ack(&self, response: &DeltaDiscoveryResponse) {
+        let request = DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        self.send(request).await;
+    }
+
+    /// The next response, acknowledged.
+    pub(super) async fn take(&mut self) -> DeltaDiscoveryResponse {
+        let response = self.next().await.expect("the stream lives");
+        self.ack(&response).await;
+        response
+    }
+
+    /// One response of each of so many types, by type.
+    pub(super) async fn take_each(&mut self, count: usize) -> BTreeMap<String, DeltaDiscoveryResponse> {
+        let mut all = BTreeMap::new();
+        while all.len() < count {
+            let response = self.take().await;
+            all.insert(response.type_url.clone(), response);
+        }
+        all
+    }
+
+    /// Acknowledges everything from now on, until the stream ends.
+    pub(super) fn obey(mut self) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(async move {
+            while let Ok(Some(response)) = self.responses.message().await {
+                self.ack(&response).await;
+            }
+        })
+    }
+}
