@@ -108,8 +108,9 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, pe
     }
     let accepted = Accepted { stream, peer, original, listener };
     match accepted.listener.direction {
-        Direction::Inbound => inbound::serve(worker, accepted).await,
-        Direction::Outbound => outbound::serve(worker, accepted).await,
+        // Boxed: else every outbound connection would have room for the larger inbound one.
+        Direction::Inbound => Box::pin(inbound::serve(worker, accepted)).await,
+        Direction::Outbound => Box::pin(outbound::serve(worker, accepted)).await,
     }
 }
 
