@@ -26,4 +26,4 @@ pub mod reconcile;
 pub mod store;
 
 #[cfg(test)]
-mod testing;
+mod tests;

@@ -57,10 +57,12 @@ pub(super) async fn get(client: &mut Client, options: Get, format: Format, out: 
             out.push_str(&print::values(all, single, format));
         }
         Format::Table => {
+            // Of `all` only what there is; of one kind its head at least.
+            let shows = |kind: Kinds, count: usize| options.kind == kind || (wants(kind) && count > 0);
             let tables = [
-                wants(Kinds::Lanegroups).then(|| groups_table(&groups)),
-                wants(Kinds::Lanes).then(|| lanes_table(&lanes)),
-                wants(Kinds::Policies).then(|| policies_table(&policies)),
+                shows(Kinds::Lanegroups, groups.len()).then(|| groups_table(&groups)),
+                shows(Kinds::Lanes, lanes.len()).then(|| lanes_table(&lanes)),
+                shows(Kinds::Policies, policies.len()).then(|| policies_table(&policies)),
             ];
             let tables: Vec<String> = tables.into_iter().flatten().map(|table| table.render()).collect();
             out.push_str(&tables.join("\n"));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tokio::sync::watch;
 
 use super::Files;
-use crate::testing::{Folder, until};
+use crate::tests::{Folder, until};
 
 fn service(name: &str, port: u16) -> String {
     format!("kind: Service\nname: {name}\nendpoints: [{{address: '10.0.0.1:{port}'}}]\n")

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::{APPLICATION_ID, Sqlite};
 use crate::store::{Commit, Kind, Record, Store, StoreError, Stored};
-use crate::testing::Folder;
+use crate::tests::Folder;
 
 fn record(name: &str, body: &[u8]) -> Record {
     Record { name: name.to_owned(), kind: Kind::Lane, body: body.to_vec() }
