@@ -98,10 +98,10 @@ pub(crate) enum Source {
     Method,
     Host,
     GrpcMethod,
-    SourceService,
-    SourceNamespace,
-    SourceTag,
-    SourceIp,
+    CallerService,
+    CallerNamespace,
+    CallerTag,
+    CallerIp,
 }
 
 enum Operator {
@@ -162,7 +162,7 @@ impl Test {
             return facts.source.address.is_some_and(|address| networks.iter().any(|n| n.contains(address)));
         }
         let value = match (&self.operator, &self.source) {
-            (Operator::Present(wanted), Source::SourceIp) => return facts.source.address.is_some() == *wanted,
+            (Operator::Present(wanted), Source::CallerIp) => return facts.source.address.is_some() == *wanted,
             (Operator::Present(wanted), source) => return source.read(facts, buffer).is_some() == *wanted,
             (_, source) => source.read(facts, buffer),
         };
@@ -352,10 +352,10 @@ fn attribute(value: i32, field: &str) -> Result<Source, Refusal> {
         Attribute::Method => Ok(Source::Method),
         Attribute::Host => Ok(Source::Host),
         Attribute::GrpcMethod => Ok(Source::GrpcMethod),
-        Attribute::SourceService => Ok(Source::SourceService),
-        Attribute::SourceNamespace => Ok(Source::SourceNamespace),
-        Attribute::SourceTag => Ok(Source::SourceTag),
-        Attribute::SourceIp => Ok(Source::SourceIp),
+        Attribute::SourceService => Ok(Source::CallerService),
+        Attribute::SourceNamespace => Ok(Source::CallerNamespace),
+        Attribute::SourceTag => Ok(Source::CallerTag),
+        Attribute::SourceIp => Ok(Source::CallerIp),
         Attribute::DubboService => Err(Refusal::unsupported(field, "dubboService")),
         Attribute::DubboMethod => Err(Refusal::unsupported(field, "dubboMethod")),
         Attribute::Topic => Err(Refusal::unsupported(field, "topic")),
@@ -377,7 +377,7 @@ fn operator(
     if from.ignore_case && !is_case_operator(from) {
         return refuse("ignoreCase goes only with exact, prefix, suffix, regex and in");
     }
-    if source == Some(&Source::SourceIp) && !matches!(from.operator, Some(Wire::Present(_))) {
+    if source == Some(&Source::CallerIp) && !matches!(from.operator, Some(Wire::Present(_))) {
         return networks(from, field, budget);
     }
     let bytes = |text: &String| text.as_bytes().to_vec();

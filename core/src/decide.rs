@@ -269,6 +269,3 @@ fn pod_rung(snapshot: &Snapshot, in_flight: InFlight) -> (RequestTag, TagSource)
         _ => (RequestTag::None, TagSource::None),
     }
 }
-
-#[cfg(test)]
-mod tests;

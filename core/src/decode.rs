@@ -186,9 +186,8 @@ impl Resources {
             TYPE_SERVICE_POLICY => drop(take(&mut self.policies, name)),
             TYPE_PROXY_CONFIG => drop(take(&mut self.configs, name)),
             TYPE_SERVICE => {
-                if take(&mut self.services, name).is_some() {
-                    self.forget_table(name);
-                }
+                take(&mut self.services, name);
+                self.forget_table(name);
             }
             TYPE_ENDPOINTS => {
                 let Some(held) = take(&mut self.shards, name) else { return };
@@ -291,6 +290,7 @@ fn put<T: Clone>(map: &mut Arc<BTreeMap<String, Held<T>>>, name: String, version
     Arc::make_mut(map).insert(name, Held { version, part });
 }
 
+/// Maps are shared with clones, so one is copied only where the name is there.
 fn take<T: Clone>(map: &mut Arc<BTreeMap<String, Held<T>>>, name: &str) -> Option<Held<T>> {
     if map.contains_key(name) { Arc::make_mut(map).remove(name) } else { None }
 }

@@ -19,14 +19,14 @@ pub(super) fn read<'b>(source: &Source, facts: &Facts<'b>, buffer: &'b mut Vec<u
         Source::Method => (!facts.method.is_empty()).then_some(facts.method.as_bytes()),
         Source::Host => host(facts.authority, buffer),
         Source::GrpcMethod => facts.is_grpc.then(|| grpc_method(facts.target)).flatten(),
-        Source::SourceService => (!caller.service.is_empty()).then(|| name::id_of(caller.service).as_bytes()),
-        Source::SourceNamespace => (!caller.service.is_empty()).then(|| name::namespace_of(caller.service).as_bytes()),
-        Source::SourceTag => is_known.then(|| {
+        Source::CallerService => (!caller.service.is_empty()).then(|| name::id_of(caller.service).as_bytes()),
+        Source::CallerNamespace => (!caller.service.is_empty()).then(|| name::namespace_of(caller.service).as_bytes()),
+        Source::CallerTag => is_known.then(|| {
             buffer.clear();
             buffer.extend_from_slice(caller.tag.as_ref().map_or(&[], |tag| tag.as_bytes()));
             buffer.as_slice()
         }),
-        Source::SourceIp => caller.address.map(|address| text_of(address, buffer)),
+        Source::CallerIp => caller.address.map(|address| text_of(address, buffer)),
     }
 }
 
