@@ -98,11 +98,17 @@ impl Running {
         self.samples.lock().expect("no panic holds it").len()
     }
 
+    /// The last answer, and how long ago it came.
+    fn last(&self) -> Option<(Duration, Result<String, String>)> {
+        let samples = self.samples.lock().expect("no panic holds it");
+        samples.last().map(|sample| (sample.answered.elapsed(), sample.answer.clone()))
+    }
+
     /// Waits until `more` further answers came.
     pub fn await_answers(&self, more: usize, deadline: Duration) -> Result<()> {
         let wanted = self.count() + more;
         crate::process::wait_for(deadline, || (self.count() >= wanted).then_some(()))
-            .with_context(|| format!("no {more} answers in {deadline:?}"))
+            .with_context(|| format!("no {more} answers in {deadline:?}, {} so far: {:?}", self.count(), self.last()))
     }
 
     /// Stops sending, waits for the last answers, and hands over every sample in the order of sending.

@@ -26,7 +26,7 @@ const LOAD_CONNECTIONS: u32 = 8;
 /// Answers that are seen before and after each switch.
 const ANSWERS_AROUND_A_SWITCH: usize = 60;
 /// Longest wait for them.
-const ANSWERS_TIMEOUT: Duration = Duration::from_secs(10);
+const ANSWERS_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Traffic lanes end to end: a mesh, its curls, their answers
 #[derive(Parser)]

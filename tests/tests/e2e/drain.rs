@@ -25,7 +25,7 @@ fn a_sidecar_that_is_told_to_end_loses_nothing() {
         requests_per_second: 200,
     }
     .start();
-    let deadline = Duration::from_secs(10);
+    let deadline = Duration::from_secs(30);
     load.await_answers(100, deadline).expect("requests are answered");
     // As a cluster does: the instance is announced as draining, then its sidecar gets SIGTERM.
     mesh.rewrite_discovery(|plan| "draining".clone_into(&mut plan.pods[2].state)).expect("discovery is a file");
