@@ -10,5 +10,6 @@ mod control;
 mod dialled;
 mod drain;
 mod refusals;
+mod scenarios;
 mod streams;
 mod support;
