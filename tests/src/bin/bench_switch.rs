@@ -159,13 +159,14 @@ impl Change {
         self.rollout.done && self.rollout.nacked_count == 0 && self.rollout.unreachable.is_empty()
     }
 
-    /// How long after the call the last of the requests that `wrong` names was answered, among those sent before `end`; and
-    /// how many of them were sent when everybody had acknowledged, which must be none.
+    /// How long after the call the last of the requests that `wrong` names was answered; and those of them that were sent
+    /// when everybody had acknowledged, which must be none. What is answered after `end`, when the next call was sent, may
+    /// rightly follow either.
     fn settled<'a>(&self, samples: &'a [Sample], end: Option<Instant>, wrong: impl Fn(&str) -> bool) -> Settled<'a> {
         let mut settled = Settled { last: Duration::ZERO, late: Vec::new() };
-        let before_end = samples.iter().take_while(|sample| end.is_none_or(|end| sample.sent < end));
-        for sample in before_end.filter(|sample| sample.answered >= self.sent) {
-            if sample.answer.as_deref().is_ok_and(&wrong) {
+        for sample in samples.iter().take_while(|sample| end.is_none_or(|end| sample.sent < end)) {
+            let is_of_this_phase = sample.answered >= self.sent && end.is_none_or(|end| sample.answered < end);
+            if is_of_this_phase && sample.answer.as_deref().is_ok_and(&wrong) {
                 settled.last = settled.last.max(sample.answered - self.sent);
                 if sample.sent > self.answered && self.is_acknowledged() {
                     settled.late.push(sample);
