@@ -92,8 +92,8 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, pe
         tracing::debug!(%error, "connection gone before it was served");
         return;
     }
+    let Ok(local) = stream.local_addr() else { return };
     let original = if listener.redirected {
-        let Ok(local) = stream.local_addr() else { return };
         let original = sockopt::original_dst(&stream, local).map(sockopt::canonical);
         match original {
             // Dialled directly, or redirected from our own port: forwarding it would be a loop.
@@ -103,7 +103,8 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, pe
     } else {
         None
     };
-    if worker.own_sockets().contains(peer) && listener.direction == Direction::Outbound {
+    let destination = original.unwrap_or(sockopt::canonical(local));
+    if listener.direction == Direction::Outbound && worker.own_sockets().contains(peer, destination) {
         return refuse_loop(&worker, stream).await;
     }
     let accepted = Accepted { stream, peer, original, listener };

@@ -22,31 +22,33 @@ pub(crate) enum From {
     Marker,
 }
 
-/// Local addresses of the connections that this process opened. One of them as the peer of an accepted connection is a
-/// loop: our own traffic was redirected to us.
+/// The connections that this process opened, by local address and by what was dialled. One of them as the peer of an accepted
+/// connection that was going there is a loop: our own traffic was redirected to us. The local address alone says nothing: the
+/// kernel gives one port to connections to several destinations, ours and the application's.
 #[derive(Clone, Default)]
-pub(crate) struct OwnSockets(Arc<Mutex<HashSet<SocketAddr>>>);
+pub(crate) struct OwnSockets(Arc<Mutex<HashSet<(SocketAddr, SocketAddr)>>>);
 
 impl OwnSockets {
-    pub(crate) fn contains(&self, peer: SocketAddr) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&peer)
+    pub(crate) fn contains(&self, peer: SocketAddr, destination: SocketAddr) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&(peer, destination))
     }
 
-    fn hold(&self, local: SocketAddr) -> Held {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(local);
-        Held { sockets: self.clone(), local }
+    fn hold(&self, local: SocketAddr, dialled: SocketAddr) -> Held {
+        let own = (local, dialled);
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(own);
+        Held { sockets: self.clone(), own }
     }
 }
 
-/// Takes the address out again when the connection ends.
+/// Takes the connection out again when the connection ends.
 pub(crate) struct Held {
     sockets: OwnSockets,
-    local: SocketAddr,
+    own: (SocketAddr, SocketAddr),
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.sockets.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.local);
+        self.sockets.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.own);
     }
 }
 
@@ -64,7 +66,7 @@ pub(crate) async fn connect(
         Ok(Ok(stream)) => stream,
     };
     let local = stream.local_addr().map_err(|error| classify(&error))?;
-    Ok((stream, own.hold(sockopt::canonical(local))))
+    Ok((stream, own.hold(sockopt::canonical(local), sockopt::canonical(to))))
 }
 
 async fn open(to: SocketAddr, from: From) -> io::Result<TcpStream> {

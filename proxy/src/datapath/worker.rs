@@ -210,7 +210,7 @@ impl Worker {
         Admitted { worker: Rc::clone(self), direction }
     }
 
-    /// Addresses of the connections that this process opened.
+    /// The connections that this process opened.
     pub(crate) fn own_sockets(&self) -> &OwnSockets {
         &self.shared.own_sockets
     }
