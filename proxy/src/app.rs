@@ -7,13 +7,15 @@
 //! ```
 
 use std::fmt;
+use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use laneway_core::snapshot::Snapshot;
 use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
@@ -22,8 +24,8 @@ use crate::control;
 use crate::current::{self, Demand, Publisher, Reader};
 use crate::datapath::{self, BoundWorker};
 use crate::drain::{self, Trigger, Watch};
-use crate::resources;
-use crate::status::{self, Held, Pages, State, Status};
+use crate::resources::{self, First};
+use crate::status::{self, Pages, State, Status};
 use crate::telemetry::{Telemetry, Worker};
 
 /// Beyond the drain's own deadline, for threads to end.
@@ -63,28 +65,44 @@ pub fn run(flags: Flags) -> Result<(), Failed> {
     let environment = |name: &str| std::env::var(name).ok();
     let config = flags.check(environment, proxy.as_ref()).map_err(|error| Failed::Config(error.into()))?;
 
-    let first = match (&config.source, loaded) {
+    let (first, source) = match (&config.source, loaded) {
         (ConfigSource::File { path }, Some(loaded)) => {
-            resources::snapshot(loaded, &config.identity, path, 1).map_err(|error| Failed::Config(error.into()))?
+            let (snapshot, first) =
+                resources::first(loaded, &config.identity, path).map_err(|error| Failed::Config(error.into()))?;
+            (snapshot, Source::File { path: path.clone(), first })
         }
-        _ => Snapshot::empty(config.identity.clone()),
+        (ConfigSource::File { path }, None) => {
+            return Err(Failed::Config(anyhow::anyhow!("{} was not read", path.display())));
+        }
+        (ConfigSource::Control { url }, _) => {
+            (Snapshot::empty(config.identity.clone()), Source::Control { url: url.clone() })
+        }
     };
-    serve(config, first).map_err(Failed::Run)
+    serve(config, first, source).map_err(Failed::Run)
 }
 
-fn serve(config: Config, first: Snapshot) -> anyhow::Result<()> {
+/// Where snapshots come from.
+enum Source {
+    Control { url: String },
+    File { path: PathBuf, first: First },
+}
+
+fn serve(config: Config, first: Snapshot, source: Source) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(LocalSet::new().run_until(serve_inside(config, first)))
+    let served = runtime.block_on(LocalSet::new().run_until(serve_inside(config, first, source)));
+    // Dropping it would wait for the thread that joins the workers, even after the deadline.
+    runtime.shutdown_background();
+    served
 }
 
-async fn serve_inside(config: Config, first: Snapshot) -> anyhow::Result<()> {
+async fn serve_inside(config: Config, first: Snapshot, source: Source) -> anyhow::Result<()> {
     let workers = config.datapath.workers;
     let telemetry = Telemetry::new(workers);
-    let source = match &config.source {
-        ConfigSource::Control { .. } => "control",
-        ConfigSource::File { .. } => "file",
+    let source_label = match &source {
+        Source::Control { .. } => "control",
+        Source::File { .. } => "file",
     };
-    let status = Status::new(telemetry.clone(), source);
+    let status = Status::new(telemetry.clone(), source_label);
     let (publisher, readers) = current::channel(workers, first);
     let (trigger, watch) = drain::channel();
 
@@ -103,34 +121,39 @@ async fn serve_inside(config: Config, first: Snapshot) -> anyhow::Result<()> {
         "laneway-proxy"
     );
 
-    let demand = follow(&config, publisher, &status);
+    let demand = follow(&config, source, publisher, &status);
+    let (ended, mut worker_ended) = mpsc::channel(workers);
     let shares = bound.into_workers().into_iter().zip(readers).enumerate();
     let mut threads = Vec::new();
     for (index, (share, reader)) in shares {
-        threads.push(start_worker(index, share, reader, demand.clone(), telemetry.worker(index), watch.clone())?);
+        let ended = Ended { index, tell: ended.clone() };
+        threads.push(start_worker(ended, share, reader, demand.clone(), telemetry.worker(index), watch.clone())?);
     }
     drop(watch);
     tokio::task::spawn_local(status::serve(status.clone(), public, Pages::Public));
     tokio::task::spawn_local(status::serve(status.clone(), private, Pages::Private));
 
-    wait_for_the_end(&status).await?;
+    tokio::select! {
+        asked = wait_for_the_end(&status) => asked?,
+        // Better a fresh process than one that is half there.
+        Some(index) = worker_ended.recv() => bail!("worker {index} ended by itself"),
+    }
     end(trigger, &config, &status, threads).await
 }
 
 /// Starts whatever replaces the snapshot, and returns how to ask it.
-fn follow(config: &Config, publisher: Publisher, status: &Status) -> Demand {
-    match &config.source {
-        ConfigSource::File { path } => {
+fn follow(config: &Config, source: Source, publisher: Publisher, status: &Status) -> Demand {
+    match source {
+        Source::File { path, first } => {
             status.reached(State::Ready);
-            let shown = status.clone();
-            let taken = move |revision| shown.holds(Held { revision, resources: Vec::new() });
-            tokio::task::spawn_local(resources::follow(path.clone(), config.identity.clone(), publisher, taken));
+            let following = resources::follow(path, config.identity.clone(), first, publisher, status.clone());
+            tokio::task::spawn_local(following);
             Demand::none()
         }
-        ConfigSource::Control { url } => {
+        Source::Control { url } => {
             let (demand, demands) = current::demand();
             let following = control::Config {
-                url: url.clone(),
+                url,
                 identity: config.identity.clone(),
                 pod_name: config.pod_name.clone(),
                 addresses: config.datapath.own_addresses.iter().map(ToString::to_string).collect(),
@@ -142,15 +165,30 @@ fn follow(config: &Config, publisher: Publisher, status: &Status) -> Demand {
     }
 }
 
-fn start_worker(
+/// Tells that a worker thread has ended, in whatever way.
+struct Ended {
     index: usize,
+    tell: mpsc::Sender<usize>,
+}
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        // One place for each worker; after the drain nobody listens.
+        let _ = self.tell.try_send(self.index);
+    }
+}
+
+fn start_worker(
+    ended: Ended,
     share: BoundWorker,
     reader: Reader,
     demand: Demand,
     counters: Worker,
     watch: Watch,
 ) -> anyhow::Result<JoinHandle<()>> {
+    let index = ended.index;
     let run = move || {
+        let _ended = ended;
         let local = LocalOptions::default();
         let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(local) {
             Ok(runtime) => runtime,

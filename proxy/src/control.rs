@@ -3,16 +3,19 @@
 //!
 //! [`session`] is the protocol, pure; [`client`] is the wire; here the two meet the [`Publisher`].
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::Duration;
 
-use laneway_core::snapshot::Identity;
-use tokio::time::Instant;
-use tracing::{info, warn};
+use laneway_core::snapshot::{Identity, Snapshot};
+use laneway_proto::xds::DeltaDiscoveryResponse;
+use tokio::time::{Instant, MissedTickBehavior};
+use tracing::{error, info, warn};
 
 use crate::current::{Demands, Publisher};
 use crate::status::{Held, State, Status};
 use client::{Client, Received};
-use session::Session;
+use session::{Reply, Session};
 
 mod client;
 mod session;
@@ -22,6 +25,9 @@ const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
 const BACK_OFF_MAX: Duration = Duration::from_secs(15);
 /// A stream that lived this long starts the pauses anew.
 const STEADY: Duration = Duration::from_secs(60);
+/// Keys that stand for nothing and were not asked for in this time are given up, and looked for this often.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+const IDLE_LOOK: Duration = Duration::from_secs(60);
 
 /// What following needs to know.
 pub struct Config {
@@ -51,9 +57,9 @@ pub async fn follow(config: Config, publisher: Publisher, mut demands: Demands, 
 
     let mut follower = Follower {
         session: Session::new(config.identity.clone()),
+        revision: publisher.current_revision(),
         publisher,
         status,
-        revision: 0,
         unsettled: Vec::new(),
     };
     let mut dice = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1_u8);
@@ -75,7 +81,8 @@ pub async fn follow(config: Config, publisher: Publisher, mut demands: Demands, 
         loop {
             tokio::select! {
                 () = &mut pause => break,
-                Some(key) = demands.next() => { let _ = follower.session.want(&key); }
+                // The next stream opens with it.
+                Some(key) = demands.next() => drop(follower.session.want(&key)),
             }
         }
     }
@@ -87,7 +94,7 @@ struct Follower {
     status: Status,
     revision: u64,
     /// Keys that the session has answers for and no snapshot shows yet.
-    unsettled: Vec<String>,
+    unsettled: Vec<Arc<str>>,
 }
 
 impl Follower {
@@ -100,21 +107,24 @@ impl Follower {
         };
         info!(url = %config.url, "follows the control plane");
         self.status.connected(true);
+        let mut idle_look = tokio::time::interval(IDLE_LOOK);
+        idle_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 received = client.receive() => match received {
                     Received::Response(response) => {
-                        let reply = self.session.receive(response);
+                        let Some((reply, snapshot)) = self.apply(response) else {
+                            return "reading a response panicked, which is a bug of ours".to_owned();
+                        };
                         if let Some(problem) = &reply.refused {
                             warn!(%problem, "refused resources; the last good ones stay");
+                            self.status.refused();
                         }
                         self.unsettled.extend(reply.answered);
-                        if reply.is_changed {
-                            self.publish().await;
+                        if let Some(snapshot) = snapshot {
+                            self.publish(snapshot).await;
                         }
-                        for key in self.unsettled.drain(..) {
-                            demands.answered(&key);
-                        }
+                        demands.answered(self.unsettled.drain(..));
                         if self.session.is_complete() {
                             self.status.reached(State::Ready);
                         }
@@ -125,6 +135,15 @@ impl Follower {
                     }
                     Received::Ended(reason) => return reason,
                 },
+                _ = idle_look.tick() => {
+                    let (given_up, messages) = self.session.forget(demands.idle(IDLE_MAX));
+                    demands.forget(&given_up);
+                    for message in messages {
+                        if let Err(error) = client.send(message).await {
+                            return error;
+                        }
+                    }
+                }
                 Some(key) = demands.next() => {
                     for message in self.session.want(&key) {
                         if let Err(error) = client.send(message).await {
@@ -136,9 +155,27 @@ impl Follower {
         }
     }
 
-    async fn publish(&mut self) {
-        self.revision = self.revision.max(self.publisher.current_revision()) + 1;
-        let snapshot = self.session.resources().snapshot(&self.session.identity, self.revision);
+    /// Reads a response and builds what follows from it. `None`: one of the two panicked. That must not take the last good
+    /// configuration with it, so everything is as before.
+    fn apply(&mut self, response: DeltaDiscoveryResponse) -> Option<(Reply, Option<Snapshot>)> {
+        let good = self.session.resources().clone();
+        let revision = self.revision + 1;
+        let applied = catch_unwind(AssertUnwindSafe(|| {
+            let reply = self.session.receive(response);
+            let resources = self.session.resources();
+            let snapshot = reply.is_changed.then(|| resources.snapshot(&self.session.identity, revision));
+            (reply, snapshot)
+        }));
+        if applied.is_err() {
+            error!("reading a response of the control plane panicked; the last good configuration stays");
+            self.session.restore(good);
+            self.status.panicked();
+        }
+        applied.ok()
+    }
+
+    async fn publish(&mut self, snapshot: Snapshot) {
+        self.revision = snapshot.revision;
         self.publisher.publish(snapshot);
         self.publisher.settled(self.revision).await;
         self.status.holds(Held { revision: self.revision, resources: self.session.held() });

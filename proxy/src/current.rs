@@ -4,19 +4,21 @@
 //! A snapshot is never changed, only replaced. Reading costs a pointer; nothing here is locked on the way of a request, but
 //! for the first connection to a destination that nobody has told of.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use laneway_core::snapshot::Snapshot;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, watch};
 
-/// Keys that may be asked for and not be answered yet; more are not asked for, and pass through.
-const WISHES_MAX: usize = 1024;
-/// Keys whose answer is remembered. The contract allows a stream 10,000 names.
-const KEYS_MAX: usize = laneway_proto::contract::DISCOVERY_NAMES_MAX;
+mod demand;
+#[cfg(test)]
+mod tests;
+
+pub use demand::{Demand, Demands, demand};
+
+/// Seen by a worker that has ended: it decides on nothing any more, and nobody waits for it.
+const GONE: u64 = u64::MAX;
 
 struct Shared {
     current: ArcSwap<Snapshot>,
@@ -29,12 +31,25 @@ struct Shared {
 /// The control side: replaces the snapshot.
 pub struct Publisher(Arc<Shared>);
 
-/// A worker's side: reads it.
+/// A worker's side: reads it. Clones belong to the same worker.
 #[derive(Clone)]
 pub struct Reader {
     shared: Arc<Shared>,
     changes: watch::Receiver<u64>,
+    slot: Arc<Slot>,
+}
+
+/// The place of one worker; it is given up with the worker's last reader.
+struct Slot {
+    shared: Arc<Shared>,
     worker: usize,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        self.shared.seen[self.worker].store(GONE, Ordering::Release);
+        self.shared.progress.notify_waiters();
+    }
 }
 
 /// One publisher and a reader for each worker, beginning with `first`.
@@ -47,8 +62,12 @@ pub fn channel(workers: usize, first: Snapshot) -> (Publisher, Vec<Reader>) {
         seen: (0..workers).map(|_| AtomicU64::new(0)).collect(),
         progress: Notify::new(),
     });
-    let readers =
-        (0..workers).map(|worker| Reader { shared: Arc::clone(&shared), changes: changes.clone(), worker }).collect();
+    let reader = |worker| Reader {
+        shared: Arc::clone(&shared),
+        changes: changes.clone(),
+        slot: Arc::new(Slot { shared: Arc::clone(&shared), worker }),
+    };
+    let readers = (0..workers).map(reader).collect();
     (Publisher(shared), readers)
 }
 
@@ -63,6 +82,7 @@ impl Publisher {
     /// Waits until every worker has seen `revision`, or a later one: no new request follows an older one any more.
     pub async fn settled(&self, revision: u64) {
         loop {
+            // Made before the look: it is woken by what happens after it.
             let progress = self.0.progress.notified();
             if self.0.seen.iter().all(|seen| seen.load(Ordering::Acquire) >= revision) {
                 return;
@@ -89,7 +109,7 @@ impl Reader {
 
     /// Says that this worker decides on `revision` from now on.
     pub fn seen(&self, revision: u64) {
-        self.shared.seen[self.worker].store(revision, Ordering::Release);
+        self.shared.seen[self.slot.worker].store(revision, Ordering::Release);
         self.shared.progress.notify_waiters();
     }
 
@@ -98,69 +118,6 @@ impl Reader {
         if self.changes.changed().await.is_err() {
             // The publisher is gone: what is current stays (fail static).
             std::future::pending::<()>().await;
-        }
-    }
-}
-
-/// Asks for destinations that the snapshot does not have, and remembers which were answered.
-#[derive(Clone)]
-pub struct Demand(Option<Arc<Wishes>>);
-
-struct Wishes {
-    /// By key: `ip/10.96.0.12`, `host/stock`.
-    answers: Mutex<HashMap<String, watch::Sender<bool>>>,
-    ask: mpsc::Sender<String>,
-}
-
-/// The control side of [`Demand`].
-pub struct Demands {
-    wishes: Arc<Wishes>,
-    asked: mpsc::Receiver<String>,
-}
-
-/// A demand that a control session answers.
-pub fn demand() -> (Demand, Demands) {
-    let (ask, asked) = mpsc::channel(WISHES_MAX);
-    let wishes = Arc::new(Wishes { answers: Mutex::default(), ask });
-    (Demand(Some(Arc::clone(&wishes))), Demands { wishes, asked })
-}
-
-impl Demand {
-    /// Nobody to ask: the snapshot has all there is (static mode).
-    pub fn none() -> Demand {
-        Demand(None)
-    }
-
-    /// Returns when `key` was answered, one way or the other, and the current snapshot holds the answer; or after `wait`. At
-    /// once when it was answered before. Many callers ask once.
-    pub async fn ensure(&self, key: &str, wait: Duration) {
-        let Some(wishes) = &self.0 else { return };
-        let mut answered = {
-            let mut answers = wishes.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            match answers.get(key) {
-                Some(answer) => answer.subscribe(),
-                None => {
-                    if answers.len() >= KEYS_MAX || wishes.ask.try_send(key.to_owned()).is_err() {
-                        return;
-                    }
-                    answers.entry(key.to_owned()).or_insert_with(|| watch::channel(false).0).subscribe()
-                }
-            }
-        };
-        let _ = tokio::time::timeout(wait, answered.wait_for(|answered| *answered)).await;
-    }
-}
-
-impl Demands {
-    /// The next key that nobody asked for before. `None`: every reader is gone.
-    pub async fn next(&mut self) -> Option<String> {
-        self.asked.recv().await
-    }
-
-    /// The snapshot that was published last holds the answer to `key`.
-    pub fn answered(&self, key: &str) {
-        if let Some(answer) = self.wishes.answers.lock().unwrap_or_else(PoisonError::into_inner).get(key) {
-            answer.send_replace(true);
         }
     }
 }

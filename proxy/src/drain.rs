@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 
+#[cfg(test)]
+mod tests;
+
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 enum Phase {
     Running,

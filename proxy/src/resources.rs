@@ -1,6 +1,7 @@
 //! Static mode: documents from a file instead of a control plane, through the very steps that the control plane and the wire
 //! would take them. Read again when the file changes; a bad file keeps the last good one.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -10,9 +11,13 @@ use laneway_core::document::{ProxyDocument, read};
 use laneway_core::snapshot::{Identity, Snapshot};
 use laneway_core::{check::check, document::Document};
 use laneway_proto::admin::{Diagnostic, diagnostic::Severity};
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 use crate::current::Publisher;
+use crate::status::{self, Held, HeldResource, Status};
+
+#[cfg(test)]
+mod tests;
 
 /// How often the file is looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
@@ -52,6 +57,7 @@ fn findings(diagnostics: &[Diagnostic]) -> String {
 
 /// A file that was read and checked.
 pub struct Loaded {
+    seen: Option<Stamp>,
     documents: Vec<Document>,
     pub proxy: Option<ProxyDocument>,
 }
@@ -59,6 +65,8 @@ pub struct Loaded {
 /// Reads and checks a file.
 pub fn load(path: &Path) -> Result<Loaded, ResourcesError> {
     let shown = || path.display().to_string();
+    // Before it is read: what changes meanwhile is seen later.
+    let seen = stamp(path);
     let text = std::fs::read_to_string(path).map_err(|source| ResourcesError::Read { path: shown(), source })?;
     let refused = |diagnostics| ResourcesError::Refused { path: shown(), diagnostics };
     let documents = read(&text).map_err(refused)?;
@@ -74,11 +82,24 @@ pub fn load(path: &Path) -> Result<Loaded, ResourcesError> {
     if proxies.len() > 1 {
         return Err(ResourcesError::Proxies { path: shown(), count: proxies.len() });
     }
-    Ok(Loaded { documents, proxy: proxies.pop() })
+    Ok(Loaded { seen, documents, proxy: proxies.pop() })
 }
 
-/// The snapshot of a file, as `identity` sees it.
-pub fn snapshot(loaded: Loaded, identity: &Identity, path: &Path, revision: u64) -> Result<Snapshot, ResourcesError> {
+/// What the first snapshot was made of, to tell what comes later from it.
+pub struct First {
+    seen: Option<Stamp>,
+    held: Vec<HeldResource>,
+    proxy: Option<ProxyDocument>,
+}
+
+/// The first snapshot of a file, as `identity` sees it.
+pub fn first(loaded: Loaded, identity: &Identity, path: &Path) -> Result<(Snapshot, First), ResourcesError> {
+    let (seen, proxy) = (loaded.seen, loaded.proxy.clone());
+    let resources = compiled(loaded, identity, path)?;
+    Ok((resources.snapshot(identity, 1), First { seen, held: status::held(&resources), proxy }))
+}
+
+fn compiled(loaded: Loaded, identity: &Identity, path: &Path) -> Result<Resources, ResourcesError> {
     let refused = |diagnostics| ResourcesError::Refused { path: path.display().to_string(), diagnostics };
     let (objects, catalog, _) = sort(loaded.documents).map_err(refused)?;
     let compiled = compile(&objects, &catalog);
@@ -98,14 +119,14 @@ pub fn snapshot(loaded: Loaded, identity: &Identity, path: &Path, revision: u64)
             }
         }
     }
-    Ok(resources.snapshot(identity, revision))
+    Ok(resources)
 }
 
-/// Follows the file for ever; `taken` is told of each revision that is in force.
-pub async fn follow(path: PathBuf, identity: Identity, publisher: Publisher, taken: impl Fn(u64)) {
+/// Follows the file for ever. `first` is what the current snapshot was made of.
+pub async fn follow(path: PathBuf, identity: Identity, first: First, publisher: Publisher, status: Status) {
     let mut revision = publisher.current_revision();
-    let mut seen = stamp(&path);
-    taken(revision);
+    let First { mut seen, held, proxy } = first;
+    status.holds(Held { revision, resources: held });
     loop {
         tokio::time::sleep(LOOK_INTERVAL).await;
         let now = stamp(&path);
@@ -113,23 +134,46 @@ pub async fn follow(path: PathBuf, identity: Identity, publisher: Publisher, tak
             continue;
         }
         seen = now;
-        let fresh = load(&path).and_then(|loaded| snapshot(loaded, &identity, &path, revision + 1));
+        // A bug of ours must not take the last good resources with it.
+        let fresh = catch_unwind(AssertUnwindSafe(|| again(&path, &identity, proxy.as_ref(), revision + 1)));
         match fresh {
-            Ok(snapshot) => {
+            Ok(Ok((snapshot, resources))) => {
                 revision += 1;
                 publisher.publish(snapshot);
                 publisher.settled(revision).await;
-                taken(revision);
+                status.holds(Held { revision, resources });
                 info!(path = %path.display(), revision, "took the changed resources");
             }
-            Err(error) => warn!(error = %error, "keep the last good resources"),
+            Ok(Err(error)) => {
+                warn!(error = %error, "keep the last good resources");
+                status.refused();
+            }
+            Err(_) => {
+                error!(path = %path.display(), "reading resources panicked; keep the last good resources");
+                status.panicked();
+            }
         }
     }
 }
 
-/// Tells one state of the file from another.
-fn stamp(path: &Path) -> Option<(SystemTime, u64, u64)> {
+fn again(
+    path: &Path,
+    identity: &Identity,
+    proxy: Option<&ProxyDocument>,
+    revision: u64,
+) -> Result<(Snapshot, Vec<HeldResource>), ResourcesError> {
+    let loaded = load(path)?;
+    if loaded.proxy.as_ref() != proxy {
+        warn!("the Proxy document changed: identity and listeners are read at the start only; restart for them");
+    }
+    let resources = compiled(loaded, identity, path)?;
+    Ok((resources.snapshot(identity, revision), status::held(&resources)))
+}
+
+/// Tells one state of the file from another: time, size, and the inode, for an editor that replaces the file may keep both.
+type Stamp = (SystemTime, u64, u64);
+
+fn stamp(path: &Path) -> Option<Stamp> {
     let metadata = std::fs::metadata(path).ok()?;
-    // The inode too: an editor that replaces the file may keep size and second.
     Some((metadata.modified().ok()?, metadata.len(), std::os::unix::fs::MetadataExt::ino(&metadata)))
 }

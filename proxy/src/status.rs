@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
@@ -16,6 +16,10 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
+use laneway_core::decode::Resources;
+use laneway_proto::contract::{
+    TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_SERVICE, TYPE_SERVICE_POLICY,
+};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -38,12 +42,25 @@ pub enum State {
     Draining = 3,
 }
 
+/// (type, name, version)
+pub type HeldResource = (String, String, String);
+
 /// What is held, for /config_dump and /metrics.
 #[derive(Default, Clone)]
 pub struct Held {
     pub revision: u64,
-    /// (type, name, version)
-    pub resources: Vec<(String, String, String)>,
+    pub resources: Vec<HeldResource>,
+}
+
+/// Names and versions of what is held.
+pub fn held(resources: &Resources) -> Vec<HeldResource> {
+    let types = [TYPE_LANE_GROUP, TYPE_LANE, TYPE_SERVICE_POLICY, TYPE_SERVICE, TYPE_ENDPOINTS, TYPE_PEER];
+    let of = |kind: &'static str| {
+        let id = kind.rsplit('.').next().unwrap_or(kind);
+        let versions = resources.versions(kind).into_iter();
+        versions.map(move |(name, version)| (id.to_owned(), name.to_owned(), version.to_owned()))
+    };
+    types.into_iter().flat_map(of).collect()
 }
 
 /// Told by the parts, shown to whoever asks. Cheap to clone.
@@ -53,6 +70,8 @@ pub struct Status(Arc<Shared>);
 struct Shared {
     state: AtomicU8,
     connected: AtomicBool,
+    panics: AtomicU64,
+    refusals: AtomicU64,
     held: ArcSwap<(Held, Instant)>,
     telemetry: Telemetry,
     drain: Notify,
@@ -65,6 +84,8 @@ impl Status {
         Status(Arc::new(Shared {
             state: AtomicU8::new(State::Starting as u8),
             connected: AtomicBool::new(false),
+            panics: AtomicU64::new(0),
+            refusals: AtomicU64::new(0),
             held: ArcSwap::from_pointee((Held::default(), Instant::now())),
             telemetry,
             drain: Notify::new(),
@@ -99,6 +120,20 @@ impl Status {
         self.0.connected.store(connected, Ordering::Release);
     }
 
+    /// The control part panicked, and went on with the last good configuration.
+    pub fn panicked(&self) {
+        self.0.panics.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A response, or a changed file, had something that was refused.
+    pub fn refused(&self) {
+        self.0.refusals.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub fn refusals(&self) -> u64 {
+        self.0.refusals.load(Ordering::Relaxed)
+    }
+
     /// A new configuration is in force.
     pub fn holds(&self, held: Held) {
         self.0.held.store(Arc::new((held, Instant::now())));
@@ -123,13 +158,19 @@ impl Status {
              # HELP laneway_config_resources Resources that are held.\n\
              # TYPE laneway_config_resources gauge\nlaneway_config_resources {}\n\
              # HELP laneway_control_connected A stream to the control plane stands.\n\
-             # TYPE laneway_control_connected gauge\nlaneway_control_connected{{source=\"{}\"}} {}\n",
+             # TYPE laneway_control_connected gauge\nlaneway_control_connected{{source=\"{}\"}} {}\n\
+             # HELP laneway_control_refusals_total Responses, or states of the file, with something that was refused.\n\
+             # TYPE laneway_control_refusals_total counter\nlaneway_control_refusals_total {}\n\
+             # HELP laneway_control_panics_total Bugs of ours in taking a configuration; the last good one stayed.\n\
+             # TYPE laneway_control_panics_total counter\nlaneway_control_panics_total {}\n",
             env!("CARGO_PKG_VERSION"),
             held.0.revision,
             held.1.elapsed().as_secs(),
             held.0.resources.len(),
             self.0.source,
             u8::from(self.0.connected.load(Ordering::Acquire)),
+            self.refusals(),
+            self.0.panics.load(Ordering::Relaxed),
         );
         text
     }

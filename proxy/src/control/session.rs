@@ -1,19 +1,29 @@
-//! The delta protocol from the sidecar's side, pure: messages in, messages out. What outlives a stream (resources, keys) is kept
-//! apart from what belongs to one (which types have answered, what is pending), which is dropped whole when it ends.
+//! The delta protocol from the sidecar's side, pure: messages in, messages out. What outlives a stream (resources, keys, what
+//! was answered once) is kept apart from the stream itself, of which nothing is kept: each opens with everything again.
 //!
-//! control-api: a nonce is answered once; a resource that was refused is never "known"; good resources of a response count although
-//! others of it are refused; a resource twice in one response refuses the response.
+//! ```text
+//!  open() -> first messages          want(key) -> subscribe in three types
+//!  receive(response) -> Reply { ACK or NACK, changed?, answered keys }      forget(keys) -> unsubscribe
+//! ```
+//! A nonce is answered once. A resource that was refused is never "known": at the next stream the last good version is told.
+//! Good resources of a response count although others of it are refused.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
-use laneway_core::decode::{Resources, decode};
+use laneway_core::decode::{Decoded, Resources, decode};
 use laneway_core::name;
 use laneway_core::snapshot::Identity;
-use laneway_proto::contract::{TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_SERVICE, TYPE_SERVICE_POLICY};
+use laneway_proto::contract::{
+    DISCOVERY_REQUEST_BYTES_MAX, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_SERVICE, TYPE_SERVICE_POLICY,
+};
 use laneway_proto::discovery::{ResourceError, ResourceErrors};
 use laneway_proto::rpc::Status;
-use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
+use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use prost::Message as _;
+
+#[cfg(test)]
+mod tests;
 
 /// Sent whole, whoever we are.
 const WILDCARD: [&str; 2] = [TYPE_LANE_GROUP, TYPE_LANE];
@@ -22,22 +32,25 @@ const ON_DEMAND: [&str; 3] = [TYPE_SERVICE, TYPE_SERVICE_POLICY, TYPE_ENDPOINTS]
 /// google.rpc.Code.
 const INVALID_ARGUMENT: i32 = 3;
 const UNIMPLEMENTED: i32 = 12;
+/// Names and versions, or errors, in one request. The server takes no larger request than
+/// [`DISCOVERY_REQUEST_BYTES_MAX`]; the half leaves room for `node`, lengths and tags.
+const PART_BYTES_MAX: usize = DISCOVERY_REQUEST_BYTES_MAX / 2;
+/// What a name costs beside its bytes: tag and length, twice in a map.
+const NAME_OVERHEAD_BYTES: usize = 16;
+/// Characters of a refusal in words, for people.
+const WORDS_MAX: usize = 1024;
 
 pub(super) struct Session {
     pub(super) identity: Identity,
     resources: Resources,
-    /// Keys that the data path asked for, and the own service.
-    keys: BTreeSet<String>,
-    stream: Stream,
-}
-
-/// What belongs to one stream.
-#[derive(Default)]
-struct Stream {
+    /// What the data path asked for, and the own service.
+    keys: BTreeSet<Arc<str>>,
+    /// Types that have not said yet what a key stands for, on no stream.
+    pending: BTreeMap<Arc<str>, BTreeSet<&'static str>>,
+    /// Keys that have stood for something.
+    found: BTreeSet<Arc<str>>,
     /// Types that have had a response.
     heard: BTreeSet<&'static str>,
-    /// Types that have not said yet what a key stands for.
-    pending: BTreeMap<String, BTreeSet<&'static str>>,
 }
 
 /// What a response leads to.
@@ -47,77 +60,117 @@ pub(super) struct Reply {
     /// The resources differ from before.
     pub(super) is_changed: bool,
     /// Keys of which all is known now.
-    pub(super) answered: Vec<String>,
+    pub(super) answered: Vec<Arc<str>>,
     /// What was refused, in words.
     pub(super) refused: Option<String>,
 }
 
 impl Session {
     pub(super) fn new(identity: Identity) -> Session {
-        let mut keys = BTreeSet::new();
-        if !identity.service.is_empty() {
-            // Its policy, and its instances: for a hand-over, and to know them when they call.
-            keys.insert(name::service(&identity.namespace, &identity.service));
+        // Its policy, and its instances: for a hand-over, and to know them when they call.
+        let own_key = (!identity.service.is_empty())
+            .then(|| Arc::<str>::from(name::service(&identity.namespace, &identity.service)));
+        Session {
+            identity,
+            resources: Resources::default(),
+            keys: own_key.into_iter().collect(),
+            pending: BTreeMap::new(),
+            found: BTreeSet::new(),
+            heard: BTreeSet::new(),
         }
-        Session { identity, resources: Resources::default(), keys, stream: Stream::default() }
     }
 
     pub(super) fn resources(&self) -> &Resources {
         &self.resources
     }
 
-    /// (type, name, version) of what is held.
-    pub(super) fn held(&self) -> Vec<(String, String, String)> {
-        let types = WILDCARD.iter().chain(&ON_DEMAND);
-        let of = |kind: &&'static str| {
-            let kind = *kind;
-            self.resources.versions(kind).into_iter().map(move |(name, version)| {
-                (kind.rsplit('.').next().unwrap_or(kind).to_owned(), name.to_owned(), version.to_owned())
-            })
-        };
-        types.flat_map(of).collect()
+    /// Back to what was good.
+    pub(super) fn restore(&mut self, resources: Resources) {
+        self.resources = resources;
+    }
+
+    /// What is held.
+    pub(super) fn held(&self) -> Vec<crate::status::HeldResource> {
+        crate::status::held(&self.resources)
     }
 
     /// The first messages of a new stream: everything that is wanted, and what is there already. `node` goes into the first.
-    pub(super) fn open(&mut self) -> Vec<DeltaDiscoveryRequest> {
-        self.stream = Stream::default();
-        for key in &self.keys {
-            self.stream.pending.insert(key.clone(), ON_DEMAND.into());
+    pub(super) fn open(&self) -> Vec<DeltaDiscoveryRequest> {
+        let mut messages = Vec::new();
+        for kind in WILDCARD {
+            messages.extend(self.opening(kind, ["*"].into_iter()));
         }
-        let first = |kind: &'static str, names: Vec<String>| DeltaDiscoveryRequest {
-            type_url: kind.to_owned(),
-            resource_names_subscribe: names,
-            initial_resource_versions: self
-                .resources
-                .versions(kind)
-                .into_iter()
-                .map(|(name, version)| (name.to_owned(), version.to_owned()))
-                .collect(),
-            ..DeltaDiscoveryRequest::default()
+        if !self.keys.is_empty() {
+            for kind in ON_DEMAND {
+                messages.extend(self.opening(kind, self.keys.iter().map(|key| &**key)));
+            }
+        }
+        messages
+    }
+
+    /// Names and known versions of one type, in as few messages as fit.
+    fn opening<'k>(
+        &self,
+        kind: &'static str,
+        names: impl Iterator<Item = &'k str>,
+    ) -> impl Iterator<Item = DeltaDiscoveryRequest> {
+        let mut messages = vec![of_type(kind)];
+        let mut bytes = 0;
+        let mut part = |cost: usize, add: &mut dyn FnMut(&mut DeltaDiscoveryRequest)| {
+            if bytes > 0 && bytes + cost > PART_BYTES_MAX {
+                messages.push(of_type(kind));
+                bytes = 0;
+            }
+            bytes += cost;
+            add(messages.last_mut().expect("there is one from the start"));
         };
-        let wildcard = WILDCARD.map(|kind| first(kind, vec!["*".to_owned()]));
-        let keys: Vec<String> = self.keys.iter().cloned().collect();
-        let on_demand = ON_DEMAND.iter().filter(|_| !keys.is_empty()).map(|kind| first(kind, keys.clone()));
-        wildcard.into_iter().chain(on_demand).collect()
+        // Names first: a version without its name would look like something that nobody wants any more, and be removed.
+        for name in names {
+            part(name.len() + NAME_OVERHEAD_BYTES, &mut |message| {
+                message.resource_names_subscribe.push(name.to_owned());
+            });
+        }
+        for (name, version) in self.resources.versions(kind) {
+            part(name.len() + version.len() + NAME_OVERHEAD_BYTES, &mut |message| {
+                message.initial_resource_versions.insert(name.to_owned(), version.to_owned());
+            });
+        }
+        messages.into_iter()
     }
 
     /// Asks for one more key; nothing where it was asked for before.
-    pub(super) fn want(&mut self, key: &str) -> Vec<DeltaDiscoveryRequest> {
-        if !self.keys.insert(key.to_owned()) {
+    pub(super) fn want(&mut self, key: &Arc<str>) -> Vec<DeltaDiscoveryRequest> {
+        if !self.keys.insert(Arc::clone(key)) {
             return Vec::new();
         }
-        self.stream.pending.insert(key.to_owned(), ON_DEMAND.into());
-        let ask = |kind: &&str| DeltaDiscoveryRequest {
-            type_url: (*kind).to_owned(),
-            resource_names_subscribe: vec![key.to_owned()],
-            ..DeltaDiscoveryRequest::default()
+        self.pending.insert(Arc::clone(key), ON_DEMAND.into());
+        let ask = |kind: &'static str| DeltaDiscoveryRequest {
+            resource_names_subscribe: vec![key.to_string()],
+            ..of_type(kind)
         };
-        ON_DEMAND.iter().map(ask).collect()
+        ON_DEMAND.map(ask).into()
+    }
+
+    /// Gives up those of `keys` that stand for nothing, and says which: what a key stood for stays, and so does the key.
+    pub(super) fn forget(&mut self, keys: Vec<Arc<str>>) -> (Vec<Arc<str>>, Vec<DeltaDiscoveryRequest>) {
+        let given_up: Vec<_> =
+            keys.into_iter().filter(|key| !self.found.contains(key) && self.keys.remove(key)).collect();
+        for key in &given_up {
+            self.pending.remove(key);
+        }
+        let mut messages = Vec::new();
+        for kind in ON_DEMAND {
+            messages.extend(given_up.chunks(256).map(|part| DeltaDiscoveryRequest {
+                resource_names_unsubscribe: part.iter().map(ToString::to_string).collect(),
+                ..of_type(kind)
+            }));
+        }
+        (given_up, messages)
     }
 
     /// The first configuration is here: group and lanes.
     pub(super) fn is_complete(&self) -> bool {
-        WILDCARD.iter().all(|kind| self.stream.heard.contains(kind))
+        WILDCARD.iter().all(|kind| self.heard.contains(kind))
     }
 
     pub(super) fn receive(&mut self, response: DeltaDiscoveryResponse) -> Reply {
@@ -135,26 +188,26 @@ impl Session {
             reply.refuse(UNIMPLEMENTED, format!("unknown type {}", response.type_url), Vec::new());
             return reply;
         };
-        if let Some(twice) = first_twice(&response) {
-            let error = ResourceError {
-                name: twice.clone(),
-                reason: "DUPLICATE_NAME".to_owned(),
-                message: "stands twice in one response".to_owned(),
-                ..ResourceError::default()
-            };
-            reply.refuse(INVALID_ARGUMENT, format!("{twice} stands twice in one response"), vec![error]);
-            return reply;
-        }
-        self.stream.heard.insert(kind);
+        self.heard.insert(kind);
 
         let mut errors = Vec::new();
-        let mut told: Vec<String> = Vec::new();
-        for resource in response.resources {
-            told.extend(resource.aliases);
-            told.push(resource.name.clone());
-            let body = resource.resource.unwrap_or_default();
-            // The version stays with what is held: a refused resource is never known.
-            match decode(kind, &resource.name, &resource.version, &body.value) {
+        let twice = names_twice(&response);
+        for resource in &response.resources {
+            let told = || resource.aliases.iter().chain([&resource.name]);
+            // Given up while it was on its way: the server has forgotten it, and would never take it back.
+            if ON_DEMAND.contains(&kind) && !told().any(|key| self.keys.contains(&**key)) {
+                continue;
+            }
+            for key in told() {
+                if let Some(key) = self.keys.get(&**key).cloned() {
+                    self.found.insert(Arc::clone(&key));
+                    self.told(kind, key, &mut reply.answered);
+                }
+            }
+            if twice.contains(&*resource.name) {
+                continue;
+            }
+            match read(kind, resource) {
                 Ok(decoded) => {
                     self.resources.insert(decoded);
                     reply.is_changed = true;
@@ -162,20 +215,22 @@ impl Session {
                 Err(refused) => errors.extend(refused),
             }
         }
-        for name in response.removed_resources {
-            self.resources.remove(kind, &name);
-            reply.is_changed = true;
-            told.push(name);
-        }
-        for key in told {
-            if let Some(pending) = self.stream.pending.get_mut(&key) {
-                pending.remove(kind);
-                if pending.is_empty() {
-                    self.stream.pending.remove(&key);
-                    reply.answered.push(key);
-                }
+        for name in &response.removed_resources {
+            if let Some(key) = self.keys.get(&**name).cloned() {
+                self.told(kind, key, &mut reply.answered);
+            }
+            if !twice.contains(&**name) && self.resources.versions(kind).iter().any(|(held, _)| held == name) {
+                self.resources.remove(kind, name);
+                reply.is_changed = true;
             }
         }
+        errors.extend(twice.iter().map(|name| ResourceError {
+            name: (*name).to_owned(),
+            version: version_in(&response, name),
+            reason: "DUPLICATE_NAME".to_owned(),
+            message: "stands twice in one response".to_owned(),
+            ..ResourceError::default()
+        }));
         if !errors.is_empty() {
             let words: Vec<String> =
                 errors.iter().map(|error| format!("{} {}: {}", error.name, error.field, error.message)).collect();
@@ -183,20 +238,67 @@ impl Session {
         }
         reply
     }
+
+    /// A type has said what a key stands for.
+    fn told(&mut self, kind: &'static str, key: Arc<str>, answered: &mut Vec<Arc<str>>) {
+        let Some(pending) = self.pending.get_mut(&key) else { return };
+        pending.remove(kind);
+        if pending.is_empty() {
+            self.pending.remove(&key);
+            answered.push(key);
+        }
+    }
 }
 
 impl Reply {
-    fn refuse(&mut self, code: i32, message: String, errors: Vec<ResourceError>) {
+    fn refuse(&mut self, code: i32, words: String, mut errors: Vec<ResourceError>) {
+        let bytes = |errors: &[ResourceError]| errors.iter().map(prost::Message::encoded_len).sum::<usize>();
+        if bytes(&errors) > PART_BYTES_MAX {
+            errors.iter_mut().for_each(|error| error.message.clear());
+        }
+        if bytes(&errors) > PART_BYTES_MAX {
+            // What is not listed counts as applied; no list refuses everything, which is the safe side.
+            errors.clear();
+        }
         let details = prost_types::Any {
             type_url: "type.googleapis.com/laneway.discovery.v1.ResourceErrors".to_owned(),
             value: ResourceErrors { errors }.encode_to_vec(),
         };
-        self.message.error_detail = Some(Status { code, message: message.clone(), details: vec![details] });
-        self.refused = Some(message);
+        let words: String = words.chars().take(WORDS_MAX).collect();
+        self.message.error_detail = Some(Status { code, message: words.clone(), details: vec![details] });
+        self.refused = Some(words);
     }
 }
 
-fn first_twice(response: &DeltaDiscoveryResponse) -> Option<String> {
+fn of_type(kind: &'static str) -> DeltaDiscoveryRequest {
+    DeltaDiscoveryRequest { type_url: kind.to_owned(), ..DeltaDiscoveryRequest::default() }
+}
+
+fn read(kind: &'static str, resource: &Resource) -> Result<Decoded, Vec<ResourceError>> {
+    let refuse = |reason: &str, message: String| {
+        Err(vec![ResourceError {
+            name: resource.name.clone(),
+            version: resource.version.clone(),
+            reason: reason.to_owned(),
+            message,
+            ..ResourceError::default()
+        }])
+    };
+    let Some(body) = &resource.resource else {
+        return refuse("MISSING_FIELD", "a resource without its message".to_owned());
+    };
+    if body.type_url != kind {
+        return refuse("UNKNOWN_TYPE", format!("is a {} in a response of {kind}", body.type_url));
+    }
+    decode(kind, &resource.name, &resource.version, &body.value)
+}
+
+/// Names that a response tells more than once.
+fn names_twice(response: &DeltaDiscoveryResponse) -> BTreeSet<&str> {
     let mut seen = BTreeSet::new();
-    response.resources.iter().find(|resource| !seen.insert(&resource.name)).map(|resource| resource.name.clone())
+    response.resources.iter().map(|resource| &*resource.name).filter(|name| !seen.insert(*name)).collect()
+}
+
+fn version_in(response: &DeltaDiscoveryResponse, name: &str) -> String {
+    response.resources.iter().rfind(|resource| resource.name == name).map(|r| r.version.clone()).unwrap_or_default()
 }

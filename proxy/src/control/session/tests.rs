@@ -1,0 +1,448 @@
+//! The client's side of the table of known xDS bugs, and a property: whatever changes, is asked for or is cut, once nothing
+//! happens any more the sidecar holds what the server would give it, and both are silent.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::{Arc, LazyLock};
+
+use laneway_core::compile::{Compiled, WireResource, compile, sort};
+use laneway_core::document::read;
+use laneway_core::snapshot::Identity;
+use laneway_proto::contract::{
+    DISCOVERY_REQUEST_BYTES_MAX, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_SERVICE, TYPE_SERVICE_POLICY,
+};
+use laneway_proto::discovery::{self, ResourceErrors};
+use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+use proptest::prelude::{Strategy, prop, prop_oneof, proptest};
+use proptest::test_runner::Config as Cases;
+use prost::Message as _;
+
+use super::{ON_DEMAND, Session};
+
+const B: &str = "\
+kind: Service
+name: b
+hosts: [sc-b]
+addresses: [10.96.0.12]
+ports: [{port: 80, name: http, protocol: detect}]
+endpoints:
+  - {address: '10.1.0.12:20002', portName: http}
+";
+const GRAY: &str = "  - {address: '10.1.0.22:20002', portName: http, tag: gray, meshed: true}\n";
+const A: &str = "---\nkind: Service\nname: a\nendpoints: [{address: '10.1.0.11:8000'}]\n";
+const C: &str = "---\nkind: Service\nname: c\nhosts: [sc-c]\nendpoints: [{address: '10.1.0.13:8000'}]\n";
+const LANE: &str = "---\nkind: Lane\nname: gray\n";
+const LANE_OFF: &str = "---\nkind: Lane\nname: gray\nenabled: false\n";
+const BLUE: &str = "---\nkind: Lane\nname: blue\n";
+
+/// States of the mesh that follow each other.
+static STATES: LazyLock<Vec<Compiled>> = LazyLock::new(|| {
+    let texts = [
+        [B, GRAY, A, LANE].concat(),
+        [B, A, LANE_OFF].concat(),
+        [C, BLUE].concat(),
+        [B, GRAY, C, LANE, BLUE].concat(),
+        String::new(),
+    ];
+    texts.iter().map(|text| compiled(text)).collect()
+});
+const KEYS: [&str; 6] = ["ip/10.96.0.12", "host/sc-b", "ip/10.1.0.22", "host/sc-c", "ip/192.0.2.1", "host/example.org"];
+
+fn compiled(text: &str) -> Compiled {
+    let documents = read(text).expect("good documents");
+    let (objects, catalog, _) = sort(documents).expect("good documents");
+    compile(&objects, &catalog)
+}
+
+fn identity() -> Identity {
+    Identity { namespace: "default".to_owned(), service: "a".to_owned(), tag: None }
+}
+
+fn key(name: &str) -> Arc<str> {
+    Arc::from(name)
+}
+
+fn resource(wire: &WireResource, aliases: &[&str]) -> Resource {
+    Resource {
+        name: wire.name.clone(),
+        version: wire.version.clone(),
+        resource: Some(prost_types::Any { type_url: wire.type_url.to_owned(), value: wire.body.clone() }),
+        aliases: aliases.iter().map(|alias| (*alias).to_owned()).collect(),
+        ttl: None,
+    }
+}
+
+fn response(kind: &str, resources: Vec<Resource>, removed: &[&str]) -> DeltaDiscoveryResponse {
+    DeltaDiscoveryResponse {
+        type_url: kind.to_owned(),
+        nonce: "n1".to_owned(),
+        resources,
+        removed_resources: removed.iter().map(|name| (*name).to_owned()).collect(),
+        ..DeltaDiscoveryResponse::default()
+    }
+}
+
+fn lane(text: &str) -> Resource {
+    let lanes = compiled(text).subscribed(TYPE_LANE, &identity());
+    let [lane] = &lanes[..] else { panic!("one lane, not {}", lanes.len()) };
+    resource(lane, &[])
+}
+
+/// The same resource in a version that cannot be read.
+fn broken(good: &Resource) -> Resource {
+    let body = discovery::Lane { tag: "not_a_tag".to_owned(), ..discovery::Lane::default() }.encode_to_vec();
+    let any = prost_types::Any { type_url: TYPE_LANE.to_owned(), value: body };
+    Resource { version: "00000000000000bd".to_owned(), resource: Some(any), ..good.clone() }
+}
+
+fn errors(message: &DeltaDiscoveryRequest) -> Vec<(String, String)> {
+    let status = message.error_detail.as_ref().expect("a NACK");
+    let details = status.details.first().expect("details");
+    let errors = ResourceErrors::decode(&*details.value).expect("ResourceErrors").errors;
+    errors.into_iter().map(|error| (error.name, error.reason)).collect()
+}
+
+fn known(session: &Session, kind: &str) -> BTreeMap<String, String> {
+    let of = session.open().into_iter().filter(|message| message.type_url == kind);
+    of.flat_map(|message| message.initial_resource_versions).collect()
+}
+
+#[test]
+fn a_refused_resource_is_not_known_and_takes_no_other_with_it() {
+    let mut session = Session::new(identity());
+    let (gray, blue) = (lane(&LANE[4..]), lane(&BLUE[4..]));
+    let reply = session.receive(response(TYPE_LANE, vec![gray.clone()], &[]));
+    assert_eq!((reply.message.response_nonce.as_str(), reply.message.error_detail), ("n1", None));
+
+    let reply = session.receive(response(TYPE_LANE, vec![broken(&gray), blue.clone()], &[]));
+    assert!(reply.is_changed, "blue is good");
+    assert!(errors(&reply.message).iter().all(|(name, _)| *name == gray.name));
+    let now = known(&session, TYPE_LANE);
+    assert_eq!(now.get(&gray.name), Some(&gray.version), "the last good version");
+    assert_eq!(now.get(&blue.name), Some(&blue.version));
+}
+
+#[test]
+fn the_latest_version_is_told_at_the_next_stream_and_nothing_of_what_was_removed() {
+    let mut session = Session::new(identity());
+    let (on, off) = (lane(&LANE[4..]), lane(&LANE_OFF[4..]));
+    assert_ne!(on.version, off.version);
+    session.receive(response(TYPE_LANE, vec![on], &[]));
+    session.receive(response(TYPE_LANE, vec![off.clone()], &[]));
+    assert_eq!(known(&session, TYPE_LANE), BTreeMap::from([(off.name.clone(), off.version)]));
+    let reply = session.receive(response(TYPE_LANE, Vec::new(), &[&off.name]));
+    assert!(reply.is_changed);
+    assert!(known(&session, TYPE_LANE).is_empty());
+    let reply = session.receive(response(TYPE_LANE, Vec::new(), &[&off.name]));
+    assert!(!reply.is_changed, "it was gone already");
+}
+
+#[test]
+fn a_resource_twice_in_one_response_is_refused_and_the_others_are_taken() {
+    let mut session = Session::new(identity());
+    let (gray, blue) = (lane(&LANE[4..]), lane(&BLUE[4..]));
+    let reply = session.receive(response(TYPE_LANE, vec![gray.clone(), blue.clone(), gray.clone()], &[]));
+    assert_eq!(errors(&reply.message), [(gray.name, "DUPLICATE_NAME".to_owned())]);
+    assert_eq!(known(&session, TYPE_LANE).into_keys().collect::<Vec<_>>(), [blue.name]);
+}
+
+#[test]
+fn what_is_no_resource_of_the_type_is_refused() {
+    let mut session = Session::new(identity());
+    let reply = session.receive(response("type.googleapis.com/other.Thing", Vec::new(), &[]));
+    assert_eq!(reply.message.error_detail.expect("a NACK").code, super::UNIMPLEMENTED);
+    assert_eq!(reply.message.response_nonce, "n1");
+
+    let good = lane(&LANE[4..]);
+    let empty = Resource { resource: None, ..good.clone() };
+    let reply = session.receive(response(TYPE_LANE, vec![empty], &[]));
+    assert_eq!(errors(&reply.message), [(good.name.clone(), "MISSING_FIELD".to_owned())]);
+    let reply = session.receive(response(TYPE_LANE_GROUP, vec![good.clone()], &[]));
+    assert_eq!(errors(&reply.message), [(good.name, "UNKNOWN_TYPE".to_owned())]);
+    assert!(known(&session, TYPE_LANE).is_empty() && known(&session, TYPE_LANE_GROUP).is_empty());
+}
+
+#[test]
+fn the_first_configuration_is_complete_when_groups_and_lanes_have_answered_even_with_nothing() {
+    let mut session = Session::new(identity());
+    session.receive(response(TYPE_LANE, Vec::new(), &[]));
+    assert!(!session.is_complete());
+    // A cut between the two loses nothing.
+    session.open();
+    session.receive(response(TYPE_LANE_GROUP, Vec::new(), &[]));
+    assert!(session.is_complete());
+}
+
+#[test]
+fn a_key_is_answered_when_all_three_types_have_spoken_on_whatever_stream() {
+    let mut session = Session::new(identity());
+    let unknown = key("ip/192.0.2.1");
+    let asked: BTreeSet<_> = session.want(&unknown).into_iter().map(|message| message.type_url).collect();
+    assert_eq!(asked, ON_DEMAND.iter().map(|kind| (*kind).to_owned()).collect());
+    assert!(session.want(&unknown).is_empty(), "asked once");
+    assert!(session.receive(response(TYPE_SERVICE, Vec::new(), &[&unknown])).answered.is_empty());
+    assert!(session.receive(response(TYPE_SERVICE_POLICY, Vec::new(), &[&unknown])).answered.is_empty());
+    let opened = session.open();
+    let names = opened.iter().filter(|message| message.resource_names_subscribe.iter().any(|name| **name == *unknown));
+    assert_eq!(names.count(), 3, "asked again on the next stream");
+    let reply = session.receive(response(TYPE_ENDPOINTS, Vec::new(), &[&unknown]));
+    assert_eq!(reply.answered, std::slice::from_ref(&unknown));
+    assert!(!reply.is_changed, "nothing is there");
+    assert!(session.receive(response(TYPE_ENDPOINTS, Vec::new(), &[&unknown])).answered.is_empty(), "once");
+}
+
+#[test]
+fn only_keys_that_stand_for_nothing_are_given_up() {
+    let mut session = Session::new(identity());
+    let (b, unknown) = (key("host/sc-b"), key("ip/192.0.2.1"));
+    session.want(&b);
+    session.want(&unknown);
+    let service = &STATES[0].answer(TYPE_SERVICE, &b)[0];
+    session.receive(response(TYPE_SERVICE, vec![resource(service, &[&b])], &[&unknown]));
+    let (given_up, messages) = session.forget(vec![b, unknown.clone()]);
+    assert_eq!(given_up, std::slice::from_ref(&unknown));
+    assert!(messages.iter().all(|message| message.resource_names_unsubscribe == [unknown.to_string()]));
+    assert_eq!(messages.len(), 3);
+    // What was on its way for it the server has forgotten; it must not stay for ever.
+    let late = &STATES[3].answer(TYPE_SERVICE, "host/sc-c")[0];
+    let reply = session.receive(response(TYPE_SERVICE, vec![resource(late, &[&unknown])], &[]));
+    assert!(!reply.is_changed && reply.message.error_detail.is_none());
+}
+
+#[test]
+fn no_request_is_larger_than_the_server_takes() {
+    let mut session = Session::new(identity());
+    let keys: Vec<_> = (0..2000).map(|index| key(&format!("host/{index}.{}.example.org", "n".repeat(60)))).collect();
+    for key in &keys {
+        session.want(key);
+    }
+    let opened = session.open();
+    assert!(opened.iter().all(|message| message.encoded_len() < DISCOVERY_REQUEST_BYTES_MAX));
+    let names = |kind: &str| {
+        let of = opened.iter().filter(|message| message.type_url == kind);
+        of.flat_map(|message| message.resource_names_subscribe.iter().cloned()).collect::<BTreeSet<_>>()
+    };
+    for kind in ON_DEMAND {
+        assert_eq!(names(kind).len(), keys.len() + 1, "every name in {kind}");
+    }
+    let (given_up, messages) = session.forget(keys.clone());
+    assert_eq!(given_up.len(), keys.len());
+    assert!(messages.iter().all(|message| message.encoded_len() < DISCOVERY_REQUEST_BYTES_MAX));
+
+    let bad = (0..5000).map(|index| Resource { name: format!("{index}"), ..broken(&lane(&LANE[4..])) }).collect();
+    let reply = session.receive(response(TYPE_LANE, bad, &[]));
+    assert!(reply.message.error_detail.is_some());
+    assert!(reply.message.encoded_len() < DISCOVERY_REQUEST_BYTES_MAX, "a NACK too");
+}
+
+/// What the contract says of a server, in the shortest form.
+#[derive(Default)]
+struct Server {
+    state: usize,
+    types: BTreeMap<String, Subscription>,
+    nonces: u64,
+}
+
+#[derive(Default)]
+struct Subscription {
+    wildcard: bool,
+    /// The first answer says that this is all.
+    owes_answer: bool,
+    /// By key: asked for since the last look; told that there is nothing.
+    keys: BTreeMap<String, (bool, bool)>,
+    sent: BTreeMap<String, String>,
+    in_flight: Option<String>,
+}
+
+impl Server {
+    fn request(&mut self, message: DeltaDiscoveryRequest) {
+        let of = self.types.entry(message.type_url).or_default();
+        if !message.response_nonce.is_empty() {
+            assert_eq!(
+                of.in_flight.take(),
+                Some(message.response_nonce),
+                "an answer to what is in flight on this stream"
+            );
+            assert_eq!(message.error_detail, None, "everything here is good");
+        }
+        for (name, version) in message.initial_resource_versions {
+            of.sent.entry(name).or_insert(version);
+        }
+        for name in message.resource_names_subscribe {
+            if name == "*" {
+                (of.wildcard, of.owes_answer) = (true, true);
+            } else {
+                of.keys.insert(name, (true, false));
+            }
+        }
+        for name in message.resource_names_unsubscribe {
+            of.keys.remove(&name);
+        }
+    }
+
+    fn poll(&mut self) -> Vec<DeltaDiscoveryResponse> {
+        let state = &STATES[self.state];
+        let mut responses = Vec::new();
+        for (kind, of) in &mut self.types {
+            if of.in_flight.is_some() {
+                continue;
+            }
+            let mut wanted: BTreeMap<String, (Arc<WireResource>, BTreeSet<String>, bool)> = BTreeMap::new();
+            if of.wildcard {
+                let all = state.subscribed(kind, &identity()).into_iter();
+                wanted.extend(all.map(|wire| (wire.name.clone(), (wire, BTreeSet::new(), false))));
+            }
+            let mut removed = BTreeSet::new();
+            for (name, (is_fresh, is_told_missing)) in &mut of.keys {
+                let answer = state.answer(kind, name);
+                if answer.is_empty() && !*is_told_missing {
+                    removed.insert(name.clone());
+                }
+                *is_told_missing = answer.is_empty();
+                for wire in answer {
+                    let entry = wanted.entry(wire.name.clone()).or_insert_with(|| (wire, BTreeSet::new(), false));
+                    entry.1.insert(name.clone());
+                    entry.2 |= *is_fresh;
+                }
+                *is_fresh = false;
+            }
+            removed.extend(of.sent.keys().filter(|name| !wanted.contains_key(*name)).cloned());
+            of.sent.retain(|name, _| wanted.contains_key(name));
+            let mut resources = Vec::new();
+            for (name, (wire, aliases, is_fresh)) in wanted {
+                if of.sent.insert(name, wire.version.clone()).is_none_or(|sent| sent != wire.version) || is_fresh {
+                    let aliases: Vec<&str> = aliases.iter().map(|alias| &**alias).collect();
+                    resources.push(resource(&wire, &aliases));
+                }
+            }
+            if resources.is_empty() && removed.is_empty() && !std::mem::take(&mut of.owes_answer) {
+                continue;
+            }
+            of.owes_answer = false;
+            self.nonces += 1;
+            of.in_flight = Some(format!("{}", self.nonces));
+            responses.push(DeltaDiscoveryResponse {
+                type_url: kind.clone(),
+                nonce: format!("{}", self.nonces),
+                resources,
+                removed_resources: removed.into_iter().collect(),
+                ..DeltaDiscoveryResponse::default()
+            });
+        }
+        responses
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Change(usize),
+    Want(usize),
+    GiveUp(usize),
+    /// The next message arrives at the server, or at the sidecar.
+    ToServer,
+    ToSidecar,
+    Cut,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        1 => (0..5_usize).prop_map(Step::Change),
+        2 => (0..KEYS.len()).prop_map(Step::Want),
+        1 => (0..KEYS.len()).prop_map(Step::GiveUp),
+        6 => proptest::strategy::Just(Step::ToServer),
+        6 => proptest::strategy::Just(Step::ToSidecar),
+        1 => proptest::strategy::Just(Step::Cut),
+    ]
+}
+
+/// Both ends and the messages between them.
+struct Run {
+    session: Session,
+    server: Server,
+    to_server: VecDeque<DeltaDiscoveryRequest>,
+    to_sidecar: VecDeque<DeltaDiscoveryResponse>,
+    answered: BTreeSet<Arc<str>>,
+}
+
+impl Run {
+    fn new() -> Run {
+        let session = Session::new(identity());
+        let to_server = session.open().into();
+        let (server, to_sidecar, answered) = (Server::default(), VecDeque::new(), BTreeSet::new());
+        Run { session, server, to_server, to_sidecar, answered }
+    }
+
+    fn take(&mut self, step: Step) {
+        match step {
+            Step::Change(state) => {
+                self.server.state = state;
+                self.to_sidecar.extend(self.server.poll());
+            }
+            Step::Want(index) => self.to_server.extend(self.session.want(&key(KEYS[index]))),
+            Step::GiveUp(index) => {
+                let (given_up, messages) = self.session.forget(vec![key(KEYS[index])]);
+                self.answered.retain(|key| !given_up.contains(key));
+                self.to_server.extend(messages);
+            }
+            Step::ToServer => {
+                if let Some(message) = self.to_server.pop_front() {
+                    self.server.request(message);
+                    self.to_sidecar.extend(self.server.poll());
+                }
+            }
+            Step::ToSidecar => {
+                if let Some(response) = self.to_sidecar.pop_front() {
+                    let reply = self.session.receive(response);
+                    self.answered.extend(reply.answered);
+                    self.to_server.push_back(reply.message);
+                }
+            }
+            Step::Cut => {
+                self.server.types.clear();
+                self.to_sidecar.clear();
+                self.to_server = self.session.open().into();
+            }
+        }
+    }
+
+    /// Lets everything arrive; that must end.
+    fn settle(&mut self) {
+        for _ in 0..1000 {
+            if self.to_server.is_empty() && self.to_sidecar.is_empty() {
+                return;
+            }
+            self.take(Step::ToServer);
+            self.take(Step::ToSidecar);
+        }
+        panic!("the two talk for ever");
+    }
+
+    fn holds_what_it_should(&self) {
+        let state = &STATES[self.server.state];
+        for kind in [TYPE_LANE_GROUP, TYPE_LANE].into_iter().chain(ON_DEMAND) {
+            let wanted = match ON_DEMAND.contains(&kind) {
+                true => self.session.keys.iter().flat_map(|key| state.answer(kind, key)).collect(),
+                false => state.subscribed(kind, &identity()),
+            };
+            let wanted: BTreeMap<&str, &str> = wanted.iter().map(|wire| (&*wire.name, &*wire.version)).collect();
+            let held: BTreeMap<&str, &str> = self.session.resources.versions(kind).into_iter().collect();
+            assert_eq!(held, wanted, "{kind}");
+        }
+        assert!(self.session.is_complete());
+        let asked = self.session.keys.iter().filter(|key| !key.starts_with("namespaces/")).cloned().collect();
+        assert_eq!(self.answered, asked, "every key is answered, and none that was given up");
+    }
+}
+
+proptest! {
+    #![proptest_config(Cases { cases: 512, failure_persistence: None, ..Cases::default() })]
+
+    #[test]
+    fn whatever_happens_the_sidecar_ends_with_what_the_server_has(steps in prop::collection::vec(step(), 0..80)) {
+        let mut run = Run::new();
+        for step in steps {
+            run.take(step);
+        }
+        run.settle();
+        run.holds_what_it_should();
+    }
+}

@@ -1,0 +1,148 @@
+//! How the data path asks for destinations that the snapshot does not have.
+//!
+//! ```text
+//!  ensure(key) --known?--> at once
+//!              \--> asked once -> control subscribes -> answered, in the snapshot -> known
+//!                            \--> after `wait`: given up, so known too; the next request does not wait again
+//! ```
+//! What is known is read without a lock. Nothing here grows beyond [`KEYS_MAX`]: a destination more is passed through.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use laneway_proto::contract::DISCOVERY_NAMES_MAX;
+use tokio::sync::{mpsc, watch};
+
+/// Wishes that control has not read yet; it reads in microseconds.
+const WISHES_MAX: usize = 1024;
+/// Keys that are asked for at a time. The contract gives a stream 10,000 names over all types, and a key is asked for in
+/// three types; a quarter leaves room for our own.
+pub(super) const KEYS_MAX: usize = DISCOVERY_NAMES_MAX / 4;
+
+/// Asks for destinations. Cheap to clone.
+#[derive(Clone)]
+pub struct Demand(Option<Arc<Wishes>>);
+
+type KnownKeys = HashMap<Arc<str>, Arc<AtomicU64>, foldhash::fast::RandomState>;
+
+struct Wishes {
+    /// Keys that nobody waits for any more, answered or given up, with the millisecond of their last use.
+    known: ArcSwap<KnownKeys>,
+    /// Keys that were asked for, with who waits.
+    waiting: Mutex<HashMap<Arc<str>, watch::Sender<bool>>>,
+    ask: mpsc::Sender<Arc<str>>,
+    /// Milliseconds are counted from here.
+    epoch: Instant,
+}
+
+/// The control side of [`Demand`].
+pub struct Demands {
+    wishes: Arc<Wishes>,
+    asked: mpsc::Receiver<Arc<str>>,
+}
+
+/// A demand that a control session answers.
+pub fn demand() -> (Demand, Demands) {
+    let (ask, asked) = mpsc::channel(WISHES_MAX);
+    let wishes = Arc::new(Wishes { known: ArcSwap::default(), waiting: Mutex::default(), ask, epoch: Instant::now() });
+    (Demand(Some(Arc::clone(&wishes))), Demands { wishes, asked })
+}
+
+impl Demand {
+    /// Nobody to ask: the snapshot has all there is (static mode).
+    pub fn none() -> Demand {
+        Demand(None)
+    }
+
+    /// Returns when `key` was answered, one way or the other, and the current snapshot holds the answer; or after `wait`. At
+    /// once when it was answered or given up before. Many callers ask once.
+    pub async fn ensure(&self, key: &str, wait: Duration) {
+        let Some(wishes) = &self.0 else { return };
+        let known = wishes.known.load().get(key).cloned();
+        if let Some(used_ms) = known {
+            used_ms.store(wishes.now_ms(), Ordering::Relaxed);
+            return;
+        }
+        let Some((key, mut answered)) = wishes.ask(key) else { return };
+        if tokio::time::timeout(wait, answered.wait_for(|answered| *answered)).await.is_err() {
+            wishes.settle([key]);
+        }
+    }
+}
+
+impl Wishes {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Asks, unless somebody did. `None`: no room, or nobody to ask.
+    fn ask(&self, key: &str) -> Option<(Arc<str>, watch::Receiver<bool>)> {
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((key, answer)) = waiting.get_key_value(key) {
+            return Some((Arc::clone(key), answer.subscribe()));
+        }
+        if waiting.len() + self.known.load().len() >= KEYS_MAX {
+            return None;
+        }
+        let key: Arc<str> = Arc::from(key);
+        self.ask.try_send(Arc::clone(&key)).ok()?;
+        let (sender, answered) = watch::channel(false);
+        waiting.insert(Arc::clone(&key), sender);
+        Some((key, answered))
+    }
+
+    /// Nobody waits for these any more.
+    fn settle(&self, keys: impl IntoIterator<Item = Arc<str>>) {
+        let now = self.now_ms();
+        let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        // Keys that were given up are known already; keys of control's own nobody waits for.
+        let woken: Vec<_> = keys.into_iter().filter_map(|key| waiting.remove_entry(&key)).collect();
+        if woken.is_empty() {
+            return;
+        }
+        let mut known = KnownKeys::clone(&self.known.load());
+        for (key, _) in &woken {
+            known.insert(Arc::clone(key), Arc::new(AtomicU64::new(now)));
+        }
+        self.known.store(Arc::new(known));
+        for (_, answer) in woken {
+            answer.send_replace(true);
+        }
+    }
+}
+
+impl Demands {
+    /// The next key that nobody asked for before. `None`: every demand is gone, or this control side took its last.
+    pub async fn next(&mut self) -> Option<Arc<str>> {
+        self.asked.recv().await
+    }
+
+    /// The snapshot that was published last holds the answers to these.
+    pub fn answered(&self, keys: impl IntoIterator<Item = Arc<str>>) {
+        self.wishes.settle(keys);
+    }
+
+    /// Keys that nobody asked for in the last `idle`. The data path asks only for what the snapshot does not have, so these
+    /// are of interest where they stand for nothing.
+    pub fn idle(&self, idle: Duration) -> Vec<Arc<str>> {
+        let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
+        let now = self.wishes.now_ms();
+        let known = self.wishes.known.load();
+        let is_idle = |used_ms: &AtomicU64| now.saturating_sub(used_ms.load(Ordering::Relaxed)) >= idle_ms;
+        known.iter().filter(|(_, used_ms)| is_idle(used_ms)).map(|(key, _)| Arc::clone(key)).collect()
+    }
+
+    /// Forgets these: whoever needs one asks again.
+    pub fn forget(&self, keys: &[Arc<str>]) {
+        // The lock keeps writers of `known` apart.
+        let _writing = self.wishes.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = KnownKeys::clone(&self.wishes.known.load());
+        for key in keys {
+            known.remove(key);
+        }
+        self.wishes.known.store(Arc::new(known));
+    }
+}
