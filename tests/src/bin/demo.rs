@@ -144,8 +144,10 @@ fn switch(mesh: &Mesh) -> Result<Vec<Outcome>> {
         .max();
     let first_gray =
         samples.iter().filter(is_gray).filter(|sample| sample.sent >= switched_on).map(|sample| sample.answered).min();
-    // What was sent after the command came back must be on the other side, without exception.
-    let late = samples.iter().filter(|sample| sample.sent > off && sample.sent < switched_on).filter(is_gray).count();
+    // What was sent after the command came back must be on the other side, without exception; what was answered after the
+    // next command began may rightly follow either.
+    let late =
+        samples.iter().filter(|sample| sample.sent > off && sample.answered < switched_on).filter(is_gray).count();
     let early = samples.iter().filter(|sample| sample.sent > on).filter(|sample| !is_gray(sample)).count();
     let milliseconds = |from: Instant, to: Option<Instant>| {
         to.map_or("never".to_owned(), |to| format!("{:.1} ms", to.saturating_duration_since(from).as_secs_f64() * 1e3))
