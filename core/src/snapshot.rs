@@ -329,6 +329,11 @@ impl Snapshot {
         (redirects && !self.own.service.is_empty()).then_some(self.own.service.as_str())
     }
 
+    /// Does a decision about an inbound request depend on who calls? Then [`Snapshot::peer`] is to be known before.
+    pub fn asks_who_calls(&self) -> bool {
+        self.group.trust != TagTrust::Any
+    }
+
     /// Is this the address of an instance of the service that this sidecar belongs to? (`x-laneway-hop` is believed only
     /// from one.)
     pub fn is_own_instance(&self, address: IpAddr) -> bool {

@@ -15,7 +15,8 @@ use laneway_core::decode::{Decoded, Resources, decode};
 use laneway_core::name;
 use laneway_core::snapshot::Identity;
 use laneway_proto::contract::{
-    DISCOVERY_REQUEST_BYTES_MAX, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_SERVICE, TYPE_SERVICE_POLICY,
+    DISCOVERY_REQUEST_BYTES_MAX, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_SERVICE,
+    TYPE_SERVICE_POLICY,
 };
 use laneway_proto::discovery::{ResourceError, ResourceErrors};
 use laneway_proto::rpc::Status;
@@ -27,8 +28,8 @@ mod tests;
 
 /// Sent whole, whoever we are.
 const WILDCARD: [&str; 2] = [TYPE_LANE_GROUP, TYPE_LANE];
-/// Asked for by key, all three at once.
-const ON_DEMAND: [&str; 3] = [TYPE_SERVICE, TYPE_SERVICE_POLICY, TYPE_ENDPOINTS];
+/// Asked for by key, all at once.
+const ON_DEMAND: [&str; 4] = [TYPE_SERVICE, TYPE_SERVICE_POLICY, TYPE_ENDPOINTS, TYPE_PEER];
 /// google.rpc.Code.
 const INVALID_ARGUMENT: i32 = 3;
 const UNIMPLEMENTED: i32 = 12;

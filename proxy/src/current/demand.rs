@@ -19,8 +19,10 @@ use tokio::sync::{mpsc, watch};
 /// Wishes that control has not read yet; it reads in microseconds.
 const WISHES_MAX: usize = 1024;
 /// Keys that are asked for at a time. The contract gives a stream 10,000 names over all types, and a key is asked for in
-/// three types; a quarter leaves room for our own.
-pub(super) const KEYS_MAX: usize = DISCOVERY_NAMES_MAX / 4;
+/// four types; a fifth leaves room for our own.
+pub(super) const KEYS_MAX: usize = DISCOVERY_NAMES_MAX / 5;
+/// Keys up to which callers are asked for. Who calls is not ours to choose: strangers must not take the place of destinations.
+const CALLER_KEYS_MAX: usize = KEYS_MAX / 2;
 
 /// Asks for destinations. Cheap to clone.
 #[derive(Clone)]
@@ -60,13 +62,22 @@ impl Demand {
     /// Returns when `key` was answered, one way or the other, and the current snapshot holds the answer; or after `wait`. At
     /// once when it was answered or given up before. Many callers ask once.
     pub async fn ensure(&self, key: &str, wait: Duration) {
+        self.ensure_within(KEYS_MAX, key, wait).await;
+    }
+
+    /// The same for who calls. Beyond its own bound nobody is asked, and the caller is a stranger.
+    pub async fn ensure_caller(&self, key: &str, wait: Duration) {
+        self.ensure_within(CALLER_KEYS_MAX, key, wait).await;
+    }
+
+    async fn ensure_within(&self, keys_max: usize, key: &str, wait: Duration) {
         let Some(wishes) = &self.0 else { return };
         let known = wishes.known.load().get(key).cloned();
         if let Some(used_ms) = known {
             used_ms.store(wishes.now_ms(), Ordering::Relaxed);
             return;
         }
-        let Some((key, mut answered)) = wishes.ask(key) else { return };
+        let Some((key, mut answered)) = wishes.ask(key, keys_max) else { return };
         if tokio::time::timeout(wait, answered.wait_for(|answered| *answered)).await.is_err() {
             wishes.settle([key]);
         }
@@ -79,12 +90,12 @@ impl Wishes {
     }
 
     /// Asks, unless somebody did. `None`: no room, or nobody to ask.
-    fn ask(&self, key: &str) -> Option<(Arc<str>, watch::Receiver<bool>)> {
+    fn ask(&self, key: &str, keys_max: usize) -> Option<(Arc<str>, watch::Receiver<bool>)> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((key, answer)) = waiting.get_key_value(key) {
             return Some((Arc::clone(key), answer.subscribe()));
         }
-        if waiting.len() + self.known.load().len() >= KEYS_MAX {
+        if waiting.len() + self.known.load().len() >= keys_max {
             return None;
         }
         let key: Arc<str> = Arc::from(key);

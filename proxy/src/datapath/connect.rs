@@ -99,3 +99,6 @@ pub(crate) fn with_port(endpoint: EndpointAddr, dialled: u16) -> SocketAddr {
     }
     address
 }
+
+#[cfg(test)]
+mod tests;

@@ -63,6 +63,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
         Detected::Http2 => true,
         Detected::Opaque | Detected::NeedMore => return opaque::pass(&worker, stream, before, to, from).await,
     };
+    if worker.reader.load().asks_who_calls() {
+        // Once a connection; a caller that stays unknown is a stranger.
+        worker.demand.ensure_caller(&format!("ip/{}", peer.ip()), worker.config.on_demand_timeout).await;
+    }
     let context = Rc::new(Context { worker: Rc::clone(&worker), peer, to, from });
     serve_http(worker, stream, before, is_http2, move |request| answer(Rc::clone(&context), request)).await;
 }

@@ -13,3 +13,4 @@ mod refusals;
 mod scenarios;
 mod streams;
 mod support;
+mod trust;
