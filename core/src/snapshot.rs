@@ -11,7 +11,7 @@ use laneway_proto::routing::{BaselineMode, NewTrace, PathHeader, StampPodTag, Ta
 use crate::condition::split_authority;
 use crate::lane::{Fallback, Lane};
 use crate::name;
-use crate::policy::{CONNECT_TIMEOUT, Policy};
+use crate::policy::Policy;
 use crate::table::{At, Port, Table};
 use crate::tag::Tag;
 
@@ -318,9 +318,9 @@ impl Snapshot {
         service.is_of_group
     }
 
-    pub fn timeouts(&self, service: &Service) -> Timeouts {
-        let unset = Timeouts { connect: CONNECT_TIMEOUT, request: None, idle: None };
-        service.policy.as_ref().map_or(unset, |policy| policy.timeouts)
+    /// How long the owner of a service lets its callers wait; `None`: there is no policy, the caller's own times hold.
+    pub fn timeouts(&self, service: &Service) -> Option<Timeouts> {
+        service.policy.as_ref().map(|policy| policy.timeouts)
     }
 
     /// The key (a service name) that must be subscribed for a hand-over (`redirect`): this pod's own service.

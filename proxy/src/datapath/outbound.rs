@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use laneway_core::decide::decide_outbound;
@@ -35,6 +36,7 @@ struct Context {
 /// What was decided for one request, free of the snapshot.
 struct Plan {
     address: SocketAddr,
+    connect_timeout: Duration,
     tag: RequestTag,
     service: std::sync::Arc<str>,
 }
@@ -166,17 +168,17 @@ async fn answer(context: Rc<Context>, mut request: Request) -> Response {
         Box::pin(learn_host(worker, &host)).await;
         context.learned.replace(host);
     }
-    let (plan, connect_timeout) = {
+    let plan = {
         let snapshot = worker.reader.load();
         match plan(&context, &snapshot, &mut request, is_grpc) {
-            Ok(plan) => (plan, worker.config.timeouts.connect),
+            Ok(plan) => plan,
             Err((failure, service)) => {
                 worker.counters.failure(failure.label());
                 return refusal(failure, &service, is_grpc);
             }
         }
     };
-    let target = Target { address: plan.address, from: From::Any, connect_timeout };
+    let target = Target { address: plan.address, from: From::Any, connect_timeout: plan.connect_timeout };
     match worker.upstream.send(target, request).await {
         Ok(mut response) => {
             let is_upgrade = response.status() == ::http::StatusCode::SWITCHING_PROTOCOLS;
@@ -209,7 +211,12 @@ fn plan(
         // The service went away while the connection stood: its address is all there is.
         worker.counters.request("outbound", Why::Passthrough, TagSource::None);
         let Some(original) = context.original else { return Err((Failure::UnknownDestination, "".into())) };
-        return Ok(Plan { address: original, tag: RequestTag::None, service: "".into() });
+        return Ok(Plan {
+            address: original,
+            connect_timeout: worker.config.timeouts.connect,
+            tag: RequestTag::None,
+            service: "".into(),
+        });
     };
     let facts = Facts {
         method: request.method().as_str(),
@@ -250,7 +257,13 @@ fn plan(
         };
         return Err((failure, id));
     };
-    let plan = Plan { address: with_port(endpoint.address, *port), tag: decision.tag, service: id };
+    let policy = snapshot.timeouts(service);
+    let plan = Plan {
+        address: with_port(endpoint.address, *port),
+        connect_timeout: policy.map_or(worker.config.timeouts.connect, |timeouts| timeouts.connect),
+        tag: decision.tag,
+        service: id,
+    };
     if worker.is_self(plan.address) {
         return Err((Failure::Loop, plan.service));
     }
