@@ -11,7 +11,7 @@ use laneway_tests::process::{Process, Scratch, program, run, wait_for};
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// An address on which nobody listens now.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     listener.local_addr().expect("it is bound")
 }

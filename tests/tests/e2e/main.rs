@@ -14,3 +14,4 @@ mod scenarios;
 mod streams;
 mod support;
 mod trust;
+mod wire;

@@ -8,7 +8,8 @@ use laneway_core::compile::{Compiled, WireResource, compile, sort};
 use laneway_core::document::read;
 use laneway_core::snapshot::Identity;
 use laneway_proto::contract::{
-    DISCOVERY_REQUEST_BYTES_MAX, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_SERVICE, TYPE_SERVICE_POLICY,
+    DISCOVERY_REQUEST_BYTES_MAX, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_SERVICE,
+    TYPE_SERVICE_POLICY,
 };
 use laneway_proto::discovery::{self, ResourceErrors};
 use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
@@ -173,7 +174,7 @@ fn the_first_configuration_is_complete_when_groups_and_lanes_have_answered_even_
 }
 
 #[test]
-fn a_key_is_answered_when_all_three_types_have_spoken_on_whatever_stream() {
+fn a_key_is_answered_when_all_four_types_have_spoken_on_whatever_stream() {
     let mut session = Session::new(identity());
     let unknown = key("ip/192.0.2.1");
     let asked: BTreeSet<_> = session.want(&unknown).into_iter().map(|message| message.type_url).collect();
@@ -183,7 +184,8 @@ fn a_key_is_answered_when_all_three_types_have_spoken_on_whatever_stream() {
     assert!(session.receive(response(TYPE_SERVICE_POLICY, Vec::new(), &[&unknown])).answered.is_empty());
     let opened = session.open();
     let names = opened.iter().filter(|message| message.resource_names_subscribe.iter().any(|name| **name == *unknown));
-    assert_eq!(names.count(), 3, "asked again on the next stream");
+    assert_eq!(names.count(), 4, "asked again on the next stream");
+    assert!(session.receive(response(TYPE_PEER, Vec::new(), &[&unknown])).answered.is_empty());
     let reply = session.receive(response(TYPE_ENDPOINTS, Vec::new(), &[&unknown]));
     assert_eq!(reply.answered, std::slice::from_ref(&unknown));
     assert!(!reply.is_changed, "nothing is there");
@@ -201,7 +203,7 @@ fn only_keys_that_stand_for_nothing_are_given_up() {
     let (given_up, messages) = session.forget(vec![b, unknown.clone()]);
     assert_eq!(given_up, std::slice::from_ref(&unknown));
     assert!(messages.iter().all(|message| message.resource_names_unsubscribe == [unknown.to_string()]));
-    assert_eq!(messages.len(), 3);
+    assert_eq!(messages.len(), 4, "in service, policy, endpoints and peer");
     // What was on its way for it the server has forgotten; it must not stay for ever.
     let late = &STATES[3].answer(TYPE_SERVICE, "host/sc-c")[0];
     let reply = session.receive(response(TYPE_SERVICE, vec![resource(late, &[&unknown])], &[]));
