@@ -4,15 +4,19 @@
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::Path;
 use std::process::Command;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use laneway_tests::process::{Process, Scratch, program, run, wait_for};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// An address on which nobody listens now.
+/// An address on which nobody listens, and nobody else will: each call has a loopback address of its own, because a port alone
+/// may be another test's by the time that it is used.
 pub(crate) fn free() -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    static TAKEN: AtomicU8 = AtomicU8::new(1);
+    let address = Ipv4Addr::new(127, 77, 0, TAKEN.fetch_add(1, Ordering::Relaxed));
+    let listener = TcpListener::bind((address, 0)).expect("loopback has free ports");
     listener.local_addr().expect("it is bound")
 }
 
