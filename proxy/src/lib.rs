@@ -14,6 +14,7 @@ pub mod control;
 pub mod current;
 pub mod datapath;
 pub mod drain;
+pub mod h1;
 pub mod resources;
 pub mod status;
 pub mod telemetry;
