@@ -23,6 +23,8 @@ use crate::store::sqlite::Sqlite;
 
 /// Runs until it is told to end.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    // Held as long as the process runs: every answer in JSON goes by them.
+    let _descriptors = laneway_proto::descriptors();
     let log = tracing_subscriber::fmt().with_env_filter(config.log.clone()).with_writer(std::io::stderr);
     match config.log_format {
         LogFormat::Text => log.with_ansi(false).init(),

@@ -1,6 +1,6 @@
 //! ProtoJSON of admin objects, and which fields of two of them differ. Pure.
 
-use laneway_proto::DESCRIPTORS;
+use laneway_proto::descriptors;
 use prost_reflect::{DynamicMessage, SerializeOptions};
 use serde_json::Value;
 
@@ -12,7 +12,7 @@ const OUTPUT_ONLY: [&str; 8] = ["uid", "etag", "revision", "createTime", "update
 
 /// ProtoJSON of a message; `name` is its full name, "laneway.admin.v1.Lane".
 pub fn of(message: &impl prost::Message, name: &str) -> Value {
-    let descriptor = DESCRIPTORS.get_message_by_name(name).expect("the messages are in the contract");
+    let descriptor = descriptors().get_message_by_name(name).expect("the messages are in the contract");
     let dynamic = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
         .expect("a message that was encoded by its type decodes by its descriptor");
     dynamic

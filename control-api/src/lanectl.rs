@@ -30,6 +30,7 @@ enum Trouble {
 
 /// Runs the command line of the process.
 pub fn run() -> ExitCode {
+    let _descriptors = laneway_proto::descriptors();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

@@ -16,7 +16,7 @@ mod tests;
 use std::collections::BTreeSet;
 
 use laneway_proto::contract::{GROUP_DEFAULT, NAMESPACE_DEFAULT};
-use laneway_proto::{DESCRIPTORS, admin};
+use laneway_proto::{admin, descriptors};
 use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value};
 
@@ -70,6 +70,8 @@ const TWICE: &str = "LANE0006";
 
 /// Reads all documents of a text, YAML or JSON. Either all are good, or everything that is wrong with them is told.
 pub fn read(text: &str) -> Result<Vec<Document>, Vec<admin::Diagnostic>> {
+    // Held, so that they are made once for all documents.
+    let _descriptors = descriptors();
     let values = match serde_saphyr::from_multiple_with_options::<Value>(text, yaml()) {
         Ok(values) => values,
         Err(error) => {
@@ -272,7 +274,7 @@ impl Reader {
         collections: &[&str],
     ) -> Option<M> {
         let name = self.resource_name(&mut fields, collections);
-        let desc = DESCRIPTORS
+        let desc = descriptors()
             .get_message_by_name(&format!("laneway.admin.v1.{}", self.kind))
             .expect("the kinds are messages of the contract");
         self.walk.beside = if self.kind == "Lane" { &["kind", "namespace", "group"] } else { &["kind", "namespace"] };

@@ -12,7 +12,7 @@ use crate::condition::split_authority;
 use crate::lane::{Fallback, Lane};
 use crate::name;
 use crate::policy::Policy;
-use crate::table::{At, Port, Table};
+use crate::table::{At, Table};
 use crate::tag::Tag;
 
 /// Who this sidecar is.
@@ -214,6 +214,24 @@ pub enum Destination<'s> {
     },
 }
 
+/// A [`Destination`] without its borrow: good for the snapshot that it came from, and no other.
+#[derive(Clone, Copy, Debug)]
+pub struct Place {
+    pub revision: u64,
+    service: u32,
+    number: u16,
+    port: PlacePort,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum PlacePort {
+    /// By position among the ports of the service.
+    Declared(u32),
+    /// That of the instance whose address was dialled.
+    OfInstance(At),
+    Undeclared,
+}
+
 /// Addresses and names to tables. Built once for a set of services and shared by snapshots.
 #[derive(Default)]
 pub(crate) struct Index {
@@ -389,37 +407,63 @@ impl Snapshot {
         authority: Option<&str>,
         default_service: Option<&str>,
     ) -> Destination<'s> {
+        self.locate(original, authority, default_service).map_or(Destination::Unknown, |place| self.at(place))
+    }
+
+    /// [`Snapshot::destination`] without its borrow; `None`: unknown.
+    pub fn locate(
+        &self,
+        original: Option<SocketAddr>,
+        authority: Option<&str>,
+        default_service: Option<&str>,
+    ) -> Option<Place> {
         if let Some(original) = original {
             let original = SocketAddr::new(original.ip().to_canonical(), original.port());
-            if let Some(known) = self.by_address(original) {
-                return known;
+            if let Some(place) = self.by_address(original) {
+                return Some(place);
             }
         }
         if let Some((host, port)) = authority.map(split_authority)
-            && let Some(known) = self.by_host(host, port, original.map(|original| original.port()))
+            && let Some(place) = self.by_host(host, port, original.map(|original| original.port()))
         {
-            return known;
+            return Some(place);
         }
-        let default = default_service.and_then(|name| self.index.of_name.get(name));
-        match default {
-            Some(at) => self.by_name(*at, None, None),
-            None => Destination::Unknown,
-        }
+        let at = self.index.of_name.get(default_service?)?;
+        Some(self.by_name(*at, None, None))
     }
 
-    fn by_address(&self, original: SocketAddr) -> Option<Destination<'_>> {
+    /// What is at a place of this very snapshot.
+    pub fn at(&self, place: Place) -> Destination<'_> {
+        debug_assert_eq!(place.revision, self.revision, "a place is good for the snapshot that it came from");
+        let service = &self.services[place.service as usize];
+        let table = &service.table;
+        let (port_name, protocol, instance) = match place.port {
+            PlacePort::Declared(index) => {
+                let port = &table.ports[index as usize];
+                (&*port.name, port.protocol, None)
+            }
+            PlacePort::OfInstance(position) => {
+                let name = &*table.set(position).port_name;
+                let protocol = table.port_named(name).map_or(Protocol::Detect, |port| port.protocol);
+                (name, protocol, Some(table.endpoint(position)))
+            }
+            PlacePort::Undeclared => ("", Protocol::Detect, None),
+        };
+        Destination::Known { service, port: place.number, port_name, protocol, instance }
+    }
+
+    fn place(&self, service: u32, number: u16, port: PlacePort) -> Place {
+        Place { revision: self.revision, service, number, port }
+    }
+
+    fn by_address(&self, original: SocketAddr) -> Option<Place> {
         if let Some(at) = self.index.of_address.get(&original.ip()) {
-            let service = &self.services[*at as usize];
             // A port that the service does not have is none of ours.
-            return service.table.port(original.port()).map(|port| known(service, original.port(), port, None));
+            let index = self.services[*at as usize].table.port_index(original.port())?;
+            return Some(self.place(*at, original.port(), PlacePort::Declared(index)));
         }
         let (at, position) = self.instance_at(original)?;
-        let service = &self.services[at as usize];
-        let table = &service.table;
-        let endpoint = table.endpoint(position);
-        let port_name = &*table.set(position).port_name;
-        let protocol = table.port_named(port_name).map_or(Protocol::Detect, |port| port.protocol);
-        Some(Destination::Known { service, port: original.port(), port_name, protocol, instance: Some(endpoint) })
+        Some(self.place(at, original.port(), PlacePort::OfInstance(position)))
     }
 
     /// An exact port goes before port 0.
@@ -430,7 +474,7 @@ impl Snapshot {
         instances.get(&exact).or_else(|| instances.get(&any_port)).copied()
     }
 
-    fn by_host(&self, host: &str, port: Option<u16>, dialled: Option<u16>) -> Option<Destination<'_>> {
+    fn by_host(&self, host: &str, port: Option<u16>, dialled: Option<u16>) -> Option<Place> {
         /// Longest host name (RFC 1035), and the brackets of an address.
         const HOST_BYTES_MAX: usize = 255;
         let mut lower = [0; HOST_BYTES_MAX];
@@ -448,26 +492,20 @@ impl Snapshot {
 
     /// By name nothing says for certain which port is meant: that of the authority, the one that was dialled, 80, else the
     /// first (a listener that is not redirected has a port of its own).
-    fn by_name(&self, at: u32, port: Option<u16>, dialled: Option<u16>) -> Destination<'_> {
-        let service = &self.services[at as usize];
-        let table = &service.table;
-        let wanted = [port, dialled, Some(80)];
-        let exact = |number: u16| table.ports.iter().find(|port| port.number == number && number != 0);
-        if let Some(found) = wanted.into_iter().flatten().find_map(exact) {
-            return known(service, found.number, found, None);
+    fn by_name(&self, at: u32, port: Option<u16>, dialled: Option<u16>) -> Place {
+        let ports = &self.services[at as usize].table.ports;
+        let exact = |number: u16| ports.iter().position(|port| port.number == number && number != 0);
+        if let Some(index) = [port, dialled, Some(80)].into_iter().flatten().find_map(exact) {
+            return self.place(at, ports[index].number, PlacePort::Declared(index as u32));
         }
         let number = port.or(dialled).unwrap_or(80);
-        match table.ports.iter().find(|port| port.number == 0).or(table.ports.first()) {
-            Some(found) => known(service, if found.number == 0 { number } else { found.number }, found, None),
-            None => {
-                Destination::Known { service, port: number, port_name: "", protocol: Protocol::Detect, instance: None }
-            }
+        let any = ports.iter().position(|port| port.number == 0).or((!ports.is_empty()).then_some(0));
+        match any {
+            Some(index) if ports[index].number == 0 => self.place(at, number, PlacePort::Declared(index as u32)),
+            Some(index) => self.place(at, ports[index].number, PlacePort::Declared(index as u32)),
+            None => self.place(at, number, PlacePort::Undeclared),
         }
     }
-}
-
-fn known<'s>(service: &'s Service, number: u16, port: &'s Port, instance: Option<&'s Endpoint>) -> Destination<'s> {
-    Destination::Known { service, port: number, port_name: &port.name, protocol: port.protocol, instance }
 }
 
 impl Own {

@@ -74,8 +74,9 @@ impl Table {
     }
 
     /// The port with that number, else the one that stands for any.
-    pub(crate) fn port(&self, number: u16) -> Option<&Port> {
-        self.ports.iter().find(|port| port.number == number).or_else(|| self.ports.iter().find(|port| port.number == 0))
+    pub(crate) fn port_index(&self, number: u16) -> Option<u32> {
+        let position = |number: u16| self.ports.iter().position(|port| port.number == number);
+        position(number).or_else(|| position(0)).map(|index| index as u32)
     }
 
     pub(crate) fn port_named(&self, name: &str) -> Option<&Port> {

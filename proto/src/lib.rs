@@ -6,15 +6,23 @@
 
 pub mod contract;
 
-use std::sync::LazyLock;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prost_reflect::DescriptorPool;
 
-/// Descriptors of every message of the contract: what the document reader and JSON output go by.
-pub static DESCRIPTORS: LazyLock<DescriptorPool> = LazyLock::new(|| {
-    DescriptorPool::decode(include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin")).as_slice())
-        .expect("the descriptors were compiled with this crate")
-});
+/// Descriptors of every message of the contract: what the document reader and JSON output go by. Two megabytes and ten milliseconds:
+/// made when they are first asked for, shared, and gone with the last who holds them. A sidecar needs them only while it reads a file.
+pub fn descriptors() -> Arc<DescriptorPool> {
+    static SHARED: Mutex<Weak<DescriptorPool>> = Mutex::new(Weak::new());
+    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    shared.upgrade().unwrap_or_else(|| {
+        let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+        let pool = DescriptorPool::decode(bytes.as_slice()).expect("the descriptors were compiled with this crate");
+        let pool = Arc::new(pool);
+        *shared = Arc::downgrade(&pool);
+        pool
+    })
+}
 
 // Generated code; its comments are those of the .proto files.
 #[allow(clippy::all, rustdoc::all, unreachable_pub, missing_docs, rust_2018_idioms)]

@@ -21,12 +21,13 @@ use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigSource, Flags};
 use crate::control;
-use crate::current::{self, Demand, Publisher, Reader};
-use crate::datapath::{self, BoundWorker};
-use crate::drain::{self, Trigger, Watch};
+use crate::current::{self, Demand, Publisher};
+use crate::datapath::{self, BoundWorker, Given};
+use crate::drain::{self, Trigger};
 use crate::resources::{self, First};
 use crate::status::{self, Pages, State, Status};
-use crate::telemetry::{Telemetry, Worker};
+use crate::telemetry::Telemetry;
+use crate::timer::Timer;
 
 /// Beyond the drain's own deadline, for threads to end.
 const JOIN_GRACE: Duration = Duration::from_millis(500);
@@ -127,7 +128,14 @@ async fn serve_inside(config: Config, first: Snapshot, source: Source) -> anyhow
     let mut threads = Vec::new();
     for (index, (share, reader)) in shares {
         let ended = Ended { index, tell: ended.clone() };
-        threads.push(start_worker(ended, share, reader, demand.clone(), telemetry.worker(index), watch.clone())?);
+        let given = Given {
+            reader,
+            demand: demand.clone(),
+            counters: telemetry.worker(index),
+            drain: watch.clone(),
+            timer: Timer::current(),
+        };
+        threads.push(start_worker(ended, share, given)?);
     }
     drop(watch);
     tokio::task::spawn_local(status::serve(status.clone(), public, Pages::Public));
@@ -178,23 +186,17 @@ impl Drop for Ended {
     }
 }
 
-fn start_worker(
-    ended: Ended,
-    share: BoundWorker,
-    reader: Reader,
-    demand: Demand,
-    counters: Worker,
-    watch: Watch,
-) -> anyhow::Result<JoinHandle<()>> {
+fn start_worker(ended: Ended, share: BoundWorker, given: Given) -> anyhow::Result<JoinHandle<()>> {
     let index = ended.index;
     let run = move || {
         let _ended = ended;
         let local = LocalOptions::default();
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build_local(local) {
+        // No clock: see timer.rs.
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_io().build_local(local) {
             Ok(runtime) => runtime,
             Err(error) => return error!(%error, index, "a worker has no runtime"),
         };
-        let served = runtime.block_on(share.run(reader, demand, counters, watch));
+        let served = runtime.block_on(share.run(given));
         if let Err(error) = served {
             error!(%error, index, "a worker ended");
         }

@@ -2,33 +2,39 @@
 //! reads the last snapshot and no more.
 //!
 //! ```text
-//!  accept -> sockopt(original destination) -> detect -+-> inbound  \
-//!                                                     |            +-> http -> gate -> decide -> upstream -> pool | connect
-//!                                                     +-> outbound /
-//!                                                     \-> opaque ------------------------------------------------> connect
+//!  accept -> sockopt(original destination) -> client(detect) -+-> serve1 | serve2 -> route: inbound | outbound -> decide
+//!                                                             |      \-> exchange: upstream(pool | connect), translate, pipe
+//!                                                             \-> opaque -> connect, relay
 //! ```
 //! One worker is one thread with its own listeners, pools and view of the snapshot. `app` binds and runs it.
 
 mod accept;
+mod activity;
+mod buffers;
 mod client;
 mod connect;
 mod detect;
+mod exchange;
 mod failure;
 mod gate;
+mod head_reader;
 mod headers;
-mod http;
 mod inbound;
-mod interim;
-mod io;
 mod opaque;
 mod outbound;
+mod pipe;
 mod pool;
 mod propagate;
+mod refusal;
+mod relay;
+mod route;
+mod serve1;
+mod serve2;
 mod sockopt;
+mod translate;
 mod upstream;
+mod wire;
 mod worker;
-
-pub(crate) use io::Io;
 
 use std::collections::VecDeque;
 use std::io::{Error, Result};
@@ -41,6 +47,7 @@ use socket2::{Domain, Socket, Type};
 use crate::current::{Demand, Reader};
 use crate::drain::Watch;
 use crate::telemetry;
+use crate::timer::Timer;
 
 /// Connections that the kernel holds for us while we are busy.
 const BACKLOG: i32 = 4096;
@@ -119,6 +126,15 @@ pub struct BoundWorker {
     sockets: Vec<(Listener, TcpListener)>,
 }
 
+/// What a worker is given by the rest of the process.
+pub struct Given {
+    pub reader: Reader,
+    pub demand: Demand,
+    pub counters: telemetry::Worker,
+    pub drain: Watch,
+    pub timer: Timer,
+}
+
 /// Binds every listener once for each worker. The error names the address.
 pub fn bind(config: Config) -> Result<Bound> {
     let mut config = config;
@@ -162,9 +178,9 @@ impl Bound {
 }
 
 impl BoundWorker {
-    /// Serves until the drain has ended. Inside a `LocalSet` on a `current_thread` runtime.
-    pub async fn run(self, reader: Reader, demand: Demand, counters: telemetry::Worker, drain: Watch) -> Result<()> {
-        accept::run(self.config, self.shared, self.sockets, reader, demand, counters, drain).await
+    /// Serves until the drain has ended. On a `current_thread` runtime for local tasks, with I/O and without a clock.
+    pub async fn run(self, given: Given) -> Result<()> {
+        accept::run(self.config, self.shared, self.sockets, given).await
     }
 }
 

@@ -12,6 +12,7 @@
 mod authority;
 pub mod body;
 pub mod fields;
+mod lines;
 mod reason;
 pub mod request;
 pub mod response;
@@ -20,9 +21,12 @@ pub use authority::is_authority;
 pub use reason::Reason;
 
 /// Bytes of a head, from the first of its first line to the end of the empty line.
-pub const HEAD_BYTES_MAX: usize = 64 << 10;
+/// One less than 64 KiB, so that a place in it has 16 bits.
+pub const HEAD_BYTES_MAX: usize = (64 << 10) - 1;
 /// Field lines of a head.
 pub const FIELDS_MAX: usize = 100;
+/// Empty lines before a request line that are read over (section 2.2), in bytes.
+const EMPTY_LINES_MAX: usize = 4;
 /// Bytes of all field lines behind the last chunk.
 pub const TRAILER_BYTES_MAX: usize = 16 << 10;
 /// Bytes of all chunk extensions of one body. They are read over and never forwarded.
@@ -40,6 +44,8 @@ pub enum Parsed<T> {
 /// can never become a head: a line that ends with a bare LF. For heads that come in many small parts, which are not parsed anew
 /// with every part.
 pub fn find_end(bytes: &[u8], from: usize) -> Result<Option<usize>, Reason> {
+    // Those before a request line end nothing.
+    let start = empty_lines(bytes);
     for index in from..bytes.len() {
         if bytes[index] != b'\n' {
             continue;
@@ -47,9 +53,21 @@ pub fn find_end(bytes: &[u8], from: usize) -> Result<Option<usize>, Reason> {
         if index == 0 || bytes[index - 1] != b'\r' {
             return Err(Reason::LineEnd);
         }
-        if index >= 3 && bytes[index - 3..index - 1] == *b"\r\n" {
+        if index > start && index >= 3 && bytes[index - 3..index - 1] == *b"\r\n" {
             return Ok(Some(index + 1));
         }
     }
     Ok(None)
 }
+
+/// Bytes of the empty lines that `bytes` begin with, as far as they are read over.
+fn empty_lines(bytes: &[u8]) -> usize {
+    let mut start = 0;
+    while start < EMPTY_LINES_MAX && bytes[start..].starts_with(b"\r\n") {
+        start += 2;
+    }
+    start
+}
+
+#[cfg(test)]
+mod tests;

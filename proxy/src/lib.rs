@@ -18,3 +18,4 @@ pub mod h1;
 pub mod resources;
 pub mod status;
 pub mod telemetry;
+pub mod timer;

@@ -261,7 +261,7 @@ async fn serve_one(status: Status, stream: TcpStream, pages: Pages) {
         };
         std::future::ready(Ok::<_, Infallible>(response))
     });
-    let io = crate::datapath::Io::new(stream, Bytes::new());
+    let io = hyper_util::rt::TokioIo::new(stream);
     let served = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
     if let Err(error) = served {
         tracing::debug!(%error, "status connection ended");

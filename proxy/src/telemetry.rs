@@ -33,6 +33,7 @@ struct Counts {
     // Rare events: a lock that only the scrape contends for.
     failures: Mutex<BTreeMap<&'static str, u64>>,
     gate: Mutex<BTreeMap<&'static str, u64>>,
+    answers: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// One worker's counters.
@@ -73,9 +74,14 @@ impl Worker {
         count_word(&self.0.failures, label);
     }
 
-    /// The gate refused a head.
+    /// A request was refused for what it says.
     pub fn gate_refused(&self, reason: &'static str) {
         count_word(&self.0.gate, reason);
+    }
+
+    /// An answer of an instance was refused for what it says.
+    pub fn answer_refused(&self, reason: &'static str) {
+        count_word(&self.0.answers, reason);
     }
 
     pub fn connection_opened(&self, direction: &'static str) {
@@ -156,9 +162,15 @@ impl Telemetry {
         self.words(&mut text, "laneway_failures_total", "Requests and connections that failed here", |counts| {
             &counts.failures
         });
-        self.words(&mut text, "laneway_gate_refused_total", "Request heads that the gate refused", |counts| {
+        self.words(&mut text, "laneway_gate_refused_total", "Requests refused for what they say", |counts| {
             &counts.gate
         });
+        self.words(
+            &mut text,
+            "laneway_answers_refused_total",
+            "Answers of instances refused for what they say",
+            |counts| &counts.answers,
+        );
         text
     }
 

@@ -2,8 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use laneway_proto::DESCRIPTORS;
 use laneway_proto::contract::NAMESPACE_DEFAULT;
+use laneway_proto::descriptors;
 use laneway_proto::discovery::AppProtocol;
 use laneway_proto::discovery::endpoint::State;
 use serde_json::{Map, Value};
@@ -183,7 +183,7 @@ impl Walk {
         key: &str,
         name: &str,
     ) -> Option<E> {
-        let desc = DESCRIPTORS.get_enum_by_name(name).expect("an enum of the contract");
+        let desc = descriptors().get_enum_by_name(name).expect("an enum of the contract");
         let value = fields.remove(key)?;
         let word = self.enumeration(&desc, value, &join(path, key))?;
         let number = desc.get_value_by_name(word.as_str()?)?.number();

@@ -1,7 +1,7 @@
 //! From an object to its document: the inverse of the reader.
 
 use laneway_proto::contract::{GROUP_DEFAULT, NAMESPACE_DEFAULT};
-use laneway_proto::{DESCRIPTORS, admin};
+use laneway_proto::{admin, descriptors};
 use prost::Message;
 use prost_reflect::{DynamicMessage, Kind, MapKey, ReflectMessage, Value as Field};
 use serde_json::{Map, Value};
@@ -26,7 +26,7 @@ pub fn write_policy(policy: &admin::ServicePolicy) -> Value {
 }
 
 fn write(kind: &str, name: &str, object: &impl Message) -> Value {
-    let desc = DESCRIPTORS
+    let desc = descriptors()
         .get_message_by_name(&format!("laneway.admin.v1.{kind}"))
         .expect("the kinds are messages of the contract");
     let mut dynamic = DynamicMessage::new(desc);

@@ -16,6 +16,8 @@ use arc_swap::ArcSwap;
 use laneway_proto::contract::DISCOVERY_NAMES_MAX;
 use tokio::sync::{mpsc, watch};
 
+use crate::timer::Timer;
+
 /// Wishes that control has not read yet; it reads in microseconds.
 const WISHES_MAX: usize = 1024;
 /// Keys that are asked for at a time. The contract gives a stream 10,000 names over all types, and a key is asked for in
@@ -61,16 +63,16 @@ impl Demand {
 
     /// Returns when `key` was answered, one way or the other, and the current snapshot holds the answer; or after `wait`. At
     /// once when it was answered or given up before. Many callers ask once.
-    pub async fn ensure(&self, key: &str, wait: Duration) {
-        self.ensure_within(KEYS_MAX, key, wait).await;
+    pub async fn ensure(&self, timer: &Timer, key: &str, wait: Duration) {
+        self.ensure_within(KEYS_MAX, timer, key, wait).await;
     }
 
     /// The same for who calls. Beyond its own bound nobody is asked, and the caller is a stranger.
-    pub async fn ensure_caller(&self, key: &str, wait: Duration) {
-        self.ensure_within(CALLER_KEYS_MAX, key, wait).await;
+    pub async fn ensure_caller(&self, timer: &Timer, key: &str, wait: Duration) {
+        self.ensure_within(CALLER_KEYS_MAX, timer, key, wait).await;
     }
 
-    async fn ensure_within(&self, keys_max: usize, key: &str, wait: Duration) {
+    async fn ensure_within(&self, keys_max: usize, timer: &Timer, key: &str, wait: Duration) {
         let Some(wishes) = &self.0 else { return };
         let known = wishes.known.load().get(key).cloned();
         if let Some(used_ms) = known {
@@ -78,7 +80,7 @@ impl Demand {
             return;
         }
         let Some((key, mut answered)) = wishes.ask(key, keys_max) else { return };
-        if tokio::time::timeout(wait, answered.wait_for(|answered| *answered)).await.is_err() {
+        if timer.timeout(wait, answered.wait_for(|answered| *answered)).await.is_err() {
             wishes.settle([key]);
         }
     }

@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout};
 
 use super::demand::KEYS_MAX;
 use super::{Demand, channel, demand};
+use crate::timer::Timer;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -50,9 +51,12 @@ async fn without_a_publisher_the_last_snapshot_stays() {
 
 #[tokio::test(start_paused = true)]
 async fn many_ask_once_and_all_wake_when_it_is_answered() {
+    let timer = Timer::current();
     let (demand, mut demands) = demand();
     let start = Instant::now();
-    let both = async { tokio::join!(demand.ensure("ip/10.0.0.1", SECOND), demand.ensure("ip/10.0.0.1", SECOND)) };
+    let both = async {
+        tokio::join!(demand.ensure(&timer, "ip/10.0.0.1", SECOND), demand.ensure(&timer, "ip/10.0.0.1", SECOND))
+    };
     let control = async {
         let key = demands.next().await.expect("asked");
         assert!(timeout(SECOND / 2, demands.next()).await.is_err(), "asked once");
@@ -60,41 +64,43 @@ async fn many_ask_once_and_all_wake_when_it_is_answered() {
     };
     tokio::join!(both, control);
     assert_eq!(start.elapsed(), SECOND / 2);
-    demand.ensure("ip/10.0.0.1", SECOND).await;
+    demand.ensure(&timer, "ip/10.0.0.1", SECOND).await;
     assert_eq!(start.elapsed(), SECOND / 2, "known: at once");
 }
 
 #[tokio::test(start_paused = true)]
 async fn only_the_first_request_waits_for_a_control_plane_that_is_away() {
+    let timer = Timer::current();
     let (demand, demands) = demand();
     let start = Instant::now();
-    demand.ensure("host/example.org", SECOND).await;
+    demand.ensure(&timer, "host/example.org", SECOND).await;
     assert_eq!(start.elapsed(), SECOND);
-    demand.ensure("host/example.org", SECOND).await;
+    demand.ensure(&timer, "host/example.org", SECOND).await;
     assert_eq!(start.elapsed(), SECOND);
-    Demand::none().ensure("host/example.org", SECOND).await;
+    Demand::none().ensure(&timer, "host/example.org", SECOND).await;
     assert_eq!(start.elapsed(), SECOND, "static mode asks nobody");
 
     let idle = demands.idle(Duration::ZERO);
     assert_eq!(idle.len(), 1);
     assert!(demands.idle(Duration::from_secs(600)).is_empty(), "just used");
     demands.forget(&idle);
-    demand.ensure("host/example.org", SECOND).await;
+    demand.ensure(&timer, "host/example.org", SECOND).await;
     assert_eq!(start.elapsed(), 2 * SECOND, "forgotten: asked again");
 }
 
 #[tokio::test(start_paused = true)]
 async fn keys_are_bounded() {
+    let timer = Timer::current();
     let (demand, mut demands) = demand();
     for index in 0..KEYS_MAX {
         let key = format!("ip/10.0.{}.{}", index / 256, index % 256);
-        tokio::join!(demand.ensure(&key, SECOND), async {
+        tokio::join!(demand.ensure(&timer, &key, SECOND), async {
             let key = demands.next().await.expect("asked");
             demands.answered([key]);
         });
     }
     let start = Instant::now();
-    demand.ensure("ip/10.9.9.9", SECOND).await;
+    demand.ensure(&timer, "ip/10.9.9.9", SECOND).await;
     assert_eq!(start.elapsed(), Duration::ZERO, "no room: passed through at once");
     assert!(timeout(SECOND, demands.next()).await.is_err());
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,15 +10,14 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::spawn_local;
 
-use super::client::{Accepted, first_bytes, reset};
+use super::activity::Command;
+use super::client::{Accepted, Opened, first_bytes, serve_http};
 use super::detect::Detected;
 use super::failure::Failure;
-use super::http::{Command, Connection};
+use super::route::{Head, Route, Verdict};
+use super::wire::Wire;
 use super::worker::{Shared, Worker};
-use super::{Config, Direction, Listener, inbound, outbound, sockopt};
-use crate::current::{Demand, Reader};
-use crate::drain::Watch;
-use crate::telemetry;
+use super::{Config, Direction, Given, Listener, inbound, outbound, sockopt};
 
 /// Pause after the process or the machine has run out of descriptors or memory: a loop without one would spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -27,13 +27,10 @@ pub(crate) async fn run(
     config: Arc<Config>,
     shared: Shared,
     sockets: Vec<(Listener, StdListener)>,
-    reader: Reader,
-    demand: Demand,
-    counters: telemetry::Worker,
-    drain: Watch,
+    given: Given,
 ) -> io::Result<()> {
-    let mut stop = drain.clone();
-    let worker = Rc::new(Worker::new(config, shared, reader, demand, counters, drain));
+    let mut stop = given.drain.clone();
+    let worker = Rc::new(Worker::new(config, shared, given));
     let sweeper = spawn_local(Rc::clone(&worker).sweep());
     let follower = spawn_local(Rc::clone(&worker).follow());
     let mut loops = Vec::new();
@@ -41,7 +38,7 @@ pub(crate) async fn run(
         let socket = TcpListener::from_std(socket)?;
         loops.push(spawn_local(accept_loop(Rc::clone(&worker), Rc::new(listener), socket)));
     }
-    // The drain: at first every answer says `Connection: close` while we go on accepting (http.rs asks `is_draining`); then
+    // The drain: at first every answer says `Connection: close` while we go on accepting (serve1.rs asks `is_draining`); then
     // nothing new is taken, and what runs may finish; the process ends when all is done or the time is over.
     stop.started().await;
     worker.tell_http2(Command::Finish);
@@ -60,7 +57,7 @@ async fn accept_loop(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpList
     loop {
         while !worker.has_room() {
             worker.counters.failure("connection-limit");
-            tokio::time::sleep(FULL_PAUSE).await;
+            worker.timer.sleep(FULL_PAUSE).await;
         }
         let (stream, peer) = match socket.accept().await {
             Ok(accepted) => accepted,
@@ -69,7 +66,7 @@ async fn accept_loop(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpList
                     Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
                         worker.counters.failure(Failure::Exhausted.label());
                         tracing::warn!(%error, "no connection taken for {EXHAUSTED_PAUSE:?}: raise the limit of open files");
-                        tokio::time::sleep(EXHAUSTED_PAUSE).await;
+                        worker.timer.sleep(EXHAUSTED_PAUSE).await;
                     }
                     // The peer went away before it was taken.
                     _ => tracing::debug!(%error, "accept"),
@@ -98,38 +95,50 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, pe
         match original {
             // Dialled directly, or redirected from our own port: forwarding it would be a loop.
             Some(original) if !worker.is_self(original) && original != sockopt::canonical(local) => Some(original),
-            _ => return refuse_loop(&worker, stream).await,
+            _ => return Box::pin(refuse_loop(worker, stream)).await,
         }
     } else {
         None
     };
     let destination = original.unwrap_or(sockopt::canonical(local));
     if listener.direction == Direction::Outbound && worker.own_sockets().contains(peer, destination) {
-        return refuse_loop(&worker, stream).await;
+        return Box::pin(refuse_loop(worker, stream)).await;
     }
-    let accepted = Accepted { stream, peer, original, listener };
-    match accepted.listener.direction {
-        // Boxed: else every outbound connection would have room for the larger inbound one.
-        Direction::Inbound => Box::pin(inbound::serve(worker, accepted)).await,
-        Direction::Outbound => Box::pin(outbound::serve(worker, accepted)).await,
+    let accepted = Accepted { wire: Wire::new(stream), peer, original, listener };
+    // Boxed: what a connection needs to be opened it does not keep while it is served.
+    let opened = match accepted.listener.direction {
+        Direction::Inbound => Box::pin(inbound::open(Rc::clone(&worker), accepted)).await,
+        Direction::Outbound => Box::pin(outbound::open(Rc::clone(&worker), accepted)).await,
+    };
+    if let Some(opened) = opened {
+        serve_http(worker, opened).await;
     }
 }
 
 /// HTTP gets a 508; anything else a reset, so that nobody waits.
-async fn refuse_loop(worker: &Rc<Worker>, mut stream: TcpStream) {
+async fn refuse_loop(worker: Rc<Worker>, stream: TcpStream) {
     worker.counters.failure(Failure::Loop.label());
     tracing::warn!(peer = ?stream.peer_addr().ok(), "refused a connection that leads back to this proxy");
-    let first = first_bytes(&mut stream, worker.config.timeouts.detect, worker.config.timeouts.header_read).await;
-    match first {
-        Ok((before, detected @ (Detected::Http1 | Detected::Http2))) => {
-            let connection = Rc::new(Connection::new(detected == Detected::Http2, &worker.clock));
-            let io = super::io::Io::new(stream, before);
-            let answer = |request: super::http::Request| {
-                let is_grpc = super::http::is_grpc(request.headers());
-                std::future::ready(super::http::refusal(Failure::Loop, "", is_grpc))
-            };
-            let _ = super::http::serve(io, connection, worker.clock.clone(), || true, answer).await;
+    let mut wire = Wire::new(stream);
+    let timeouts = &worker.config.timeouts;
+    match first_bytes(&worker.timer, &mut wire, timeouts.detect, timeouts.header_read).await {
+        Ok(detected @ (Detected::Http1 | Detected::Http2)) => {
+            let opened = Opened { wire, is_http2: detected == Detected::Http2, route: Rc::new(Loop) };
+            serve_http(worker, opened).await;
         }
-        _ => reset(&stream),
+        _ => wire.reset(),
+    }
+}
+
+/// Refuses every request.
+struct Loop;
+
+impl Route for Loop {
+    fn route(&self, _head: &Head<'_>) -> Verdict {
+        Verdict::Refuse(Failure::Loop, None)
+    }
+
+    fn learn(self: Rc<Self>, _authority: String) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(std::future::ready(()))
     }
 }

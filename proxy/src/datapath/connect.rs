@@ -4,7 +4,6 @@ use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use laneway_core::snapshot::EndpointAddr;
 use laneway_proto::contract;
@@ -52,24 +51,14 @@ impl Drop for Held {
     }
 }
 
-/// Connects within `timeout`; the guard lives as long as the connection.
-pub(crate) async fn connect(
-    to: SocketAddr,
-    from: From,
-    timeout: Duration,
-    own: &OwnSockets,
-) -> Result<(TcpStream, Held), Failure> {
-    let opened = tokio::time::timeout(timeout, open(to, from)).await;
-    let stream = match opened {
-        Err(_) => return Err(Failure::ConnectTimeout),
-        Ok(Err(error)) => return Err(classify(&error)),
-        Ok(Ok(stream)) => stream,
-    };
+/// Connects, however long it takes; the guard lives as long as the connection.
+pub(crate) async fn open(to: SocketAddr, from: From, own: &OwnSockets) -> Result<(TcpStream, Held), Failure> {
+    let stream = dial(to, from).await.map_err(|error| classify(&error))?;
     let local = stream.local_addr().map_err(|error| classify(&error))?;
     Ok((stream, own.hold(sockopt::canonical(local), sockopt::canonical(to))))
 }
 
-async fn open(to: SocketAddr, from: From) -> io::Result<TcpStream> {
+async fn dial(to: SocketAddr, from: From) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if from == From::Marker {
         let source: IpAddr = match to {

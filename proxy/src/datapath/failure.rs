@@ -7,11 +7,13 @@ use std::fmt::Write as _;
 use http::{HeaderValue, StatusCode};
 use laneway_core::tag::Tag;
 
+use crate::h1::Reason;
+
 /// Why a request got no answer from an application.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Failure {
-    /// The gate refused the request; the word says why (`gate.rs`).
-    BadRequest(&'static str),
+    /// The request is refused for what it says; the word says why (`h1`, `gate.rs`).
+    BadRequest(Reason),
     /// The destination is this proxy itself.
     Loop,
     /// A strict lane has no usable instance of the service.
@@ -28,8 +30,8 @@ pub(crate) enum Failure {
     ConnectTimeout,
     /// The instance closed or reset before it answered.
     UpstreamClosed,
-    /// The instance answered what is not HTTP.
-    UpstreamProtocol,
+    /// The instance answered what is not HTTP, or broke off.
+    UpstreamProtocol(Reason),
     /// We have no more file descriptors, ports or memory.
     Exhausted,
 }
@@ -47,11 +49,12 @@ pub(crate) enum Blame {
 impl Failure {
     pub(crate) fn status(self) -> StatusCode {
         match self {
+            Failure::BadRequest(reason) if reason.is_too_large() => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Failure::BadRequest(_) => StatusCode::BAD_REQUEST,
             Failure::Loop => StatusCode::LOOP_DETECTED,
             Failure::NoInstance { .. } | Failure::NoBaseline | Failure::Ambiguous => StatusCode::SERVICE_UNAVAILABLE,
             Failure::Connect | Failure::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::UnknownDestination | Failure::UpstreamClosed | Failure::UpstreamProtocol => {
+            Failure::UnknownDestination | Failure::UpstreamClosed | Failure::UpstreamProtocol(_) => {
                 StatusCode::BAD_GATEWAY
             }
             Failure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -70,7 +73,7 @@ impl Failure {
             Failure::Connect => "connect",
             Failure::ConnectTimeout => "connect-timeout",
             Failure::UpstreamClosed => "upstream-closed",
-            Failure::UpstreamProtocol => "upstream-protocol",
+            Failure::UpstreamProtocol(_) => "upstream-protocol",
             Failure::Exhausted => "exhausted",
         }
     }
@@ -81,7 +84,7 @@ impl Failure {
             Failure::NoInstance { .. } | Failure::NoBaseline | Failure::Ambiguous | Failure::UnknownDestination => {
                 Blame::Mesh
             }
-            Failure::Connect | Failure::ConnectTimeout | Failure::UpstreamClosed | Failure::UpstreamProtocol => {
+            Failure::Connect | Failure::ConnectTimeout | Failure::UpstreamClosed | Failure::UpstreamProtocol(_) => {
                 Blame::Upstream
             }
             Failure::Exhausted => Blame::Proxy,
@@ -92,7 +95,7 @@ impl Failure {
     pub(crate) fn header_value(self, service: &str) -> HeaderValue {
         let mut text = String::from(self.label());
         match self {
-            Failure::BadRequest(reason) => {
+            Failure::BadRequest(reason) | Failure::UpstreamProtocol(reason) => {
                 let _ = write!(text, " {reason}");
             }
             Failure::NoInstance { lane: Some(lane) } => {
@@ -106,7 +109,6 @@ impl Failure {
             | Failure::Connect
             | Failure::ConnectTimeout
             | Failure::UpstreamClosed
-            | Failure::UpstreamProtocol
             | Failure::Exhausted => {}
         }
         if !service.is_empty() {

@@ -1,6 +1,6 @@
-//! Header hygiene between two hops: hop-by-hop fields (RFC 9110 section 7.6.1), and the view of a head that rules see.
+//! Header maps, as HTTP/2 has them: what of them belongs to one hop, and the view of them that rules see.
 
-use http::header::{CONNECTION, HeaderMap, HeaderName, HeaderValue, TE, UPGRADE};
+use http::header::{CONNECTION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, TE, TRANSFER_ENCODING, UPGRADE};
 use laneway_core::facts::Headers;
 
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -18,76 +18,22 @@ impl Headers for HeadView<'_> {
     }
 }
 
-/// Removes what belongs to one hop only. `is_kept` names the lane and trace headers: no `Connection` token removes one.
-/// `is_upgrade`: the message asks for, or agrees to, another protocol; `Upgrade` then goes on, but never for h2c.
-/// The order of what stays is kept.
-pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap, is_upgrade: bool, is_kept: impl Fn(&HeaderName) -> bool) {
-    let has_te = headers.contains_key(TE);
-    if !has_te
-        && !headers.contains_key(CONNECTION)
-        && !headers.contains_key(UPGRADE)
-        && !headers.contains_key(KEEP_ALIVE)
-        && !headers.contains_key(PROXY_CONNECTION)
-    {
-        return;
-    }
-    let wants_trailers =
-        has_te && headers.get_all(TE).iter().any(|line| tokens(line).any(|t| t.eq_ignore_ascii_case("trailers")));
-    let named: Vec<HeaderName> = headers
-        .get_all(CONNECTION)
-        .iter()
-        .flat_map(tokens)
-        .filter_map(|token| HeaderName::try_from(token).ok())
-        .filter(|name| !is_kept(name) && !is_framing(name))
-        .collect();
-    let upgrade = if is_upgrade { headers.get(UPGRADE).cloned() } else { None };
-
-    // `HeaderMap::remove` moves the last field into the gap; building anew keeps the order.
-    let mut kept = HeaderMap::with_capacity(headers.len());
-    let mut current: Option<HeaderName> = None;
-    for (name, value) in headers.drain() {
-        if name.is_some() {
-            current = name;
-        }
-        let Some(name) = &current else { continue };
-        let is_hop = *name == CONNECTION
-            || *name == KEEP_ALIVE
-            || *name == PROXY_CONNECTION
-            || *name == TE
-            || *name == UPGRADE
-            || named.contains(name);
-        if !is_hop {
-            kept.append(name.clone(), value);
-        }
-    }
-    if wants_trailers {
-        kept.insert(TE, HeaderValue::from_static("trailers"));
-    }
-    if let Some(protocol) = upgrade {
-        kept.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        kept.insert(UPGRADE, protocol);
-    }
-    *headers = kept;
+/// Belongs to a connection of HTTP/1.1, so HTTP/2 never says it (RFC 9113 section 8.2.2). `te` may, if it says `trailers`.
+pub(crate) fn is_connection_specific(name: &HeaderName) -> bool {
+    [CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, TRANSFER_ENCODING, UPGRADE].contains(name)
 }
 
-/// Does the message ask to change the protocol? h2c is not one that we tunnel (RFC 9113 section 3.1): it would hide requests.
-pub(crate) fn is_upgrade(headers: &HeaderMap) -> bool {
-    if !headers.contains_key(UPGRADE) {
-        return false;
-    }
-    let asked = headers.get_all(CONNECTION).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("upgrade"));
-    let h2c = headers.get_all(UPGRADE).iter().flat_map(tokens).any(|token| token.eq_ignore_ascii_case("h2c"));
-    asked && !h2c
+/// Does `te` say that trailers are understood?
+pub(crate) fn wants_trailers(headers: &HeaderMap) -> bool {
+    headers.get_all(TE).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"trailers"))
 }
 
-/// Framing and routing are never named away by a `Connection` token.
-fn is_framing(name: &HeaderName) -> bool {
-    matches!(name.as_str(), "host" | "content-length" | "transfer-encoding" | "expect" | "content-type")
+/// Is it gRPC (the gRPC protocol over HTTP/2: content-type begins with `application/grpc`)?
+pub(crate) fn is_grpc(content_type: Option<&[u8]>) -> bool {
+    let Some(value) = content_type else { return false };
+    value.starts_with(b"application/grpc") && matches!(value.get(16), None | Some(b'+' | b';'))
 }
 
-fn tokens(line: &HeaderValue) -> impl Iterator<Item = &str> {
-    line.to_str().unwrap_or("").split(',').map(str::trim).filter(|token| !token.is_empty())
+pub(crate) fn content_type(headers: &HeaderMap) -> Option<&[u8]> {
+    headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes)
 }
-
-#[cfg(test)]
-mod tests;

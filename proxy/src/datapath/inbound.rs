@@ -1,27 +1,22 @@
 //! Requests from others to this pod's application: decides the tag, once, and writes it for the application.
 
+use std::future::Future;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
-use std::time::Duration;
 
-use ::http::header::HeaderName;
 use laneway_core::decide::decide_inbound;
 use laneway_core::facts::{Facts, Source};
+use laneway_core::snapshot::Protocol;
 use laneway_core::why::Why;
 use laneway_proto::contract::HOP_HEADER;
 
-use super::client::{Accepted, first_bytes, serve_http};
+use super::client::{Accepted, Opened, Opening, opening};
 use super::connect::{self, From};
-use super::detect::Detected;
-use super::failure::Failure;
-use super::headers::{self, HeadView};
-use super::http::{self, Request, Response, refusal};
-use super::opaque::{self, Spoke};
-use super::upstream::Target;
+use super::opaque;
+use super::propagate::{self, Rewrite};
+use super::route::{Head, Plan, Route, Target, Verdict};
 use super::worker::Worker;
-use super::{gate, propagate};
-
-const HOP: HeaderName = HeaderName::from_static(HOP_HEADER);
 
 /// What all requests of one connection share.
 struct Context {
@@ -32,77 +27,61 @@ struct Context {
     from: From,
 }
 
-pub(crate) async fn serve(worker: Rc<Worker>, accepted: Accepted) {
-    let Accepted { mut stream, peer, original, listener } = accepted;
+/// Finds out what a connection is. `None`: it was served to its end, without being read.
+pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opened> {
+    let Accepted { wire, peer, original, listener } = accepted;
     let (to, from) = match (original, listener.forward_to) {
         (Some(original), _) => (original, From::Marker),
         (None, Some(forward_to)) => (forward_to, From::Any),
         // config.rs refuses an inbound listener that has neither.
-        (None, None) => return,
+        (None, None) => return None,
     };
     if worker.config.opaque_ports.contains(&to.port()) || worker.reader.load().is_opaque_port(to) {
-        return opaque::pass(&worker, stream, Default::default(), to, from).await;
+        opaque::pass(&worker, wire, to, from).await;
+        return None;
     }
-    let timeouts = &worker.config.timeouts;
-    let (before, detected) = match first_bytes(&mut stream, timeouts.detect, timeouts.header_read).await {
-        Ok((before, Detected::Opaque)) if before.is_empty() => {
-            match opaque::wait_for_speaker(&worker, stream, to, from).await {
-                Spoke::Server => return,
-                Spoke::Client(back) => stream = back,
-            }
-            match first_bytes(&mut stream, timeouts.header_read, timeouts.header_read).await {
-                Ok(known) => known,
-                Err(_) => return,
-            }
+    let (wire, is_http2) = match Box::pin(opening(&worker, wire, || Some(to), from)).await {
+        Opening::Http1(wire) => (wire, false),
+        Opening::Http2(wire) => (wire, true),
+        Opening::Opaque(wire) => {
+            opaque::pass(&worker, wire, to, from).await;
+            return None;
         }
-        Ok(known) => known,
-        Err(error) => return tracing::debug!(%error, "client gone before its first byte"),
-    };
-    let is_http2 = match detected {
-        Detected::Http1 => false,
-        Detected::Http2 => true,
-        Detected::Opaque | Detected::NeedMore => return opaque::pass(&worker, stream, before, to, from).await,
+        Opening::Over => return None,
     };
     if worker.reader.load().asks_who_calls() {
         // Once a connection; a caller that stays unknown is a stranger.
-        worker.demand.ensure_caller(&format!("ip/{}", peer.ip()), worker.config.on_demand_timeout).await;
+        let key = format!("ip/{}", peer.ip());
+        Box::pin(worker.demand.ensure_caller(&worker.timer, &key, worker.config.on_demand_timeout)).await;
     }
-    let context = Rc::new(Context { worker: Rc::clone(&worker), peer, to, from });
-    serve_http(worker, stream, before, is_http2, move |request| answer(Rc::clone(&context), request)).await;
+    let context = Context { worker: Rc::clone(&worker), peer, to, from };
+    Some(Opened { wire, is_http2, route: Rc::new(context) })
 }
 
-async fn answer(context: Rc<Context>, mut request: Request) -> Response {
-    let worker = &context.worker;
-    let is_grpc = http::is_grpc(request.headers());
-    if let Err(reason) = gate::check(request.version(), request.method(), request.uri(), request.headers()) {
-        worker.counters.gate_refused(reason);
-        return refusal(Failure::BadRequest(reason), "", is_grpc);
-    }
-    let (target, guard) = {
+impl Route for Context {
+    fn route(&self, head: &Head<'_>) -> Verdict {
+        let worker = &self.worker;
         let snapshot = worker.reader.load();
         let names = worker.names(&snapshot);
-        let is_upgrade = headers::is_upgrade(request.headers());
-        headers::strip_hop_by_hop(request.headers_mut(), is_upgrade, |name| names.is_kept(name));
-
-        let peer = snapshot.peer(context.peer.ip());
+        let peer = snapshot.peer(self.peer.ip());
         let facts = Facts {
-            method: request.method().as_str(),
-            target: request.uri().path_and_query().map_or("", |target| target.as_str()),
-            authority: http::authority(&request),
-            headers: &HeadView(request.headers()),
-            is_grpc,
+            method: head.method,
+            target: head.target,
+            authority: head.authority,
+            headers: head.headers,
+            is_grpc: head.is_grpc,
             source: Source {
                 service: peer.map_or("", |peer| peer.service.as_ref()),
                 tag: peer.and_then(|peer| peer.tag),
-                address: Some(context.peer.ip()),
+                address: Some(self.peer.ip()),
                 is_meshed: peer.is_some(),
             },
         };
-        let handed_over = request.headers().contains_key(&HOP) && snapshot.is_own_instance(context.peer.ip());
+        let handed_over = head.headers.line(HOP_HEADER, 0).is_some() && snapshot.is_own_instance(self.peer.ip());
         let decision = decide_inbound(
             &snapshot,
             &facts,
-            context.to.port(),
+            self.to.port(),
             handed_over,
             &worker.upstream.pool,
             &mut worker.scratch.borrow_mut(),
@@ -110,46 +89,31 @@ async fn answer(context: Rc<Context>, mut request: Request) -> Response {
         if let Some(refused) = decision.refused {
             worker.counters.tag_refused(refused);
         }
-
-        let (tag, hand_over) = (decision.tag, decision.hand_over.map(|other| other.endpoint.address));
+        let tag = decision.tag;
         worker.counters.request("inbound", Why::Hit, decision.source);
-        let own_tag = snapshot.identity.tag;
-        request.headers_mut().remove(&HOP);
-        propagate::start_trace(request.headers_mut(), &names, tag, || worker.random());
-        propagate::write(request.headers_mut(), &names, tag);
-        match hand_over {
-            Some(endpoint) => {
-                request.headers_mut().insert(HOP, ::http::HeaderValue::from_static("1"));
-                let target = Target {
-                    address: connect::with_port(endpoint, context.to.port()),
-                    from: From::Any,
-                    connect_timeout: worker.config.timeouts.connect,
-                };
-                (target, None)
+        let mut rewrite = Rewrite::new(Rc::clone(&names));
+        rewrite.drop_hop();
+        propagate::start_trace(head.headers, &names, tag, || worker.random(), &mut rewrite);
+        propagate::write(head.headers, &names, tag, &mut rewrite);
+        let mut target = Target {
+            address: self.to,
+            from: self.from,
+            connect_timeout: worker.config.timeouts.connect,
+            protocol: Protocol::Detect,
+        };
+        let mut in_flight = None;
+        match decision.hand_over {
+            Some(other) => {
+                rewrite.add_hop();
+                target.address = connect::with_port(other.endpoint.address, self.to.port());
+                target.from = From::Any;
             }
-            None => {
-                let guard = worker.begin_inbound(tag, own_tag);
-                (to_application(&context, worker.config.timeouts.connect), Some(guard))
-            }
+            None => in_flight = Some(worker.begin_inbound(tag, snapshot.identity.tag)),
         }
-    };
-    match worker.upstream.send(target, request).await {
-        Ok(mut response) => {
-            let is_upgrade = response.status() == ::http::StatusCode::SWITCHING_PROTOCOLS;
-            headers::strip_hop_by_hop(response.headers_mut(), is_upgrade, |_| false);
-            if let Some(guard) = guard {
-                response.body_mut().hold(guard);
-            }
-            response
-        }
-        Err(failure) => {
-            worker.counters.failure(failure.label());
-            tracing::debug!(to = %target.address, blame = ?failure.blame(), reason = failure.label(), "application did not answer");
-            refusal(failure, "", is_grpc)
-        }
+        Verdict::Send(Plan { target, service: None, rewrite, in_flight })
     }
-}
 
-fn to_application(context: &Context, connect_timeout: Duration) -> Target {
-    Target { address: context.to, from: context.from, connect_timeout }
+    fn learn(self: Rc<Self>, _authority: String) -> Pin<Box<dyn Future<Output = ()>>> {
+        Box::pin(std::future::ready(()))
+    }
 }

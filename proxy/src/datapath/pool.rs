@@ -6,16 +6,19 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use hyper::client::conn::{http1, http2};
+use bytes::Bytes;
+use h2::client::SendRequest;
 use laneway_core::decide::Load;
 use laneway_core::snapshot::EndpointAddr;
 
-use super::connect::From;
-use super::http::Body;
-use super::io::CoarseClock;
+use super::activity::CoarseClock;
+use super::connect::{From, Held};
+use super::wire::Wire;
 
 /// Idle connections that are kept to one instance; more are closed when their request ends.
 const IDLE_PER_HOST_MAX: usize = 512;
+/// A connection is given up after so many seconds, when its request ends: balancers behind an address get their turn.
+const AGE_SECONDS_MAX: u32 = 3600;
 
 /// Where connections lead: address, and from which source.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -35,7 +38,7 @@ pub(crate) struct Pool {
 /// The connections to one address.
 pub(crate) struct Host {
     idle: RefCell<Vec<Idle>>,
-    http2: RefCell<Option<http2::SendRequest<Body>>>,
+    http2: RefCell<Option<SendRequest<Bytes>>>,
     /// Held by who opens the HTTP/2 connection; the others wait for it.
     pub(crate) opening: tokio::sync::Mutex<()>,
     /// Nothing may be put back: the instance may no longer be chosen.
@@ -44,8 +47,17 @@ pub(crate) struct Host {
     used_at: Cell<u32>,
 }
 
+/// One HTTP/1.1 connection to an instance.
+pub(crate) struct Conn {
+    pub(crate) wire: Wire,
+    /// An answer came over it before.
+    pub(crate) is_used: bool,
+    opened_at: u32,
+    _held: Held,
+}
+
 struct Idle {
-    sender: http1::SendRequest<Body>,
+    conn: Box<Conn>,
     since: u32,
 }
 
@@ -81,9 +93,10 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         let now = self.clock.seconds();
         self.hosts.borrow_mut().retain(|_, host| {
+            // An instance that has closed is noticed by its readiness: no system call for those that rest.
             host.idle
                 .borrow_mut()
-                .retain(|idle| !idle.sender.is_closed() && now.saturating_sub(idle.since) < self.idle_seconds_max);
+                .retain_mut(|idle| now.saturating_sub(idle.since) < self.idle_seconds_max && idle.conn.wire.is_quiet());
             let is_stale = now.saturating_sub(host.used_at.get()) >= self.idle_seconds_max;
             if is_stale {
                 host.http2.borrow_mut().take();
@@ -122,46 +135,47 @@ impl Load for Pool {
 }
 
 impl Host {
-    /// The connection that was used last and is ready for a request.
-    pub(crate) fn take_idle(&self) -> Option<http1::SendRequest<Body>> {
+    /// The connection that was used last, if the instance has not closed it since.
+    pub(crate) fn take_idle(&self) -> Option<Box<Conn>> {
         self.used_at.set(self.clock.seconds());
         let mut idle = self.idle.borrow_mut();
-        let mut index = idle.len();
-        while index > 0 {
-            index -= 1;
-            if idle[index].sender.is_closed() {
-                idle.remove(index);
-            } else if idle[index].sender.is_ready() {
-                return Some(idle.remove(index).sender);
+        loop {
+            let mut newest = idle.pop()?.conn;
+            if newest.wire.is_quiet() {
+                return Some(newest);
             }
-            // Else its last answer is read, but its own task has not run since: the next one.
         }
-        None
     }
 
-    fn put_idle(&self, sender: http1::SendRequest<Body>) {
+    /// A connection that was just opened.
+    pub(crate) fn own(&self, wire: Wire, held: Held) -> Box<Conn> {
+        Box::new(Conn { wire, is_used: false, opened_at: self.clock.seconds(), _held: held })
+    }
+
+    /// Keeps a connection for the next request. Its answer was read to the end.
+    pub(crate) fn put_idle(&self, mut conn: Box<Conn>) {
+        let now = self.clock.seconds();
         let mut idle = self.idle.borrow_mut();
-        if !self.is_retired.get() && !sender.is_closed() && idle.len() < IDLE_PER_HOST_MAX {
-            idle.push(Idle { sender, since: self.clock.seconds() });
+        let has_room = !self.is_retired.get() && idle.len() < IDLE_PER_HOST_MAX;
+        // Whether the instance has closed it is asked when it is taken.
+        if has_room && now.saturating_sub(conn.opened_at) < AGE_SECONDS_MAX && conn.wire.is_empty() {
+            conn.is_used = true;
+            idle.push(Idle { conn, since: now });
         }
     }
 
-    pub(crate) fn http2(&self) -> Option<http2::SendRequest<Body>> {
+    pub(crate) fn http2(&self) -> Option<SendRequest<Bytes>> {
         self.used_at.set(self.clock.seconds());
-        let mut shared = self.http2.borrow_mut();
-        if shared.as_ref().is_some_and(http2::SendRequest::is_closed) {
-            shared.take();
-        }
-        shared.clone()
+        self.http2.borrow().clone()
     }
 
-    pub(crate) fn share_http2(&self, sender: http2::SendRequest<Body>) {
+    pub(crate) fn share_http2(&self, sender: SendRequest<Bytes>) {
         if !self.is_retired.get() {
             *self.http2.borrow_mut() = Some(sender);
         }
     }
 
-    /// The shared connection refused a request or is going away: the next request opens another.
+    /// The shared connection has ended or is going away: the next request opens another.
     pub(crate) fn forget_http2(&self) {
         self.http2.borrow_mut().take();
     }
@@ -179,19 +193,5 @@ pub(crate) struct Outstanding(Rc<Cell<u32>>);
 impl Drop for Outstanding {
     fn drop(&mut self) {
         self.0.set(self.0.get() - 1);
-    }
-}
-
-/// One request while its answer is being read. An HTTP/1 connection goes back to its host only if that was read to the end.
-pub(crate) struct Lease {
-    pub(crate) _outstanding: Outstanding,
-    pub(crate) connection: Option<(Rc<Host>, http1::SendRequest<Body>)>,
-}
-
-impl super::http::Lease for Lease {
-    fn finish(&mut self) {
-        if let Some((host, sender)) = self.connection.take() {
-            host.put_idle(sender);
-        }
     }
 }

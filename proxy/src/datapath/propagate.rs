@@ -1,28 +1,85 @@
 //! Writes the tag of a request into its carriers, and takes every other trace of a tag out: exactly one value leaves.
 //!
-//! Pure work on a header map. Which carriers, and their names, is the group's choice; the names are made once for a snapshot.
+//! Looks at a head and says what is to change in it ([`Rewrite`]); whoever writes the head for the next hop does it. Which carriers,
+//! and their names, is the group's choice; the names are made once for a snapshot.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use std::io::Write as _;
+use std::rc::Rc;
+
+use laneway_core::facts::Headers;
 use laneway_core::snapshot::Group;
 use laneway_core::tag::RequestTag;
-use laneway_proto::contract;
+use laneway_proto::contract::{self, HOP_HEADER};
 use laneway_proto::routing::{NewTrace, TagCarrier};
 
-const BAGGAGE: HeaderName = HeaderName::from_static("baggage");
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
+use crate::h1::fields::is_same_name;
+
+/// Of names, as far as they are told apart by it.
+const LENGTHS: usize = 64;
+const BAGGAGE: &str = "baggage";
+/// Room for the lines that are usually added.
+const ADDED_BYTES: usize = 128;
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
 /// W3C Baggage section 3.3.2: what a propagator must at least carry, and so all that we may count on.
 const BAGGAGE_BYTES_MAX: usize = 8192;
 const BAGGAGE_MEMBERS_MAX: usize = 64;
 /// W3C Trace Context section 3.3.1.1: members of tracestate.
 const TRACESTATE_MEMBERS_MAX: usize = 32;
 
-/// The group's header names, ready for a header map.
+/// What a header is to lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Other,
+    Tag,
+    Alias,
+    Baggage,
+    Tracestate,
+    /// `traceparent`, and what requests are correlated by.
+    Trace,
+    /// [`HOP_HEADER`].
+    Hop,
+    /// The tag header or an alias with `_` for `-`, which CGI and its heirs read as the same.
+    LookAlike,
+}
+
+impl Role {
+    /// A lane or trace header: no `Connection` option removes it.
+    pub(crate) fn is_lane(self) -> bool {
+        match self {
+            Role::Tag | Role::Alias | Role::Baggage | Role::Tracestate | Role::Trace => true,
+            Role::Other | Role::Hop | Role::LookAlike => false,
+        }
+    }
+
+    /// May not stand in trailers: trailers never count.
+    pub(crate) fn is_tag(self) -> bool {
+        match self {
+            Role::Tag | Role::Alias | Role::Baggage | Role::Tracestate | Role::Hop | Role::LookAlike => true,
+            Role::Other | Role::Trace => false,
+        }
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// Roles whose lines are dropped without a look at the other lines.
+const ALWAYS_LOOKED_FOR: u8 = Role::Tag.bit() | Role::Alias.bit() | Role::Hop.bit() | Role::LookAlike.bit();
+
+/// The group's header names.
 pub(crate) struct Names {
     pub(crate) revision: u64,
-    tag: HeaderName,
-    aliases: Vec<HeaderName>,
-    correlate: Vec<HeaderName>,
+    tag: String,
+    aliases: Vec<String>,
+    correlate: Vec<String>,
+    /// Every name that plays a role; the first that fits has it.
+    known: Vec<(String, Role)>,
+    /// By length, the first letters of these, and so of their look-alikes: most names are told apart from all of them by it.
+    letters: [u32; LENGTHS],
+    /// The same of tag, aliases and hop alone.
+    dropped_letters: [u32; LENGTHS],
     writes_header: bool,
     writes_baggage: bool,
     writes_tracestate: bool,
@@ -31,13 +88,37 @@ pub(crate) struct Names {
 
 impl Names {
     pub(crate) fn new(revision: u64, group: &Group) -> Names {
-        let name = |text: &str| HeaderName::try_from(text).ok();
         let writes = |carrier: TagCarrier| group.carriers.contains(&carrier);
+        let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect::<Vec<_>>();
+        let (aliases, correlate) = (lower(&group.aliases), lower(&group.correlate_headers));
+        let tag = group.tag_header.to_ascii_lowercase();
+        let own = [
+            (tag.as_str(), Role::Tag),
+            (BAGGAGE, Role::Baggage),
+            (TRACESTATE, Role::Tracestate),
+            (TRACEPARENT, Role::Trace),
+            (HOP_HEADER, Role::Hop),
+        ];
+        let aliased = aliases.iter().map(|name| (name.as_str(), Role::Alias));
+        let correlated = correlate.iter().map(|name| (name.as_str(), Role::Trace));
+        let all = own.into_iter().chain(aliased).chain(correlated);
+        let known: Vec<_> = all.map(|(name, role)| (name.to_owned(), role)).collect();
+        let (mut letters, mut dropped_letters) = ([0; LENGTHS], [0; LENGTHS]);
+        for (name, role) in &known {
+            let (length, letter) = (name.len() % LENGTHS, first_letter(name.as_bytes()));
+            letters[length] |= letter;
+            if ALWAYS_LOOKED_FOR & role.bit() != 0 {
+                dropped_letters[length] |= letter;
+            }
+        }
         Names {
             revision,
-            tag: name(&group.tag_header).unwrap_or(HeaderName::from_static(contract::TAG_HEADER)),
-            aliases: group.aliases.iter().filter_map(|alias| name(alias)).collect(),
-            correlate: group.correlate_headers.iter().filter_map(|header| name(header)).collect(),
+            known,
+            letters,
+            dropped_letters,
+            tag,
+            aliases,
+            correlate,
             writes_header: writes(TagCarrier::Header),
             writes_baggage: writes(TagCarrier::Baggage),
             writes_tracestate: writes(TagCarrier::Tracestate),
@@ -45,139 +126,202 @@ impl Names {
         }
     }
 
-    /// A lane or trace header: no `Connection` token removes it.
-    pub(crate) fn is_kept(&self, name: &HeaderName) -> bool {
-        *name == self.tag
-            || *name == BAGGAGE
-            || *name == TRACESTATE
-            || *name == TRACEPARENT
-            || self.aliases.contains(name)
-            || self.correlate.contains(name)
+    /// `name` in any case.
+    #[inline]
+    pub(crate) fn role(&self, name: &[u8]) -> Role {
+        if self.letters[name.len() % LENGTHS] & first_letter(name) == 0 { Role::Other } else { self.known_role(name) }
+    }
+
+    /// Could it be one of those that are usually dropped?
+    #[inline]
+    fn may_be_dropped(&self, name: &[u8]) -> bool {
+        self.dropped_letters[name.len() % LENGTHS] & first_letter(name) != 0
+    }
+
+    fn known_role(&self, name: &[u8]) -> Role {
+        if let Some((_, role)) = self.known.iter().find(|(known, _)| is_same_name(name, known)) {
+            return *role;
+        }
+        if name.contains(&b'_') && self.looks_like_tag(name) { Role::LookAlike } else { Role::Other }
+    }
+
+    fn looks_like_tag(&self, name: &[u8]) -> bool {
+        let dashed: Vec<u8> = name.iter().map(|&byte| if byte == b'_' { b'-' } else { byte }).collect();
+        std::iter::once(&self.tag).chain(&self.aliases).any(|known| is_same_name(&dashed, known))
     }
 }
 
-/// Writes `tag` as the only tag of the request; `None` removes what there is.
-pub(crate) fn write(headers: &mut HeaderMap, names: &Names, tag: RequestTag) {
+/// A bit for the first letter of a name, in any case.
+fn first_letter(name: &[u8]) -> u32 {
+    name.first().map_or(0, |byte| 1 << (byte & 0x1f))
+}
+
+/// What changes in the head of one request on its way.
+pub(crate) struct Rewrite {
+    names: Rc<Names>,
+    dropped: u8,
+    has_new_trace: bool,
+    /// Field lines, each with its CRLF.
+    added: Vec<u8>,
+}
+
+impl Rewrite {
+    /// No change yet.
+    pub(crate) fn new(names: Rc<Names>) -> Rewrite {
+        Rewrite { names, dropped: Role::LookAlike.bit(), has_new_trace: false, added: Vec::new() }
+    }
+
+    /// Does the line of this name stay? `is_named`: a `Connection` option may name it; asked only where that counts.
+    #[inline]
+    pub(crate) fn keeps(&self, name: &[u8], is_named: impl Fn() -> bool) -> bool {
+        if self.dropped & !ALWAYS_LOOKED_FOR == 0 && !self.names.may_be_dropped(name) && !is_named() {
+            return true;
+        }
+        let role = self.names.role(name);
+        self.dropped & role.bit() == 0 && (role.is_lane() || !is_named())
+    }
+
+    pub(crate) fn names(&self) -> &Rc<Names> {
+        &self.names
+    }
+
+    /// The lines to add, each with its CRLF.
+    pub(crate) fn added(&self) -> &[u8] {
+        &self.added
+    }
+
+    pub(crate) fn drop_hop(&mut self) {
+        self.dropped |= Role::Hop.bit();
+    }
+
+    pub(crate) fn add_hop(&mut self) {
+        self.drop_hop();
+        self.add(HOP_HEADER, &["1"]);
+    }
+
+    /// `value` in parts.
+    fn add(&mut self, name: &str, value: &[&str]) {
+        self.added.reserve(ADDED_BYTES);
+        self.added.extend_from_slice(name.as_bytes());
+        self.added.extend_from_slice(b": ");
+        for part in value {
+            self.added.extend_from_slice(part.as_bytes());
+        }
+        self.added.extend_from_slice(b"\r\n");
+    }
+}
+
+/// Makes `tag` the only tag of the request; `None` removes what there is. After [`start_trace`].
+pub(crate) fn write(headers: &dyn Headers, names: &Names, tag: RequestTag, rewrite: &mut Rewrite) {
     let value = tag.wire();
-    write_header(headers, names, value);
-    if names.writes_baggage || headers.contains_key(BAGGAGE) {
-        let value = value.filter(|_| names.writes_baggage);
-        write_member(headers, &BAGGAGE, names.tag.as_str(), value, Place::Last);
-    }
-    if names.writes_tracestate || headers.contains_key(TRACESTATE) {
-        let value = value.filter(|_| names.writes_tracestate && headers.contains_key(TRACEPARENT));
-        write_member(headers, &TRACESTATE, contract::TRACESTATE_MEMBER, value, Place::First);
-    }
+    write_header(headers, names, value, rewrite);
+    let baggage = value.filter(|_| names.writes_baggage);
+    write_member(headers, Role::Baggage, &names.tag, baggage, rewrite);
+    let has_parent = |rewrite: &Rewrite| rewrite.has_new_trace || headers.line(TRACEPARENT, 0).is_some();
+    let state = value.filter(|_| names.writes_tracestate && has_parent(rewrite));
+    write_member(headers, Role::Tracestate, contract::TRACESTATE_MEMBER, state, rewrite);
 }
 
 /// Gives a request that has a lane and no trace id of any known kind a `traceparent`, so that an instrumented application
 /// carries on one that we can recognise. `random` is 24 fresh bytes.
-pub(crate) fn start_trace(headers: &mut HeaderMap, names: &Names, tag: RequestTag, random: impl FnOnce() -> [u64; 3]) {
+pub(crate) fn start_trace(
+    headers: &dyn Headers,
+    names: &Names,
+    tag: RequestTag,
+    random: impl FnOnce() -> [u64; 3],
+    rewrite: &mut Rewrite,
+) {
     let flags = match names.new_trace {
         NewTrace::Sampled | NewTrace::Unspecified => "01",
         NewTrace::Unsampled => "00",
         NewTrace::Never => return,
     };
-    if tag == RequestTag::None
-        || headers.contains_key(TRACEPARENT)
-        || names.correlate.iter().any(|name| headers.contains_key(name))
-    {
+    let has = |name: &str| headers.line(name, 0).is_some();
+    if tag == RequestTag::None || has(TRACEPARENT) || names.correlate.iter().any(|name| has(name)) {
         return;
     }
     let [high, low, parent] = random();
     // An id of zeros is invalid (W3C Trace Context section 3.2.2.3).
-    let text = format!("00-{high:016x}{:016x}-{:016x}-{flags}", low.max(1), parent.max(1));
-    if let Ok(value) = HeaderValue::try_from(text) {
-        headers.insert(TRACEPARENT, value);
-    }
+    let (low, parent) = (low.max(1), parent.max(1));
+    // Writing to a vector cannot fail.
+    rewrite.added.reserve(ADDED_BYTES);
+    let _ = write!(rewrite.added, "{TRACEPARENT}: 00-{high:016x}{low:016x}-{parent:016x}-{flags}\r\n");
+    rewrite.has_new_trace = true;
 }
 
-fn write_header(headers: &mut HeaderMap, names: &Names, value: Option<&str>) {
-    for alias in &names.aliases {
-        headers.remove(alias);
-    }
+fn write_header(headers: &dyn Headers, names: &Names, value: Option<&str>, rewrite: &mut Rewrite) {
+    rewrite.dropped |= Role::Alias.bit();
     let value = value.filter(|_| names.writes_header);
-    let mut lines = headers.get_all(&names.tag).iter();
-    let first = lines.next();
-    let is_right = match (first, value) {
+    let is_right = match (headers.line(&names.tag, 0), value) {
         (None, None) => true,
-        (Some(line), Some(value)) => lines.next().is_none() && line.as_bytes() == value.as_bytes(),
+        (Some(line), Some(value)) => line == value.as_bytes() && headers.line(&names.tag, 1).is_none(),
         _ => false,
     };
     if is_right {
         return;
     }
-    match value.and_then(|value| HeaderValue::from_str(value).ok()) {
-        Some(value) => {
-            headers.insert(names.tag.clone(), value);
-        }
-        None => {
-            headers.remove(&names.tag);
-        }
+    rewrite.dropped |= Role::Tag.bit();
+    if let Some(value) = value {
+        rewrite.add(&names.tag, &[value]);
     }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum Place {
-    First,
-    Last,
 }
 
 /// Makes `key=value` the only member of that key in a list header, and keeps the others as they are.
-fn write_member(headers: &mut HeaderMap, header: &HeaderName, key: &str, value: Option<&str>, place: Place) {
-    let mut others: Vec<&str> = Vec::new();
-    let mut ours = 0;
-    let mut is_right = false;
-    for line in headers.get_all(header) {
-        // A line that is not text is not ours to judge; it is left to the application only if nothing must be written.
-        for member in line.to_str().unwrap_or("").split(',').map(str::trim).filter(|member| !member.is_empty()) {
-            let (name, rest) = member.split_once('=').unwrap_or((member, ""));
-            if name.trim_end() == key {
-                ours += 1;
-                is_right = value == Some(rest);
-            } else {
-                others.push(member);
-            }
+fn write_member(headers: &dyn Headers, role: Role, key: &str, value: Option<&str>, rewrite: &mut Rewrite) {
+    let name = if role == Role::Baggage { BAGGAGE } else { TRACESTATE };
+    if headers.line(name, 0).is_none() {
+        if let Some(value) = value {
+            rewrite.add(name, &[key, "=", value]);
         }
+        return;
     }
+    let is_own = |member: &str| member.split_once('=').unwrap_or((member, "")).0.trim_end() == key;
+    let (mut ours, mut is_right) = (0, false);
+    for_each_member(headers, name, |member| {
+        if is_own(member) {
+            ours += 1;
+            is_right = value == Some(member.split_once('=').map_or("", |(_, rest)| rest));
+        }
+    });
     if (ours == 0 && value.is_none()) || (ours == 1 && is_right) {
         return;
     }
-    let mut list = String::new();
     let own = value.map(|value| format!("{key}={value}"));
-    let room = match place {
-        Place::First => TRACESTATE_MEMBERS_MAX,
-        Place::Last => BAGGAGE_MEMBERS_MAX,
-    } - usize::from(own.is_some());
-    // The newest members stand first in tracestate, so the oldest go; in baggage the last that came go.
-    others.truncate(room);
-    let push = |list: &mut String, member: &str| {
-        if list.len() + member.len() < BAGGAGE_BYTES_MAX {
-            if !list.is_empty() {
-                list.push(',');
-            }
-            list.push_str(member);
-        }
-    };
-    let budget = own.as_ref().map_or(0, |own| own.len() + 1);
-    if let (Place::First, Some(own)) = (place, &own) {
-        push(&mut list, own);
-    }
-    for member in others {
-        if list.len() + member.len() + budget < BAGGAGE_BYTES_MAX {
+    // Tracestate: the newest members stand first, so the oldest go. Baggage: the last that came go.
+    let is_first = role == Role::Tracestate;
+    let members_max = if is_first { TRACESTATE_MEMBERS_MAX } else { BAGGAGE_MEMBERS_MAX };
+    let mut list = own.clone().filter(|_| is_first).unwrap_or_default();
+    let (mut count, budget) = (usize::from(own.is_some()), own.as_ref().map_or(0, |own| own.len() + 1));
+    for_each_member(headers, name, |member| {
+        if !is_own(member) && count < members_max && list.len() + member.len() + budget < BAGGAGE_BYTES_MAX {
             push(&mut list, member);
+            count += 1;
         }
+    });
+    if let Some(own) = own.filter(|_| !is_first) {
+        push(&mut list, &own);
     }
-    if let (Place::Last, Some(own)) = (place, &own) {
-        push(&mut list, own);
+    rewrite.dropped |= role.bit();
+    if !list.is_empty() {
+        rewrite.add(name, &[&list]);
     }
-    match HeaderValue::try_from(list) {
-        Ok(list) if !list.is_empty() => {
-            headers.insert(header.clone(), list);
-        }
-        _ => {
-            headers.remove(header);
-        }
+}
+
+fn push(list: &mut String, member: &str) {
+    if !list.is_empty() {
+        list.push(',');
+    }
+    list.push_str(member);
+}
+
+/// The members of all lines. A line that is not text is not ours to judge; it is left to the application only if nothing must be
+/// written.
+fn for_each_member(headers: &dyn Headers, name: &str, mut each: impl FnMut(&str)) {
+    let mut index = 0;
+    while let Some(line) = headers.line(name, index) {
+        let text = std::str::from_utf8(line).unwrap_or("");
+        text.split(',').map(str::trim).filter(|member| !member.is_empty()).for_each(&mut each);
+        index += 1;
     }
 }
 

@@ -1,7 +1,7 @@
 //! Socket options that our socket library does not wrap: where a redirected connection was going (SO_ORIGINAL_DST, IPv4
 //! and IPv6, also on a dual-stack listener), and binding an address without reserving a port.
 //!
-//! With `io.rs` (buffers of two libraries) the only file of the data path with `unsafe`.
+//! The only file of the data path with `unsafe`.
 
 use std::io;
 use std::mem::{MaybeUninit, size_of};

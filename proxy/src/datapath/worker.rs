@@ -13,16 +13,17 @@ use laneway_core::decide::{InFlight, Scratch};
 use laneway_core::snapshot::Snapshot;
 use laneway_core::tag::{RequestTag, Tag};
 
+use super::activity::{CoarseClock, Command, Connection};
 use super::connect::{From, OwnSockets};
-use super::http::{Command, Connection};
-use super::io::CoarseClock;
+use super::failure::Failure;
 use super::pool::Pool;
 use super::propagate::Names;
 use super::upstream::Upstream;
-use super::{Config, Direction};
+use super::{Config, Direction, Given};
 use crate::current::{Demand, Reader};
 use crate::drain::Watch;
 use crate::telemetry;
+use crate::timer::Timer;
 
 /// What the workers of one process share: relaxed counts, and the addresses of our own connections.
 #[derive(Clone, Default)]
@@ -80,6 +81,7 @@ pub(crate) struct Worker {
     pub(crate) demand: Demand,
     pub(crate) counters: telemetry::Worker,
     pub(crate) drain: Watch,
+    pub(crate) timer: Timer,
     pub(crate) clock: CoarseClock,
     pub(crate) upstream: Upstream,
     pub(crate) scratch: RefCell<Scratch>,
@@ -92,14 +94,8 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(
-        config: Arc<Config>,
-        shared: Shared,
-        reader: Reader,
-        demand: Demand,
-        counters: telemetry::Worker,
-        drain: Watch,
-    ) -> Worker {
+    pub(crate) fn new(config: Arc<Config>, shared: Shared, given: Given) -> Worker {
+        let Given { reader, demand, counters, drain, timer } = given;
         let clock = CoarseClock::default();
         let idle_seconds = u32::try_from(config.timeouts.pool_idle.as_secs()).unwrap_or(u32::MAX).max(1);
         // The process-wide random seed of a hasher: unpredictable, and of the standard library.
@@ -108,6 +104,7 @@ impl Worker {
             upstream: Upstream {
                 pool: Pool::new(clock.clone(), idle_seconds),
                 own_sockets: shared.own_sockets.clone(),
+                timer: timer.clone(),
             },
             config,
             shared,
@@ -115,6 +112,7 @@ impl Worker {
             demand,
             counters,
             drain,
+            timer,
             clock,
             scratch: RefCell::new(Scratch::new(seed)),
             names: RefCell::new(None),
@@ -239,10 +237,8 @@ impl Worker {
     /// Once a second: moves the clock, cuts slow heads, ends idle connections, tidies the pools.
     pub(crate) async fn sweep(self: Rc<Self>) {
         let started = Instant::now();
-        let mut tick = tokio::time::interval(Duration::from_secs(1));
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
+            self.timer.sleep(Duration::from_secs(1)).await;
             let now = u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX);
             self.clock.advance(now);
             self.sweep_connections(now);
@@ -254,20 +250,26 @@ impl Worker {
         let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
         let (head_max, idle_max) = (seconds(self.config.timeouts.header_read), seconds(self.config.timeouts.idle));
         for connection in self.connections.borrow().values() {
-            let activity = &connection.activity;
-            if activity.streams.load(Relaxed) > 0 {
-                continue;
-            }
-            let head_since = activity.head_since.load(Relaxed);
-            if head_since != 0 && !connection.is_http2 {
-                if now.saturating_sub(head_since) > head_max {
+            if let (Some(seconds), false) = (connection.head_seconds(now), connection.is_http2) {
+                if seconds > head_max {
                     self.counters.failure("slow-head");
                     connection.tell(Command::Cut);
                 }
-            } else if now.saturating_sub(activity.idle_since.load(Relaxed)) > idle_max {
+            } else if connection.idle_seconds(now).is_some_and(|seconds| seconds > idle_max) {
                 connection.tell(Command::Finish);
             }
         }
+    }
+
+    /// One request got no answer from an instance.
+    pub(crate) fn note_failure(&self, failure: Failure, to: SocketAddr) {
+        self.counters.failure(failure.label());
+        match failure {
+            Failure::UpstreamProtocol(reason) => self.counters.answer_refused(reason.label()),
+            Failure::BadRequest(reason) => self.counters.gate_refused(reason.label()),
+            _ => {}
+        }
+        tracing::debug!(%to, blame = ?failure.blame(), reason = failure.label(), "no answer");
     }
 
     /// Follows the snapshots: says that this worker has seen one, and closes idle connections to what may not be called.

@@ -1,26 +1,24 @@
 //! The field lines of one head: what each is to a proxy, and the copying of those that go on.
 
-use std::mem::MaybeUninit;
-
-use httparse::Header;
-
+use super::lines::{Line, NO_LINE, Reader, Stop};
 use super::{FIELDS_MAX, Reason};
 
-/// Room for the fields of one head, on the stack of who parses it.
-pub struct Slots<'b> {
-    pub(super) lines: [MaybeUninit<Header<'b>>; FIELDS_MAX],
-    pub(super) kinds: [Kind; FIELDS_MAX],
+/// Room for the field lines of one head.
+pub struct Slots {
+    lines: [Line; FIELDS_MAX],
+    /// By [`name_index`], the first line with it, where there is one.
+    firsts: [u8; 64],
 }
 
-impl Slots<'_> {
-    pub fn new() -> Self {
-        Slots { lines: [const { MaybeUninit::uninit() }; FIELDS_MAX], kinds: [Kind::Other; FIELDS_MAX] }
+impl Slots {
+    pub fn new() -> Slots {
+        Slots { lines: [NO_LINE; FIELDS_MAX], firsts: [0; 64] }
     }
 }
 
-impl Default for Slots<'_> {
-    fn default() -> Self {
-        Self::new()
+impl Default for Slots {
+    fn default() -> Slots {
+        Slots::new()
     }
 }
 
@@ -38,7 +36,7 @@ pub enum Kind {
     Connection,
     Upgrade,
     Te,
-    /// `Keep-Alive`, `Proxy-Connection`: never goes on.
+    /// `Keep-Alive`, `Proxy-Connection`, and `Close`, whose name is taken by the option: never goes on.
     Hop,
 }
 
@@ -67,29 +65,41 @@ pub struct Summary<'b> {
 pub struct Fields<'h, 'b> {
     /// From the first byte of the first line to the end of the empty line.
     head: &'b [u8],
-    lines: &'h [Header<'b>],
-    kinds: &'h [Kind],
+    lines: &'h [Line],
+    /// A bit for the [`name_index`] of each, and of those that others share.
+    names: u64,
+    repeated: u64,
+    firsts: &'h [u8; 64],
     summary: Summary<'b>,
 }
 
 impl<'h, 'b> Fields<'h, 'b> {
-    /// Looks at every line once. `head` is the whole message head, `lines` were parsed from it.
-    pub(super) fn scan(
-        head: &'b [u8],
-        lines: &'h [Header<'b>],
-        kinds: &'h mut [Kind; FIELDS_MAX],
-    ) -> Result<Fields<'h, 'b>, Reason> {
+    /// Reads the lines behind the first one, to the end of the head.
+    pub(super) fn read(reader: &mut Reader<'b>, slots: &'h mut Slots) -> Result<Fields<'h, 'b>, Stop> {
+        let Slots { lines, firsts } = slots;
+        let lines = reader.fields(lines)?;
+        let head = &reader.head[..reader.at];
         let mut scan = Scan::default();
-        for (index, line) in lines.iter().enumerate() {
-            kinds[index] = scan.field(line)?;
-            // What ends before the next name begins. httparse takes a bare LF for a line end; others do not.
-            require_crlf(head, offset(head, line))?;
+        let (mut names, mut repeated) = (0_u64, 0_u64);
+        for (count, line) in lines.iter_mut().enumerate() {
+            let (length, first) = (usize::from(line.name_end - line.start), head[usize::from(line.start)]);
+            let index = name_index(length, first);
+            if names & 1 << index == 0 {
+                names |= 1 << index;
+                // Of at most FIELDS_MAX.
+                firsts[index] = count as u8;
+            } else {
+                repeated |= 1 << index;
+            }
+            if may_be_known(length, first) {
+                let name = &head[usize::from(line.start)..usize::from(line.name_end)];
+                line.kind = classify(name)?;
+                if line.kind != Kind::Other {
+                    scan.field(line.kind, &head[usize::from(line.value_start)..usize::from(line.value_end)])?;
+                }
+            }
         }
-        require_crlf(head, head.len() - 2)?;
-        if head[head.len() - 2] != b'\r' {
-            return Err(Reason::LineEnd);
-        }
-        Ok(Fields { head, lines, kinds: &kinds[..lines.len()], summary: scan.finish()? })
+        Ok(Fields { head, lines, names, repeated, firsts, summary: scan.finish()? })
     }
 
     pub fn summary(&self) -> &Summary<'b> {
@@ -101,57 +111,70 @@ impl<'h, 'b> Fields<'h, 'b> {
     }
 
     /// Name as it was spelled, value without the space around it.
-    pub fn iter(&self) -> impl Iterator<Item = (&'b str, &'b [u8], Kind)> + '_ {
-        self.lines.iter().zip(self.kinds).map(|(line, kind)| (line.name, line.value, *kind))
+    pub fn iter(&self) -> impl Iterator<Item = (&'b [u8], &'b [u8], Kind)> + '_ {
+        self.lines.iter().map(|line| (self.name(line), self.value(line), line.kind))
     }
 
     /// The `index`-th value of `name`, whatever its case.
     pub fn line(&self, name: &str, index: usize) -> Option<&'b [u8]> {
-        let mut same = self.lines.iter().filter(|line| line.name.eq_ignore_ascii_case(name));
-        same.nth(index).map(|line| line.value)
+        let at = name_index(name.len(), name.bytes().next().unwrap_or(0));
+        if self.names & 1 << at == 0 || (index > 0 && self.repeated & 1 << at == 0) {
+            return None;
+        }
+        let mut before = index;
+        for line in &self.lines[usize::from(self.firsts[at])..] {
+            if usize::from(line.name_end - line.start) == name.len() && is_same_name(self.name(line), name) {
+                if before == 0 {
+                    return Some(self.value(line));
+                }
+                before -= 1;
+            }
+        }
+        None
     }
 
     /// Is `name` named by a `Connection` option?
-    pub fn is_named_by_connection(&self, name: &str) -> bool {
-        self.summary.names_fields
-            && self.lines.iter().zip(self.kinds).any(|(line, kind)| {
-                *kind == Kind::Connection && tokens(line.value).any(|token| token.eq_ignore_ascii_case(name.as_bytes()))
-            })
+    #[inline]
+    pub fn is_named_by_connection(&self, name: &[u8]) -> bool {
+        self.summary.names_fields && self.is_connection_option(name)
+    }
+
+    fn is_connection_option(&self, name: &[u8]) -> bool {
+        let mut connections = self.lines.iter().filter(|line| line.kind == Kind::Connection);
+        connections.any(|line| tokens(self.value(line)).any(|token| token.eq_ignore_ascii_case(name)))
     }
 
     /// Copies the lines that `is_kept`, as they were spelled, in runs as long as possible. A run may begin before the first field:
     /// `from` is an offset in the head.
-    pub fn copy_kept(&self, out: &mut Vec<u8>, from: usize, mut is_kept: impl FnMut(&str, Kind) -> bool) {
+    pub fn copy_kept(&self, out: &mut Vec<u8>, from: usize, mut is_kept: impl FnMut(&[u8], Kind) -> bool) {
         let end = self.head.len() - 2;
         let mut run = from;
         for (index, line) in self.lines.iter().enumerate() {
-            if is_kept(line.name, self.kinds[index]) {
+            if is_kept(self.name(line), line.kind) {
                 continue;
             }
-            out.extend_from_slice(&self.head[run..offset(self.head, line)]);
-            run = self.lines.get(index + 1).map_or(end, |next| offset(self.head, next));
+            out.extend_from_slice(&self.head[run..usize::from(line.start)]);
+            run = self.lines.get(index + 1).map_or(end, |next| usize::from(next.start));
         }
         out.extend_from_slice(&self.head[run..end]);
     }
 
+    fn name(&self, line: &Line) -> &'b [u8] {
+        &self.head[usize::from(line.start)..usize::from(line.name_end)]
+    }
+
+    fn value(&self, line: &Line) -> &'b [u8] {
+        &self.head[usize::from(line.value_start)..usize::from(line.value_end)]
+    }
+
     /// Offset of the first field line in the head.
     pub fn start(&self) -> usize {
-        self.lines.first().map_or(self.head.len() - 2, |line| offset(self.head, line))
+        self.lines.first().map_or(self.head.len() - 2, |line| usize::from(line.start))
     }
 
     pub fn head(&self) -> &'b [u8] {
         self.head
     }
-}
-
-/// The line before `end` must end with CRLF.
-fn require_crlf(head: &[u8], end: usize) -> Result<(), Reason> {
-    if end >= 2 && head[end - 2..end] == *b"\r\n" { Ok(()) } else { Err(Reason::LineEnd) }
-}
-
-/// Where a line begins in the bytes that it was parsed from.
-fn offset(head: &[u8], line: &Header<'_>) -> usize {
-    line.name.as_ptr() as usize - head.as_ptr() as usize
 }
 
 #[derive(Default)]
@@ -164,42 +187,45 @@ struct Scan<'b> {
 }
 
 impl<'b> Scan<'b> {
-    fn field(&mut self, line: &Header<'b>) -> Result<Kind, Reason> {
-        let kind = classify(line.name.as_bytes())?;
+    fn field(&mut self, kind: Kind, value: &'b [u8]) -> Result<(), Reason> {
         match kind {
             Kind::Other | Kind::Hop => {}
             Kind::Host => {
-                if self.summary.host.replace(line.value).is_some() {
+                if self.summary.host.replace(value).is_some() {
                     return Err(Reason::HostTwice);
                 }
             }
-            Kind::ContentType => self.summary.content_type = Some(line.value),
+            Kind::ContentType => self.summary.content_type = Some(value),
             Kind::ContentLength => {
-                if self.summary.content_length.replace(length(line.value)?).is_some() {
+                if self.summary.content_length.replace(length(value)?).is_some() {
                     return Err(Reason::ContentLengthTwice);
                 }
             }
             Kind::TransferEncoding => {
                 // One encoding, and that is chunked: a list, a second line or an odd spelling is read differently by others.
-                if self.has_encoding || !line.value.eq_ignore_ascii_case(b"chunked") {
+                if self.has_encoding || !value.eq_ignore_ascii_case(b"chunked") {
                     return Err(Reason::TransferEncoding);
                 }
                 self.has_encoding = true;
             }
-            Kind::Expect => self.summary.expects_continue |= line.value.eq_ignore_ascii_case(b"100-continue"),
-            Kind::Connection => self.connection(line.value),
+            Kind::Expect => self.summary.expects_continue |= value.eq_ignore_ascii_case(b"100-continue"),
+            Kind::Connection => self.connection(value),
             Kind::Upgrade => {
                 self.has_upgrade = true;
-                self.has_h2c |= tokens(line.value).any(|token| token.eq_ignore_ascii_case(b"h2c"));
+                self.has_h2c |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"h2c"));
             }
             Kind::Te => {
-                self.summary.wants_trailers |= tokens(line.value).any(|token| token.eq_ignore_ascii_case(b"trailers"));
+                self.summary.wants_trailers |= tokens(value).any(|token| token.eq_ignore_ascii_case(b"trailers"));
             }
         }
-        Ok(kind)
+        Ok(())
     }
 
     fn connection(&mut self, value: &[u8]) {
+        if let b"keep-alive" | b"Keep-Alive" = value {
+            self.summary.keeps_alive = true;
+            return;
+        }
         for token in tokens(value) {
             if token.eq_ignore_ascii_case(b"close") {
                 self.summary.closes = true;
@@ -223,12 +249,41 @@ impl<'b> Scan<'b> {
     }
 }
 
+/// By length and first letter: nearly every field is told apart by them from all that [`classify`] knows.
+#[inline]
+fn may_be_known(length: usize, first: u8) -> bool {
+    const fn letters(letters: &[u8]) -> u32 {
+        let (mut bits, mut index) = (0, 0);
+        while index < letters.len() {
+            bits |= 1 << (letters[index] & 0x1f);
+            index += 1;
+        }
+        bits
+    }
+    static LETTERS: [u32; 18] = {
+        let mut table = [0; 18];
+        table[2] = letters(b"t");
+        table[4] = letters(b"h");
+        table[5] = letters(b"c");
+        table[6] = letters(b"e");
+        table[7] = letters(b"u");
+        table[10] = letters(b"ck");
+        table[12] = letters(b"c");
+        table[14] = letters(b"c");
+        table[16] = letters(b"p");
+        table[17] = letters(b"t");
+        table
+    };
+    LETTERS.get(length).is_some_and(|letters| letters & 1 << (first & 0x1f) != 0)
+}
+
 fn classify(name: &[u8]) -> Result<Kind, Reason> {
-    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
-    // By length first: most fields are told apart from all of these by it.
+    let is = |known: &[u8]| is_same(name, known);
+    // `may_be_known` has these lengths and first letters.
     Ok(match name.len() {
         2 if is(b"te") => Kind::Te,
         4 if is(b"host") => Kind::Host,
+        5 if is(b"close") => Kind::Hop,
         6 if is(b"expect") => Kind::Expect,
         7 if is(b"upgrade") => Kind::Upgrade,
         10 if is(b"connection") => Kind::Connection,
@@ -242,6 +297,31 @@ fn classify(name: &[u8]) -> Result<Kind, Reason> {
         17 if is(b"transfer_encoding") => return Err(Reason::FramingLookAlike),
         _ => Kind::Other,
     })
+}
+
+/// Is it this name, in any case?
+#[inline]
+pub fn is_same_name(name: &[u8], known: &str) -> bool {
+    is_same(name, known.as_bytes())
+}
+
+/// Two tokens that differ at most in the bit that tells letters' cases apart. Of the other characters of a token (RFC 9110 section
+/// 5.6.2) only `^` and `~` differ in that bit alone, and no name that we know has one.
+#[inline]
+fn is_same(name: &[u8], known: &[u8]) -> bool {
+    const CASE: u64 = u64::from_ne_bytes([0x20; 8]);
+    if name.len() != known.len() {
+        return false;
+    }
+    let ((words, tail), (known_words, known_tail)) = (name.as_chunks::<8>(), known.as_chunks::<8>());
+    let is_same_word = |(a, b): (&[u8; 8], &[u8; 8])| (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & !CASE == 0;
+    words.iter().zip(known_words).all(is_same_word) && tail.iter().zip(known_tail).all(|(a, b)| (a ^ b) & !0x20 == 0)
+}
+
+/// Below 64; the same for a name in any case: names of different indices are different.
+#[inline]
+fn name_index(length: usize, first: u8) -> usize {
+    (length * 5 + usize::from(first & 0x1f)) % 64
 }
 
 /// Digits only, at most 2^63 - 1: more is read differently by others.

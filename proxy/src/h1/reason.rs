@@ -55,7 +55,7 @@ pub enum Reason {
     ChunkEnd,
     /// A field line behind the last chunk that is none.
     Trailer,
-    /// More than [`super::TRAILER_BYTES_MAX`].
+    /// More than [`super::TRAILER_BYTES_MAX`], or more lines than [`super::FIELDS_MAX`].
     TrailersTooLarge,
     /// The peer ended before the message did.
     Truncated,
@@ -114,20 +114,5 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.label())
-    }
-}
-
-impl From<httparse::Error> for Reason {
-    fn from(error: httparse::Error) -> Reason {
-        match error {
-            httparse::Error::HeaderName => Reason::FieldName,
-            httparse::Error::HeaderValue => Reason::FieldValue,
-            httparse::Error::NewLine => Reason::LineEnd,
-            httparse::Error::Status => Reason::Status,
-            // In a request line, httparse says Token for method and target alike; the caller tells them apart.
-            httparse::Error::Token => Reason::Method,
-            httparse::Error::TooManyHeaders => Reason::FieldsTooMany,
-            httparse::Error::Version => Reason::Version,
-        }
     }
 }

@@ -1,10 +1,8 @@
 //! The head of a request (RFC 9112 section 3), strictly.
 
 use super::fields::{Fields, Slots};
+use super::lines::{Reader, Stop};
 use super::{HEAD_BYTES_MAX, Parsed, Reason, is_authority};
-
-/// Empty lines before a request line that are read over (section 2.2), in bytes.
-const EMPTY_LINES_MAX: usize = 4;
 
 /// A request head in the bytes that it was read from.
 pub struct Request<'h, 'b> {
@@ -52,26 +50,39 @@ impl Request<'_, '_> {
 }
 
 /// Reads a head from the start of `bytes`.
-pub fn parse<'h, 'b>(bytes: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Parsed<Request<'h, 'b>>, Reason> {
-    let start = empty_lines(bytes)?;
-    let mut request = httparse::Request::new(&mut []);
+pub fn parse<'h, 'b>(bytes: &'b [u8], slots: &'h mut Slots) -> Result<Parsed<Request<'h, 'b>>, Reason> {
+    let start = request_line_start(bytes)?;
+    if bytes[start..] == *b"\r" {
+        return Ok(Parsed::Partial);
+    }
     let window = &bytes[start..bytes.len().min(start + HEAD_BYTES_MAX)];
-    let length = match request.parse_with_uninit_headers(window, &mut slots.lines) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) if window.len() == HEAD_BYTES_MAX => return Err(Reason::HeadTooLarge),
-        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
-        // Behind the method it was the target that is none.
-        Err(httparse::Error::Token) if request.method.is_some() => return Err(Reason::Target),
-        Err(error) => return Err(error.into()),
+    match read(window, slots) {
+        Ok(request) => Ok(Parsed::Whole(Request { bytes: start + request.bytes, ..request })),
+        Err(Stop::Partial) if window.len() == HEAD_BYTES_MAX => Err(Reason::HeadTooLarge),
+        Err(Stop::Partial) => Ok(Parsed::Partial),
+        Err(Stop::Wrong(reason)) => Err(reason),
+    }
+}
+
+fn read<'h, 'b>(window: &'b [u8], slots: &'h mut Slots) -> Result<Request<'h, 'b>, Stop> {
+    let mut reader = Reader { head: window, at: 0 };
+    let method = reader.token(Reason::Method)?;
+    reader.expect(b" ", Reason::Method)?;
+    let target = reader.target()?;
+    reader.expect(b" ", Reason::Target)?;
+    let is_old = reader.version()?;
+    reader.line_end()?;
+    let fields = Fields::read(&mut reader, slots)?;
+    // Both are ASCII by now.
+    let method = match method {
+        b"GET" => "GET",
+        b"POST" => "POST",
+        other => std::str::from_utf8(other).map_err(|_| Reason::Method)?,
     };
-    let (Some(method), Some(target), Some(version)) = (request.method, request.path, request.version) else {
-        return Err(Reason::Method);
-    };
-    let fields = Fields::scan(&window[..length], request.headers, &mut slots.kinds)?;
+    let target = std::str::from_utf8(target).map_err(|_| Reason::Target)?;
     let summary = fields.summary();
-    let is_old = version == 0;
     if summary.is_chunked && is_old {
-        return Err(Reason::TransferEncodingVersion);
+        return Err(Reason::TransferEncodingVersion.into());
     }
     let host = host(summary.host, is_old)?;
     let form = form(method, target)?;
@@ -80,7 +91,7 @@ pub fn parse<'h, 'b>(bytes: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Parsed
         None | Some(0) => BodyLength::None,
         Some(length) => BodyLength::Exact(length),
     };
-    Ok(Parsed::Whole(Request {
+    Ok(Request {
         method,
         target,
         origin: form.origin,
@@ -89,20 +100,17 @@ pub fn parse<'h, 'b>(bytes: &'b [u8], slots: &'h mut Slots<'b>) -> Result<Parsed
         is_old,
         body,
         fields,
-        bytes: start + length,
-    }))
+        bytes: reader.at,
+    })
 }
 
-fn empty_lines(bytes: &[u8]) -> Result<usize, Reason> {
-    let mut start = 0;
-    while bytes[start..].starts_with(b"\r\n") {
-        start += 2;
-        if start > EMPTY_LINES_MAX {
-            return Err(Reason::Method);
-        }
-    }
-    match bytes.get(start) {
-        Some(b'\n') => Err(Reason::LineEnd),
+/// Where the request line begins.
+fn request_line_start(bytes: &[u8]) -> Result<usize, Reason> {
+    let start = super::empty_lines(bytes);
+    match bytes[start..] {
+        [b'\n', ..] => Err(Reason::LineEnd),
+        // One empty line too many.
+        [b'\r', b'\n', ..] => Err(Reason::Method),
         _ => Ok(start),
     }
 }
@@ -142,11 +150,14 @@ fn form<'b>(method: &str, target: &'b str) -> Result<Form<'b>, Reason> {
     if authority.contains('@') {
         return Err(Reason::Userinfo);
     }
-    if authority.is_empty() || !is_authority(authority.as_bytes()) {
+    // RFC 9110 section 4.2.1: `http://:80/` has no host.
+    if authority.is_empty() || authority.starts_with(':') || !is_authority(authority.as_bytes()) {
         return Err(Reason::Target);
     }
     // `http://host?query` has an empty path, which is `/` (section 3.2.1); what is there cannot be sent as it is.
     match origin.as_bytes().first() {
+        // Section 3.2.4: the last proxy turns it back into what it was made of.
+        None if method == "OPTIONS" => Ok(Form { origin: "*", authority: Some(authority), is_absolute: true }),
         None => Ok(Form { origin: "/", authority: Some(authority), is_absolute: true }),
         Some(b'/') => Ok(Form { origin, authority: Some(authority), is_absolute: true }),
         Some(_) => Err(Reason::Target),
@@ -160,16 +171,17 @@ fn strip_scheme(target: &str) -> Option<&str> {
     })
 }
 
-/// What no target may hold, whatever its form, in either version of HTTP. Section 3.2.
+/// What no target may hold, whatever its form, in either version of HTTP. Section 3.2; bytes above 127 are to be percent-encoded
+/// (RFC 3986 section 2.1).
 pub fn check_target(target: &str) -> Result<(), Reason> {
     let bytes = target.as_bytes();
     // Without an early end this takes many bytes at a time, and nearly every target ends here.
-    if !bytes.iter().fold(false, |odd, &byte| odd | matches!(byte, 0..=b' ' | 0x7f | b'#' | b'%')) {
+    if !bytes.iter().fold(false, |odd, &byte| odd | matches!(byte, 0..=b' ' | 0x7f.. | b'#' | b'%')) {
         return Ok(());
     }
     for (index, &byte) in bytes.iter().enumerate() {
         match byte {
-            0..=b' ' | 0x7f => return Err(Reason::Target),
+            0..=b' ' | 0x7f.. => return Err(Reason::Target),
             b'#' => return Err(Reason::Fragment),
             b'%' if bytes[index + 1..].starts_with(b"00") => return Err(Reason::Nul),
             _ => {}

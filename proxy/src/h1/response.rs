@@ -1,6 +1,7 @@
 //! The head of an answer (RFC 9112 section 4), as strictly: an instance is a peer like any other.
 
 use super::fields::{Fields, Slots};
+use super::lines::{Reader, Stop};
 use super::{HEAD_BYTES_MAX, Parsed, Reason};
 
 /// An answer's head in the bytes that it was read from.
@@ -48,31 +49,39 @@ impl Response<'_, '_> {
 /// success makes a tunnel.
 pub fn parse<'h, 'b>(
     bytes: &'b [u8],
-    slots: &'h mut Slots<'b>,
+    slots: &'h mut Slots,
     is_head: bool,
     is_connect: bool,
 ) -> Result<Parsed<Response<'h, 'b>>, Reason> {
-    let mut response = httparse::Response::new(&mut []);
     let window = &bytes[..bytes.len().min(HEAD_BYTES_MAX)];
-    let config = httparse::ParserConfig::default();
-    let length = match config.parse_response_with_uninit_headers(&mut response, window, &mut slots.lines) {
-        Ok(httparse::Status::Complete(length)) => length,
-        Ok(httparse::Status::Partial) if window.len() == HEAD_BYTES_MAX => return Err(Reason::HeadTooLarge),
-        Ok(httparse::Status::Partial) => return Ok(Parsed::Partial),
-        Err(httparse::Error::Token) => return Err(Reason::Version),
-        Err(error) => return Err(error.into()),
-    };
-    // httparse reads over empty lines, and counts them in.
-    if !window.starts_with(b"HTTP/1.") {
-        return Err(Reason::Version);
+    match read(window, slots, is_head, is_connect) {
+        Ok(response) => Ok(Parsed::Whole(response)),
+        Err(Stop::Partial) if window.len() == HEAD_BYTES_MAX => Err(Reason::HeadTooLarge),
+        Err(Stop::Partial) => Ok(Parsed::Partial),
+        Err(Stop::Wrong(reason)) => Err(reason),
     }
-    let (Some(status @ 100..=999), Some(version)) = (response.code, response.version) else {
-        return Err(Reason::Status);
-    };
-    let fields = Fields::scan(&window[..length], response.headers, &mut slots.kinds)?;
+}
+
+fn read<'h, 'b>(
+    window: &'b [u8],
+    slots: &'h mut Slots,
+    is_head: bool,
+    is_connect: bool,
+) -> Result<Response<'h, 'b>, Stop> {
+    let mut reader = Reader { head: window, at: 0 };
+    let is_old = reader.version()?;
+    reader.expect(b" ", Reason::Version)?;
+    let status = status(&mut reader)?;
+    // The reason phrase, with or without the space before it (section 4).
+    match window.get(reader.at) {
+        None => return Err(Stop::Partial),
+        Some(b' ' | b'\r' | b'\n') => reader.reason_phrase()?,
+        Some(_) => return Err(Reason::Status.into()),
+    }
+    let fields = Fields::read(&mut reader, slots)?;
     let summary = fields.summary();
-    if summary.is_chunked && version == 0 {
-        return Err(Reason::TransferEncodingVersion);
+    if summary.is_chunked && is_old {
+        return Err(Reason::TransferEncodingVersion.into());
     }
     let has_no_body = is_head || status < 200 || status == 204 || status == 304 || (is_connect && status < 300);
     let body = match summary.content_length {
@@ -82,7 +91,21 @@ pub fn parse<'h, 'b>(
         Some(length) => BodyLength::Exact(length),
         None => BodyLength::UntilClose,
     };
-    Ok(Parsed::Whole(Response { status, is_old: version == 0, body, fields, bytes: length }))
+    Ok(Response { status, is_old, body, fields, bytes: reader.at })
+}
+
+/// Three digits, from 100.
+fn status(reader: &mut Reader<'_>) -> Result<u16, Stop> {
+    let mut status = 0;
+    for _ in 0..3 {
+        match reader.head.get(reader.at) {
+            None => return Err(Stop::Partial),
+            Some(digit) if digit.is_ascii_digit() => status = status * 10 + u16::from(digit - b'0'),
+            Some(_) => return Err(Reason::Status.into()),
+        }
+        reader.at += 1;
+    }
+    if status < 100 { Err(Reason::Status.into()) } else { Ok(status) }
 }
 
 #[cfg(test)]

@@ -122,13 +122,13 @@ fn what_ordinary_clients_never_say_is_carried_or_refused_by_name() {
     let two = "GET /1 HTTP/1.1\r\nhost: b\r\n\r\nGET /2 HTTP/1.1\r\nhost: b\r\n\r\n";
     let answers = talk(outbound, &[(two, "GET /2 HTTP/1.1")]);
     assert!(answers.find("GET /1 HTTP/1.1") < answers.find("GET /2 HTTP/1.1"), "in order: {answers}");
-    let old = talk(outbound, &[("GET /old HTTP/1.0\r\n\r\n", "GET /old HTTP/1.0")]);
-    assert!(old.starts_with("HTTP/1.0 200 "), "{old}");
+    let old = talk(outbound, &[("GET /old HTTP/1.0\r\n\r\n", "GET /old HTTP/1.1")]);
+    assert!(old.starts_with("HTTP/1.1 200 "), "{old}");
     let absolute = talk(outbound, &[("GET http://b/abs HTTP/1.1\r\nhost: other\r\n\r\n", "GET /abs HTTP/1.1")]);
     assert!(absolute.starts_with("HTTP/1.1 200 "), "{absolute}");
 
     for (request, reason) in [
-        ("GET /unasked HTTP/1.1\r\nhost: b\r\n\r\n", "upstream-protocol service=b"),
+        ("GET /unasked HTTP/1.1\r\nhost: b\r\n\r\n", "upstream-protocol unasked-upgrade service=b"),
         ("GET / HTTP/1.1\r\n\r\n", "bad-request host-missing"),
         ("GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n", "bad-request host-twice"),
         ("POST / HTTP/1.1\r\nhost: b\r\ntransfer-encoding: identity, chunked\r\n\r\n0\r\n\r\n", "transfer-encoding"),

@@ -1,35 +1,53 @@
 //! What stands in the carriers after a tag was written.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use std::rc::Rc;
+
+use laneway_core::facts::Headers;
 use laneway_core::tag::{RequestTag, Tag};
 
-use super::{Names, start_trace, write};
-use laneway_proto::routing::NewTrace;
+use super::{Names, Rewrite, Role, start_trace, write};
+
+/// Lines as they stand in a head.
+struct Lines(Vec<(String, String)>);
+
+impl Headers for Lines {
+    fn line(&self, name: &str, index: usize) -> Option<&[u8]> {
+        self.0
+            .iter()
+            .filter(|(known, _)| known.eq_ignore_ascii_case(name))
+            .nth(index)
+            .map(|(_, value)| value.as_bytes())
+    }
+}
+
+fn lines(pairs: &[(&str, &str)]) -> Lines {
+    Lines(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+}
 
 fn names() -> Names {
-    Names {
-        revision: 1,
-        tag: HeaderName::from_static("x-mse-tag"),
-        aliases: vec![HeaderName::from_static("x-lane")],
-        correlate: vec![HeaderName::from_static("b3")],
-        writes_header: true,
-        writes_baggage: true,
-        writes_tracestate: true,
-        new_trace: NewTrace::Sampled,
-    }
+    let mut group = laneway_core::snapshot::Snapshot::empty(Default::default()).group().clone();
+    group.aliases = vec!["x-lane".to_owned()];
+    group.correlate_headers = vec!["b3".to_owned()];
+    Names::new(1, &group)
 }
 
 fn gray() -> RequestTag {
     RequestTag::Lane(Tag::parse(b"gray").expect("test tag"))
 }
 
-fn written(lines: &[(&'static str, &'static str)], tag: RequestTag) -> Vec<String> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in lines {
-        headers.append(HeaderName::from_static(name), HeaderValue::from_static(value));
-    }
-    write(&mut headers, &names(), tag);
-    headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().expect("test value"))).collect()
+fn rewritten(lines: &Lines, change: impl FnOnce(&Names, &mut Rewrite)) -> Vec<String> {
+    let names = Rc::new(names());
+    let mut rewrite = Rewrite::new(Rc::clone(&names));
+    change(&names, &mut rewrite);
+    let kept = lines.0.iter().filter(|(name, _)| rewrite.keeps(name.as_bytes(), || false));
+    let mut all: Vec<String> = kept.map(|(name, value)| format!("{name}: {value}")).collect();
+    all.extend(String::from_utf8_lossy(rewrite.added()).lines().map(str::to_owned));
+    all
+}
+
+fn written(pairs: &[(&str, &str)], tag: RequestTag) -> Vec<String> {
+    let lines = lines(pairs);
+    rewritten(&lines, |names, rewrite| write(&lines, names, tag, rewrite))
 }
 
 #[test]
@@ -47,7 +65,7 @@ fn exactly_one_value_leaves() {
 fn other_members_of_baggage_stay() {
     assert_eq!(
         written(&[("baggage", "k=v;p=1, x-mse-tag=blue"), ("baggage", "z=1")], gray()),
-        ["baggage: k=v;p=1,z=1,x-mse-tag=gray", "x-mse-tag: gray"]
+        ["x-mse-tag: gray", "baggage: k=v;p=1,z=1,x-mse-tag=gray"]
     );
     assert_eq!(written(&[("baggage", "k=v,x-mse-tag=blue")], RequestTag::None), ["baggage: k=v"]);
     assert_eq!(written(&[("baggage", "x-mse-tag=blue")], RequestTag::None), Vec::<String>::new());
@@ -58,11 +76,11 @@ fn other_members_of_baggage_stay() {
 fn tracestate_is_written_only_beside_a_traceparent() {
     assert_eq!(
         written(&[("traceparent", "t"), ("tracestate", "a=1,laneway=blue,b=2")], gray()),
-        ["traceparent: t", "tracestate: laneway=gray,a=1,b=2", "x-mse-tag: gray", "baggage: x-mse-tag=gray"]
+        ["traceparent: t", "x-mse-tag: gray", "baggage: x-mse-tag=gray", "tracestate: laneway=gray,a=1,b=2"]
     );
     assert_eq!(
         written(&[("tracestate", "a=1,laneway=blue")], gray()),
-        ["tracestate: a=1", "x-mse-tag: gray", "baggage: x-mse-tag=gray"]
+        ["x-mse-tag: gray", "baggage: x-mse-tag=gray", "tracestate: a=1"]
     );
 }
 
@@ -75,21 +93,18 @@ fn what_is_right_already_is_left_alone() {
 #[test]
 fn a_full_baggage_makes_room_for_the_tag() {
     let full = vec!["k=v"; 70].join(",");
-    let mut headers = HeaderMap::new();
-    headers.insert("baggage", HeaderValue::try_from(full).expect("test value"));
-    write(&mut headers, &names(), gray());
-    let list = headers["baggage"].to_str().expect("text").to_owned();
+    let all = written(&[("baggage", &full)], gray());
+    let list = all.iter().find_map(|line| line.strip_prefix("baggage: ")).expect("it is written");
     assert_eq!(list.split(',').count(), 64);
     assert!(list.ends_with(",x-mse-tag=gray"));
 }
 
 #[test]
 fn only_a_lane_request_without_any_trace_id_gets_one() {
-    let traced = |lines: &[(&'static str, &'static str)], tag| {
-        let mut headers: HeaderMap =
-            lines.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
-        start_trace(&mut headers, &names(), tag, || [1, 0, 0]);
-        headers.get("traceparent").map(|value| value.to_str().expect("text").to_owned())
+    let traced = |pairs: &[(&str, &str)], tag| {
+        let lines = lines(pairs);
+        let all = rewritten(&lines, |names, rewrite| start_trace(&lines, names, tag, || [1, 0, 0], rewrite));
+        all.into_iter().find_map(|line| line.strip_prefix("traceparent: ").map(str::to_owned))
     };
     let fresh = Some("00-00000000000000010000000000000001-0000000000000001-01".to_owned());
     assert_eq!(traced(&[], gray()), fresh);
@@ -97,4 +112,21 @@ fn only_a_lane_request_without_any_trace_id_gets_one() {
     assert_eq!(traced(&[], RequestTag::None), None);
     assert_eq!(traced(&[("b3", "1")], gray()), None);
     assert_eq!(traced(&[("traceparent", "mine")], gray()), Some("mine".to_owned()));
+}
+
+#[test]
+fn a_name_plays_its_role_in_any_case_and_a_look_alike_goes() {
+    for (name, role) in [
+        ("X-Mse-Tag", Role::Tag),
+        ("x_mse_tag", Role::LookAlike),
+        ("x-mse_tag", Role::LookAlike),
+        ("X-Lane", Role::Alias),
+        ("Baggage", Role::Baggage),
+        ("B3", Role::Trace),
+        ("x-mse-tah", Role::Other),
+        ("accept", Role::Other),
+    ] {
+        assert_eq!(names().role(name.as_bytes()), role, "{name}");
+    }
+    assert_eq!(written(&[("x_mse_tag", "blue")], RequestTag::None), Vec::<String>::new());
 }

@@ -1,6 +1,7 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), byte for byte.
 
 use super::Piece;
+use crate::h1::lines::{NO_LINE, Reader, Stop};
 use crate::h1::{EXTENSION_BYTES_MAX, FIELDS_MAX, Reason, TRAILER_BYTES_MAX};
 
 /// Hexadecimal digits of a chunk size. 16 is what 64 bits hold; more would wrap in some reader.
@@ -152,12 +153,16 @@ impl Chunked {
         if self.trailers.is_empty() {
             return Ok(());
         }
-        let mut lines = [httparse::EMPTY_HEADER; FIELDS_MAX];
+        let mut lines = [NO_LINE; FIELDS_MAX];
         self.trailers.extend_from_slice(b"\r\n");
-        let parsed = httparse::parse_headers(&self.trailers, &mut lines);
-        let is_whole = matches!(parsed, Ok(httparse::Status::Complete((length, _))) if length == self.trailers.len());
+        let mut reader = Reader { head: &self.trailers, at: 0 };
+        let checked = match reader.fields(&mut lines) {
+            Ok(_) if reader.at == self.trailers.len() => Ok(()),
+            Err(Stop::Wrong(Reason::FieldsTooMany)) => Err(Reason::TrailersTooLarge),
+            Ok(_) | Err(_) => Err(Reason::Trailer),
+        };
         self.trailers.truncate(self.trailers.len() - 2);
-        if is_whole { Ok(()) } else { Err(Reason::Trailer) }
+        checked
     }
 }
 

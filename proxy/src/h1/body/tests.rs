@@ -78,4 +78,6 @@ fn a_body_that_could_end_elsewhere_is_refused() {
     assert_eq!(read(&[extensions.as_bytes()]).map(|_| ()), Err(Reason::ChunkExtension));
     let trailers = format!("0\r\na: {}\r\n\r\n", "x".repeat(16 << 10));
     assert_eq!(read(&[trailers.as_bytes()]).map(|_| ()), Err(Reason::TrailersTooLarge));
+    let trailers = format!("0\r\n{}\r\n", "a: b\r\n".repeat(101));
+    assert_eq!(read(&[trailers.as_bytes()]).map(|_| ()), Err(Reason::TrailersTooLarge));
 }

@@ -17,12 +17,23 @@ fn a_head_is_read_and_what_goes_on_is_copied_as_it_was_spelled() {
     let Ok(Parsed::Whole(request)) = parse(text.as_bytes(), &mut slots) else { panic!("refused") };
     assert_eq!((request.method, request.origin, request.authority), ("POST", "/a?b", "x:80"));
     assert_eq!((request.body, request.closes(), request.bytes), (BodyLength::Exact(5), true, text.len() - 5));
-    assert!(request.fields.is_named_by_connection("X-Two") && !request.fields.is_named_by_connection("x-one"));
+    assert!(request.fields.is_named_by_connection(b"X-Two") && !request.fields.is_named_by_connection(b"x-one"));
     let mut out = Vec::new();
     request
         .fields
-        .copy_kept(&mut out, request.fields.start(), |name, kind| kind != Kind::Connection && name != "x-two");
+        .copy_kept(&mut out, request.fields.start(), |name, kind| kind != Kind::Connection && name != b"x-two");
     assert_eq!(String::from_utf8_lossy(&out), "HOST: x:80\r\nX-One:  1 \r\nContent-Length: 5\r\n");
+}
+
+#[test]
+fn what_ends_at_this_hop_is_told_by_kind_or_by_connection() {
+    let text = "GET / HTTP/1.1\r\nhost: h\r\nConnection: close\r\nClose: 1\r\nKeep-Alive: 1\r\nx-one: 1\r\n\r\n";
+    let mut slots = Slots::new();
+    let Ok(Parsed::Whole(request)) = parse(text.as_bytes(), &mut slots) else { panic!("refused") };
+    let fields = &request.fields;
+    let is_kept = |name: &[u8], kind| matches!(kind, Kind::Host | Kind::Other) && !fields.is_named_by_connection(name);
+    let kept: Vec<_> = fields.iter().filter(|(name, _, kind)| is_kept(name, *kind)).map(|field| field.0).collect();
+    assert_eq!(kept, [&b"host"[..], b"x-one"]);
 }
 
 #[test]
@@ -34,6 +45,16 @@ fn every_part_of_a_head_is_partial() {
     let mut slots = Slots::new();
     let Ok(Parsed::Whole(request)) = parse(text.as_bytes(), &mut slots) else { panic!("refused") };
     assert_eq!((request.origin, request.authority, request.is_absolute), ("/", "h", true));
+}
+
+#[test]
+fn options_of_a_whole_server_asks_it_with_an_asterisk() {
+    for (target, origin) in [("http://h", "*"), ("http://h/", "/"), ("http://h/a?b", "/a?b"), ("*", "*")] {
+        let text = format!("OPTIONS {target} HTTP/1.1\r\nhost: h\r\n\r\n");
+        let mut slots = Slots::new();
+        let Ok(Parsed::Whole(request)) = parse(text.as_bytes(), &mut slots) else { panic!("refused: {target}") };
+        assert_eq!(request.origin, origin, "{target}");
+    }
 }
 
 #[test]
@@ -50,6 +71,7 @@ fn what_two_parsers_could_read_differently_is_refused_by_name() {
         ("GET a HTTP/1.1\r\nhost: a\r\n\r\n", Reason::Target),
         ("GET * HTTP/1.1\r\nhost: a\r\n\r\n", Reason::Target),
         ("CONNECT / HTTP/1.1\r\nhost: a\r\n\r\n", Reason::Target),
+        ("GET http://:80/ HTTP/1.1\r\nhost: a\r\n\r\n", Reason::Target),
         ("GET http://u@h/ HTTP/1.1\r\nhost: a\r\n\r\n", Reason::Userinfo),
         ("GET / HTTP/1.2\r\nhost: a\r\n\r\n", Reason::Version),
         ("GET / HTTP/2.0\r\nhost: a\r\n\r\n", Reason::Version),

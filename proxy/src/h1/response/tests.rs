@@ -30,6 +30,7 @@ fn an_instance_is_as_hostile_as_a_client() {
         ("HTTP/1.1 20 x\r\n\r\n", Reason::Status),
         ("HTTP/2.0 200 OK\r\n\r\n", Reason::Version),
         ("SSH-2.0-x\r\n", Reason::Version),
+        ("\r\n", Reason::Version),
         ("\r\nHTTP/1.1 200 OK\r\n\r\n", Reason::Version),
         ("HTTP/1.1 200 OK\ncontent-length: 0\r\n\r\n", Reason::LineEnd),
         ("HTTP/1.1 200 OK\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\n", Reason::ContentLengthTwice),

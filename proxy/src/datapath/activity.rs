@@ -1,0 +1,112 @@
+//! What one client connection is doing, as the worker's sweeper and the drain see it, and what they tell it.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Waker};
+
+/// Seconds since the worker started, moved by its sweeper. Reading it costs no system call.
+#[derive(Clone, Default)]
+pub(crate) struct CoarseClock(Rc<Cell<u32>>);
+
+impl CoarseClock {
+    /// Never 0: that means "none" in [`Connection`].
+    pub(crate) fn seconds(&self) -> u32 {
+        self.0.get().max(1)
+    }
+
+    pub(crate) fn advance(&self, seconds: u32) {
+        self.0.set(seconds);
+    }
+}
+
+/// What a client connection is told from outside while it runs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Command {
+    /// Nothing.
+    Run,
+    /// Finish what runs, then close.
+    Finish,
+    /// Close now.
+    Cut,
+}
+
+/// A client connection that speaks HTTP.
+pub(crate) struct Connection {
+    pub(crate) is_http2: bool,
+    clock: CoarseClock,
+    /// When the first byte of the head that is being read came; 0: none is.
+    head_since: Cell<u32>,
+    /// When the last request ended, or the connection began.
+    idle_since: Cell<u32>,
+    /// Requests or streams that run.
+    running: Cell<u32>,
+    command: Cell<Command>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Connection {
+    pub(crate) fn new(is_http2: bool, clock: &CoarseClock) -> Connection {
+        Connection {
+            is_http2,
+            clock: clock.clone(),
+            head_since: Cell::new(0),
+            idle_since: Cell::new(clock.seconds()),
+            running: Cell::new(0),
+            command: Cell::new(Command::Run),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// A part of a head has come.
+    pub(crate) fn head_began(&self) {
+        if self.head_since.get() == 0 {
+            self.head_since.set(self.clock.seconds());
+        }
+    }
+
+    /// Marks one request as running until the guard is dropped.
+    pub(crate) fn begin(self: &Rc<Self>) -> Running {
+        self.running.set(self.running.get() + 1);
+        self.head_since.set(0);
+        Running(Rc::clone(self))
+    }
+
+    /// For how many seconds the head that is being read has been coming.
+    pub(crate) fn head_seconds(&self, now: u32) -> Option<u32> {
+        let since = self.head_since.get();
+        (since != 0 && self.running.get() == 0).then(|| now.saturating_sub(since))
+    }
+
+    /// For how many seconds nothing has been asked.
+    pub(crate) fn idle_seconds(&self, now: u32) -> Option<u32> {
+        (self.running.get() == 0).then(|| now.saturating_sub(self.idle_since.get()))
+    }
+
+    pub(crate) fn tell(&self, command: Command) {
+        if self.command.get() != command && self.command.get() != Command::Cut {
+            self.command.set(command);
+            if let Some(waker) = self.waker.borrow_mut().take() {
+                waker.wake();
+            }
+        }
+    }
+
+    /// What it was told; who asks is woken when that changes.
+    pub(crate) fn listen(&self, cx: &Context<'_>) -> Command {
+        let mut waker = self.waker.borrow_mut();
+        if !waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.command.get()
+    }
+}
+
+/// One request of a connection that runs.
+pub(crate) struct Running(Rc<Connection>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.running.set(self.0.running.get() - 1);
+        self.0.idle_since.set(self.0.clock.seconds());
+    }
+}

@@ -1,0 +1,69 @@
+//! The seam between requests as they come over a connection and what is decided for them: inbound and outbound see a [`Head`],
+//! whatever version it came in, and answer with a [`Verdict`]. They never see a connection.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use laneway_core::facts::Headers;
+use laneway_core::snapshot::Protocol;
+
+use super::connect::From;
+use super::failure::Failure;
+use super::propagate::Rewrite;
+use super::worker::InFlightGuard;
+use crate::h1::fields::Fields;
+
+/// One request as far as a decision looks at it.
+pub(crate) struct Head<'a> {
+    pub(crate) method: &'a str,
+    /// Path and query, `*`, or empty for CONNECT.
+    pub(crate) target: &'a str,
+    /// `:authority`, the authority of an absolute form, or Host; may be empty.
+    pub(crate) authority: &'a str,
+    pub(crate) is_grpc: bool,
+    pub(crate) headers: &'a dyn Headers,
+}
+
+/// Where one request goes.
+#[derive(Clone, Copy)]
+pub(crate) struct Target {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) from: From,
+    pub(crate) connect_timeout: Duration,
+    /// What the instance is to be spoken to in; `Detect`: what the client speaks.
+    pub(crate) protocol: Protocol,
+}
+
+/// What was decided for one request, free of the snapshot.
+pub(crate) struct Plan {
+    pub(crate) target: Target,
+    /// Of the destination; empty where it is unknown.
+    pub(crate) service: Option<Arc<str>>,
+    pub(crate) rewrite: Rewrite,
+    /// Lives as long as the request does.
+    pub(crate) in_flight: Option<InFlightGuard>,
+}
+
+pub(crate) enum Verdict {
+    Send(Plan),
+    Refuse(Failure, Option<Arc<str>>),
+    /// The authority is not known yet: [`Route::learn`] it, and ask again.
+    Learn,
+}
+
+/// Decides the requests of one client connection.
+pub(crate) trait Route {
+    fn route(&self, head: &Head<'_>) -> Verdict;
+
+    /// Asks the control plane for an authority; returns when it has answered or not in time.
+    fn learn(self: Rc<Self>, authority: String) -> Pin<Box<dyn Future<Output = ()>>>;
+}
+
+impl Headers for Fields<'_, '_> {
+    fn line(&self, name: &str, index: usize) -> Option<&[u8]> {
+        Fields::line(self, name, index)
+    }
+}

@@ -1,0 +1,398 @@
+//! One client connection of HTTP/1.1: its requests one after the other, each decided, sent and answered; the sidecar's own answers;
+//! its end.
+//!
+//! A request whose instance has an idle connection goes out in the very call that read it: its bytes are written from the buffer
+//! that they were read into.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use laneway_core::snapshot::Protocol;
+
+use super::activity::{Command, Connection, Running};
+use super::buffers;
+use super::exchange::{Asked, Client, End, Exchange, Failed, Instance, stream_or_end};
+use super::failure::Failure;
+use super::head_reader::{HeadReader, Heard};
+use super::headers::is_grpc;
+use super::pipe::{Broken, Pipe, Sink, Source};
+use super::propagate::Names;
+use super::refusal::Refusal;
+use super::relay::relay;
+use super::route::{Head, Plan, Route, Verdict};
+use super::translate::{self, Framing};
+use super::upstream::Claim;
+use super::wire::Wire;
+use super::worker::{InFlightGuard, Worker};
+use crate::h1::body::{Decoder, Piece};
+use crate::h1::request::BodyLength;
+use crate::h1::{Parsed, Reason, request};
+
+/// A client that we stop listening to may still be sending: what is read over before it is cut, so that it sees our answer.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES_MAX: usize = 1 << 20;
+
+/// What one client connection has while it lives.
+struct Served {
+    worker: Rc<Worker>,
+    connection: Rc<Connection>,
+    route: Rc<dyn Route>,
+    wire: Wire,
+    reader: HeadReader,
+}
+
+/// What a head has led to.
+enum Next {
+    End,
+    Learn(String),
+    Refuse(Box<Refused>),
+    Run(Box<Job>),
+}
+
+/// A request that gets the sidecar's own answer.
+struct Refused {
+    refusal: Refusal,
+    is_head: bool,
+    closes: bool,
+    /// Of its body, what is missing.
+    body: Decoder,
+}
+
+/// A request on its way.
+struct Job {
+    asked: Asked,
+    is_grpc: bool,
+    body: BodyLength,
+    service: Option<Arc<str>>,
+    claim: Claim,
+    stage: Stage,
+    /// The head for HTTP/1.1, for another try.
+    head: Vec<u8>,
+    names: Rc<Names>,
+    _in_flight: Option<InFlightGuard>,
+    _running: Running,
+}
+
+enum Stage {
+    Sent(Exchange),
+    /// No connection was idle.
+    Waiting,
+    /// The instance speaks HTTP/2.
+    Translated(http::Request<()>),
+}
+
+/// What becomes of the client connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    Persist,
+    Close,
+    Drop,
+}
+
+/// What a request that runs has come to.
+enum Outcome {
+    Over(After),
+    /// It needs a connection to its instance.
+    Unconnected,
+    Failed(Failure),
+    Tunnel,
+}
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, wire: Wire, connection: Rc<Connection>, route: Rc<dyn Route>) {
+    let mut served = Served { worker, connection, route, wire, reader: HeadReader::default() };
+    // What is rare is boxed: this future lives as long as its connection, and most of that it rests.
+    loop {
+        let after = match poll_fn(|cx| served.poll_next(cx)).await {
+            Next::End => After::Drop,
+            Next::Learn(authority) => {
+                Rc::clone(&served.route).learn(authority).await;
+                After::Persist
+            }
+            Next::Refuse(refused) => Box::pin(served.refuse(*refused)).await,
+            Next::Run(mut job) => loop {
+                match poll_fn(|cx| served.poll_job(cx, &mut job)).await {
+                    Outcome::Over(after) => break after,
+                    Outcome::Unconnected => {
+                        if let Err(failure) = Box::pin(served.connect(&mut job)).await {
+                            break Box::pin(served.fail(&job, failure)).await;
+                        }
+                    }
+                    Outcome::Failed(failure) => break Box::pin(served.fail(&job, failure)).await,
+                    Outcome::Tunnel => {
+                        Box::pin(served.tunnel(&mut job)).await;
+                        break After::Drop;
+                    }
+                }
+            },
+        };
+        match after {
+            After::Persist => {}
+            After::Close => return Box::pin(served.close()).await,
+            After::Drop => return,
+        }
+    }
+}
+
+impl Served {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
+        let Served { worker, connection, route, wire, reader } = self;
+        match connection.listen(cx) {
+            Command::Cut => return Poll::Ready(Next::End),
+            Command::Finish if !reader.has_begun() && wire.unread().is_empty() => return Poll::Ready(Next::End),
+            Command::Finish | Command::Run => {}
+        }
+        let heard = reader.poll(cx, wire, |bytes| {
+            buffers::with_slots(|slots| match request::parse(bytes, slots) {
+                Ok(Parsed::Partial) => None,
+                Ok(Parsed::Whole(request)) => Some(begin(worker, &**route, connection, &request, bytes)),
+                Err(reason) => Some((bytes.len(), Next::Refuse(Box::new(unreadable(worker, reason))))),
+            })
+        });
+        match heard {
+            Poll::Pending => {
+                if reader.has_begun() {
+                    connection.head_began();
+                }
+                Poll::Pending
+            }
+            Poll::Ready(Ok(Heard::Head(next))) => Poll::Ready(next),
+            Poll::Ready(Ok(Heard::End | Heard::EndInside) | Err(_)) => Poll::Ready(Next::End),
+        }
+    }
+
+    /// Moves a request that was sent, and its answer.
+    fn poll_job(&mut self, cx: &mut Context<'_>, job: &mut Job) -> Poll<Outcome> {
+        let Stage::Sent(exchange) = &mut job.stage else { return Poll::Ready(Outcome::Unconnected) };
+        if self.connection.listen(cx) == Command::Cut {
+            return Poll::Ready(Outcome::Over(After::Drop));
+        }
+        let ended = ready!(exchange.poll(cx, &mut Client::One(&mut self.wire)));
+        Poll::Ready(match ended {
+            Ok(End::Done { client_persists, instance_persists }) => {
+                if instance_persists && let Some(conn) = exchange.take_conn() {
+                    job.claim.host.put_idle(conn);
+                }
+                buffers::give(std::mem::take(&mut job.head));
+                Outcome::Over(if client_persists { After::Persist } else { After::Close })
+            }
+            Ok(End::Tunnel) => Outcome::Tunnel,
+            // The instance closed the connection just as the request went out.
+            Err(Failed::Before { is_unanswered: true, .. }) if job.can_repeat() => {
+                job.stage = Stage::Waiting;
+                Outcome::Unconnected
+            }
+            Err(Failed::Before { failure, .. }) => {
+                job.stage = Stage::Waiting;
+                Outcome::Failed(failure)
+            }
+            Err(Failed::Within(reason)) => {
+                self.worker.note_failure(Failure::UpstreamProtocol(reason), job.claim.target.address);
+                if job.asked.is_old {
+                    // Its end could be taken for the end of the body.
+                    self.wire.reset();
+                }
+                Outcome::Over(After::Drop)
+            }
+            Err(Failed::ClientGone) => Outcome::Over(After::Drop),
+        })
+    }
+
+    /// Both sides speak something else from here.
+    async fn tunnel(&mut self, job: &mut Job) {
+        if let Stage::Sent(exchange) = &mut job.stage
+            && let Instance::One(conn) = &mut exchange.instance
+        {
+            relay(&mut self.wire, &mut conn.wire).await;
+        }
+    }
+
+    /// Opens a connection and sends the head, with what of the body is here already.
+    async fn connect(&mut self, job: &mut Job) -> Result<(), Failure> {
+        let exchange = match job.take_stage() {
+            Stage::Translated(request) => self.send_translated(job, request).await?,
+            Stage::Waiting | Stage::Sent(_) => self.send_over_new(job).await?,
+        };
+        job.stage = Stage::Sent(exchange);
+        Ok(())
+    }
+
+    async fn send_over_new(&mut self, job: &Job) -> Result<Exchange, Failure> {
+        let mut conn = self.worker.upstream.open_http1(&job.claim).await?;
+        let mut up = job.up();
+        let wire = &mut self.wire;
+        let pushed = up.push(&job.head, wire.unread(), &mut conn.wire);
+        match pushed {
+            Ok(used) => wire.use_up(used),
+            Err(Broken::Sink) => return Err(Failure::UpstreamClosed),
+            Err(Broken::Source(reason)) => return Err(Failure::BadRequest(reason)),
+        }
+        Ok(Exchange::new(job.asked, Instance::One(conn), up, Rc::clone(&job.names)))
+    }
+
+    async fn send_translated(&mut self, job: &Job, request: http::Request<()>) -> Result<Exchange, Failure> {
+        let mut sender = self.worker.upstream.http2(&job.claim).await?;
+        let is_end = job.body == BodyLength::None;
+        let (answer, stream) = sender.send_request(request, is_end).map_err(|_| Failure::UpstreamClosed)?;
+        let source = Source::Wire(Decoder::from(job.body));
+        let up = Pipe::new(source, stream_or_end(stream, is_end), Some(Rc::clone(&job.names)));
+        Ok(Exchange::new(job.asked, Instance::Two(Box::new(answer)), up, Rc::clone(&job.names)))
+    }
+
+    /// The sidecar's own answer to a request that was decided.
+    async fn fail(&mut self, job: &Job, failure: Failure) -> After {
+        let Job { asked, service, claim, .. } = job;
+        self.worker.note_failure(failure, claim.target.address);
+        let refusal = Refusal { failure, service: service.clone().unwrap_or_default(), is_grpc: job.is_grpc };
+        // Where its body stands is not known any more; only a request without one leaves the connection fit for another.
+        let closes = asked.closes || job.body != BodyLength::None || asked.is_connect || asked.is_old;
+        self.refuse(Refused { refusal, is_head: asked.is_head, closes, body: Decoder::Exact(0) }).await
+    }
+
+    /// Says why not. The connection stays only if the body of the request is here to its end.
+    async fn refuse(&mut self, mut refused: Refused) -> After {
+        let is_read = self.read_over(&mut refused.body);
+        let closes = refused.closes || !is_read;
+        let text = refused.refusal.to_http1(refused.is_head, closes);
+        self.wire.queue(&text);
+        match poll_fn(|cx| self.wire.poll_flush(cx)).await {
+            Ok(()) if !closes => After::Persist,
+            Ok(()) => After::Close,
+            Err(_) => After::Drop,
+        }
+    }
+
+    /// Uses up what of the body was read already. True: it was all.
+    fn read_over(&mut self, body: &mut Decoder) -> bool {
+        loop {
+            match body.next(self.wire.unread()) {
+                Ok(Piece::Data(count) | Piece::Frame(count) | Piece::Skip(count)) => self.wire.use_up(count),
+                Ok(Piece::End) => return true,
+                Ok(Piece::More) | Err(_) => return false,
+            }
+        }
+    }
+
+    /// Ends our side and reads over what the client still sends, for a while: a reset would take our answer from it.
+    async fn close(&mut self) {
+        if poll_fn(|cx| self.wire.poll_end(cx)).await.is_err() {
+            return;
+        }
+        let mut left = LINGER_BYTES_MAX;
+        let rest = poll_fn(|cx| {
+            while left > 0 {
+                if self.connection.listen(cx) == Command::Cut {
+                    return Poll::Ready(());
+                }
+                match ready!(self.wire.poll_bytes(cx, |bytes| (bytes.len(), bytes.len()))) {
+                    Ok(0) | Err(_) => return Poll::Ready(()),
+                    Ok(count) => left = left.saturating_sub(count),
+                }
+            }
+            Poll::Ready(())
+        });
+        let _ = self.worker.timer.timeout(LINGER, rest).await;
+    }
+}
+
+impl Job {
+    fn up(&self) -> Pipe {
+        let framing = if self.body == BodyLength::Chunked { Framing::Chunks } else { Framing::Plain };
+        Pipe::new(Source::Wire(Decoder::from(self.body)), Sink::Wire(framing), Some(Rc::clone(&self.names)))
+    }
+
+    fn take_stage(&mut self) -> Stage {
+        std::mem::replace(&mut self.stage, Stage::Waiting)
+    }
+
+    /// May the request go out once more, over another connection?
+    fn can_repeat(&self) -> bool {
+        self.asked.is_repeatable && self.claim.target.protocol != Protocol::Http2
+    }
+}
+
+fn unreadable(worker: &Worker, reason: Reason) -> Refused {
+    worker.counters.gate_refused(reason.label());
+    let refusal = Refusal { failure: Failure::BadRequest(reason), service: "".into(), is_grpc: false };
+    Refused { refusal, is_head: false, closes: true, body: Decoder::Exact(0) }
+}
+
+/// Decides a request, and sends it at once if an idle connection leads to its instance. Returns how many bytes were used.
+fn begin(
+    worker: &Rc<Worker>,
+    route: &dyn Route,
+    connection: &Rc<Connection>,
+    request: &request::Request<'_, '_>,
+    bytes: &[u8],
+) -> (usize, Next) {
+    let asked = Asked::of_http1(request, worker.drain.is_draining());
+    let is_grpc = is_grpc(request.fields.summary().content_type);
+    let head = Head {
+        method: request.method,
+        target: if asked.is_connect { "" } else { request.origin },
+        authority: request.authority,
+        is_grpc,
+        headers: &request.fields,
+    };
+    let refuse = |failure: Failure, service: Option<Arc<str>>| {
+        let refusal = Refusal { failure, service: service.unwrap_or_default(), is_grpc };
+        let closes = asked.closes || asked.is_connect || asked.is_old || matches!(failure, Failure::Loop);
+        let is_head = asked.is_head;
+        let refused = Refused { refusal, is_head, closes, body: Decoder::from(request.body) };
+        (request.bytes, Next::Refuse(Box::new(refused)))
+    };
+    let Plan { target, service, rewrite, in_flight } = match route.route(&head) {
+        Verdict::Send(plan) => plan,
+        Verdict::Refuse(failure, service) => return refuse(failure, service),
+        Verdict::Learn => return (0, Next::Learn(request.authority.to_owned())),
+    };
+    let mut job = Job {
+        asked,
+        is_grpc,
+        body: request.body,
+        service,
+        claim: worker.upstream.claim(target),
+        stage: Stage::Waiting,
+        head: Vec::new(),
+        names: Rc::clone(rewrite.names()),
+        _in_flight: in_flight,
+        _running: connection.begin(),
+    };
+    if target.protocol == Protocol::Http2 {
+        return match translate::request_1_to_2(request, &rewrite) {
+            Ok(translated) => {
+                job.stage = Stage::Translated(translated);
+                (request.bytes, Next::Run(Box::new(job)))
+            }
+            Err(reason) => {
+                worker.counters.gate_refused(reason.label());
+                refuse(Failure::BadRequest(reason), job.service.take())
+            }
+        };
+    }
+    job.head = buffers::take();
+    translate::request_1_to_1(request, &rewrite, &mut job.head);
+    let mut used = request.bytes;
+    while let Some(mut conn) = job.claim.host.take_idle() {
+        let mut up = job.up();
+        match up.push(&job.head, &bytes[request.bytes..], &mut conn.wire) {
+            Ok(pushed) => {
+                used += pushed;
+                job.stage = Stage::Sent(Exchange::new(asked, Instance::One(conn), up, Rc::clone(&job.names)));
+                break;
+            }
+            // Closed, and not a byte of it was taken: the next connection.
+            Err(Broken::Sink) => {}
+            Err(Broken::Source(reason)) => return refuse_body(worker, reason, bytes.len()),
+        }
+    }
+    (used, Next::Run(Box::new(job)))
+}
+
+/// The first bytes of the body are wrong already.
+fn refuse_body(worker: &Worker, reason: Reason, used: usize) -> (usize, Next) {
+    (used, Next::Refuse(Box::new(unreadable(worker, reason))))
+}

@@ -1,0 +1,218 @@
+//! One client connection of HTTP/2: each stream a task of its own, decided, sent and answered.
+
+use std::future::poll_fn;
+use std::rc::Rc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::RecvStream;
+use h2::server::SendResponse;
+use laneway_core::snapshot::Protocol;
+use tokio::task::spawn_local;
+
+use super::activity::{Command, Connection, Running};
+use super::exchange::{Asked, Client, End, Exchange, Failed, Instance, stream_or_end};
+use super::failure::Failure;
+use super::gate;
+use super::headers::{HeadView, content_type, is_grpc};
+use super::pipe::{Incoming, Pipe, Sink, Source};
+use super::propagate::Rewrite;
+use super::refusal::Refusal;
+use super::route::{Head, Plan, Route, Verdict};
+use super::translate;
+use super::upstream::{
+    CONNECTION_WINDOW_BYTES, Claim, HEADER_LIST_BYTES_MAX, STREAM_SEND_BYTES_MAX, STREAM_WINDOW_BYTES,
+};
+use super::wire::Wire;
+use super::worker::Worker;
+use crate::h1::body::Decoder;
+
+/// Streams of one client connection that run at a time (RFC 9113 section 6.5.2).
+/// With [`STREAM_WINDOW_BYTES`] it bounds what one client that takes nothing can make us hold.
+const STREAMS_MAX: u32 = 100;
+
+/// Serves a connection until it ends.
+pub(crate) async fn serve(worker: Rc<Worker>, wire: Wire, connection: Rc<Connection>, route: Rc<dyn Route>) {
+    let mut builder = h2::server::Builder::new();
+    builder
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_LIST_BYTES_MAX)
+        .initial_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buffer_size(STREAM_SEND_BYTES_MAX);
+    let mut server = match builder.handshake::<_, Bytes>(wire).await {
+        Ok(server) => server,
+        Err(error) => return tracing::debug!(%error, "no HTTP/2 after its preface"),
+    };
+    let mut is_finishing = false;
+    loop {
+        let accepted = poll_fn(|cx| match connection.listen(cx) {
+            Command::Cut => Poll::Ready(None),
+            Command::Finish if !is_finishing => {
+                is_finishing = true;
+                server.graceful_shutdown();
+                server.poll_accept(cx)
+            }
+            Command::Finish | Command::Run => server.poll_accept(cx),
+        });
+        match accepted.await {
+            Some(Ok((request, respond))) => {
+                let stream = Stream {
+                    worker: Rc::clone(&worker),
+                    route: Rc::clone(&route),
+                    respond,
+                    _running: connection.begin(),
+                };
+                spawn_local(stream.serve(request));
+            }
+            Some(Err(error)) => return tracing::debug!(%error, "client connection ended"),
+            None => return,
+        }
+    }
+}
+
+/// One request and its answer.
+struct Stream {
+    worker: Rc<Worker>,
+    route: Rc<dyn Route>,
+    respond: SendResponse<Bytes>,
+    _running: Running,
+}
+
+impl Stream {
+    async fn serve(mut self, request: http::Request<RecvStream>) {
+        let (parts, body) = request.into_parts();
+        let request = http::Request::from_parts(parts, ());
+        let is_grpc = is_grpc(content_type(request.headers()));
+        if let Err(reason) = gate::check(&request) {
+            self.worker.counters.gate_refused(reason.label());
+            return self.refuse(&Refusal { failure: Failure::BadRequest(reason), service: "".into(), is_grpc });
+        }
+        let Plan { target, service, rewrite, in_flight } = match self.decide(&request, is_grpc).await {
+            Verdict::Send(plan) => plan,
+            Verdict::Refuse(failure, service) => {
+                return self.refuse(&Refusal { failure, service: service.unwrap_or_default(), is_grpc });
+            }
+            // Asked for already, and not answered in time.
+            Verdict::Learn => {
+                return self.refuse(&Refusal { failure: Failure::UnknownDestination, service: "".into(), is_grpc });
+            }
+        };
+        let _in_flight = in_flight;
+        let claim = self.worker.upstream.claim(target);
+        let carried = match target.protocol {
+            Protocol::Http1 => Box::pin(self.over_http1(&claim, &request, &rewrite, body)).await,
+            Protocol::Http2 | Protocol::Detect | Protocol::Opaque => {
+                self.over_http2(&claim, request, &rewrite, body).await
+            }
+        };
+        match carried {
+            Ok(()) | Err(Failed::ClientGone) => {}
+            Err(Failed::Before { failure, .. }) => {
+                self.worker.note_failure(failure, target.address);
+                self.refuse(&Refusal { failure, service: service.unwrap_or_default(), is_grpc });
+            }
+            Err(Failed::Within(reason)) => {
+                self.worker.note_failure(Failure::UpstreamProtocol(reason), target.address);
+                self.respond.send_reset(h2::Reason::INTERNAL_ERROR);
+            }
+        }
+    }
+
+    async fn decide(&self, request: &http::Request<()>, is_grpc: bool) -> Verdict {
+        let head = Head {
+            method: request.method().as_str(),
+            target: request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str),
+            authority: translate::authority(request),
+            is_grpc,
+            headers: &HeadView(request.headers()),
+        };
+        let verdict = self.route.route(&head);
+        if !matches!(verdict, Verdict::Learn) {
+            return verdict;
+        }
+        Rc::clone(&self.route).learn(head.authority.to_owned()).await;
+        self.route.route(&head)
+    }
+
+    async fn over_http2(
+        &mut self,
+        claim: &Claim,
+        request: http::Request<()>,
+        rewrite: &Rewrite,
+        body: RecvStream,
+    ) -> Result<(), Failed> {
+        let is_end = body.is_end_stream();
+        let asked = Asked::of_http2(&request, !is_end);
+        let request =
+            translate::request_2_to_2(request, rewrite).map_err(|reason| before(Failure::BadRequest(reason)))?;
+        let upstream = &self.worker.upstream;
+        let ready = poll_fn(|cx| Poll::Ready(upstream.ready_http2(cx, claim))).await;
+        let mut sender = match ready {
+            Some(sender) => sender,
+            None => Box::pin(upstream.http2(claim)).await.map_err(before)?,
+        };
+        let (answer, stream) = sender.send_request(request, is_end).map_err(|_| before(Failure::UpstreamClosed))?;
+        let source = Source::Stream(Box::new(Incoming::new(body)));
+        let names = rewrite.names();
+        let up = Pipe::new(source, stream_or_end(stream, is_end), Some(Rc::clone(names)));
+        let mut exchange = Exchange::new(asked, Instance::Two(Box::new(answer)), up, Rc::clone(names));
+        poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await?;
+        Ok(())
+    }
+
+    async fn over_http1(
+        &mut self,
+        claim: &Claim,
+        request: &http::Request<()>,
+        rewrite: &Rewrite,
+        body: RecvStream,
+    ) -> Result<(), Failed> {
+        let is_end = body.is_end_stream();
+        let asked = Asked::of_http2(request, !is_end);
+        let mut head = Vec::new();
+        let framing = translate::request_2_to_1(request, rewrite, !is_end, &mut head)
+            .map_err(|reason| before(Failure::BadRequest(reason)))?;
+        let names = rewrite.names();
+        let mut body = Some(body);
+        loop {
+            let mut conn = match claim.host.take_idle() {
+                Some(conn) => conn,
+                None => Box::pin(self.worker.upstream.open_http1(claim)).await.map_err(before)?,
+            };
+            conn.wire.queue(&head);
+            let (source, sink) = match body.take() {
+                Some(body) if !is_end => (Source::Stream(Box::new(Incoming::new(body))), Sink::Wire(framing)),
+                _ => (Source::Wire(Decoder::Exact(0)), Sink::Ended),
+            };
+            let up = Pipe::new(source, sink, Some(Rc::clone(names)));
+            let mut exchange = Exchange::new(asked, Instance::One(conn), up, Rc::clone(names));
+            match poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await {
+                Ok(End::Done { instance_persists: true, .. }) => {
+                    if let Instance::One(conn) = exchange.instance {
+                        claim.host.put_idle(conn);
+                    }
+                    return Ok(());
+                }
+                Ok(End::Done { .. } | End::Tunnel) => return Ok(()),
+                // The instance closed the connection just as the request went out.
+                Err(Failed::Before { is_unanswered: true, .. }) if asked.is_repeatable => {}
+                Err(failed) => return Err(failed),
+            }
+        }
+    }
+
+    fn refuse(&mut self, refusal: &Refusal) {
+        let (head, body) = refusal.to_http2();
+        // It fails only if the client has gone.
+        if let Ok(mut stream) = self.respond.send_response(head, body.is_empty())
+            && !body.is_empty()
+        {
+            let _ = stream.send_data(body, true);
+        }
+    }
+}
+
+fn before(failure: Failure) -> Failed {
+    Failed::Before { failure, is_unanswered: false }
+}
