@@ -20,7 +20,7 @@ pub(crate) fn free() -> SocketAddr {
     listener.local_addr().expect("it is bound")
 }
 
-fn start_echo(name: &str, tag: &str, at: SocketAddr, directory: &Path) -> Process {
+pub(crate) fn start_echo(name: &str, tag: &str, at: SocketAddr, directory: &Path) -> Process {
     let mut command = Command::new(program("laneway-echo").expect("it is built"));
     command.args(["--listen", &at.to_string(), "--name", name, "--tag", tag, "--address", &at.ip().to_string()]);
     Process::start("echo", command, &directory.join(format!("echo-{tag}.log"))).expect("it starts")
