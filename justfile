@@ -19,12 +19,20 @@ test *arguments: programs
     cargo test --profile quick --workspace "$@"
     @[ ! -s "$LANEWAY_SKIPPED" ] || { echo "skipped: $(wc -l <"$LANEWAY_SKIPPED")"; cat "$LANEWAY_SKIPPED"; }
 
+# h2spec, the HTTP/2 conformance suite, in strict mode against our listener, with its figures
+h2spec: programs
+    cargo test --quiet --profile quick -p laneway-tests --test e2e h2spec -- --nocapture
+
 # Format, lints, architecture, coverage
 check: programs
     cargo fmt --all -- --check
     cargo clippy --workspace --all-targets --quiet -- --deny warnings
     cargo test --quiet --profile quick -p laneway-tests --test architecture
     python3 tests/coverage.py
+
+# Check, and what a request may cost: the committed counts (a release build, ten minutes)
+check-all: check
+    @python3 tests/load/bench.py counts
 
 # Put every file in the house's format
 fmt:
@@ -35,6 +43,14 @@ fmt:
 programs:
     @cargo build --profile quick --workspace --bins
 
-# Our proxy beside nginx, HAProxy and Envoy (`bench --help`); `bench switch`: 100 live switches of a lane
+# Our proxy beside nginx, HAProxy, Envoy (`bench --help`); `bench counts`: against committed numbers; `bench switch`: 100 switches
 bench *arguments:
     @python3 tests/load/bench.py "$@"
+
+# A fuzz target over so many inputs, then libFuzzer's own arguments; its findings are in proxy/fuzz/artifacts
+fuzz target="h1" executions="1000000" *arguments:
+    @mkdir -p "proxy/fuzz/corpus/$1"
+    @cp Cargo.lock proxy/fuzz/Cargo.lock
+    @target="$1" executions="$2"; shift $(($# > 2 ? 2 : $#)); cd proxy/fuzz && \
+    RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . --target-dir "${CARGO_TARGET_DIR:-../../target}/fuzz" --sanitizer none \
+        "$target" "corpus/$target" "seeds/$target" -- -runs="$executions" -dict="$target.dict" -max_len=2048 "$@"

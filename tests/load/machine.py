@@ -1,6 +1,6 @@
-"""What a measurement needs from the machine: tools, pinned processes, their CPU time and memory, and load.
+"""What a measurement needs from the machine: tools, a namespace, pinned processes, their CPU time and memory.
 
-Knows nothing about proxies and compares nothing; bench.py and switch.py call it. Every process is ended by its own pid.
+Knows nothing about proxies and compares nothing; all other files here call it. Every process is ended by its own pid.
 """
 import contextlib
 import ctypes
@@ -18,23 +18,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 LOAD_CORE, PROXY_CORE = 0, 1
-
-# A browser's request through a gateway. With Host that is twelve; every second request carries TAG as well.
-HEADERS = {
-    "User-Agent": "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36",
-    "Accept": "application/json, text/plain, */*",
-    "Accept-Encoding": "gzip, deflate, br",
-    "Accept-Language": "zh-CN,zh;q=0.9,en;q=0.8",
-    "Content-Type": "application/json",
-    "Cookie": "session=0123456789abcdef0123456789abcdef; lang=zh; theme=dark",
-    "Authorization": "Bearer abcdefghijklmnopqrstuvwxyz0123456789",
-    "X-Request-Id": "6f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0",
-    "X-Forwarded-For": "10.1.2.3",
-    "X-Forwarded-Proto": "http",
-    "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
-}
-TAG = ("x-mse-tag", "gray")
-PATH = "/api/v1/orders?id=42"
+PACKAGES = {"laneway-proxy": "laneway-proxy"}  # of programs that are not of the tests
+LAST_LINES = 6  # that an error repeats of what a process said
+REALTIME_PRIORITY = 10  # of 1 to 99: above everybody who has not asked, below what keeps the machine alive
 
 
 def say(text):
@@ -50,10 +36,18 @@ def find(name):
 def build(profile, *programs):
     """Builds programs of the workspace (all, unless some are named) and returns the folder they are in."""
     say(f"building {', '.join(programs) or 'all programs'} (profile {profile})")
-    bins = [word for program in programs for word in ("--bin", program)] or ["--workspace", "--bins"]
-    subprocess.run(["cargo", "build", "--profile", profile, *bins], cwd=ROOT, check=True, stdout=sys.stderr)
+    # One package at a time: together they would get the features of all of them, as no package for users has.
+    for which in [["-p", PACKAGES.get(program, "laneway-tests"), "--bin", program] for program in programs] or [["--workspace", "--bins"]]:
+        subprocess.run(["cargo", "build", "--profile", profile, *which], cwd=ROOT, check=True, stdout=sys.stderr)
     meta = subprocess.run(["cargo", "metadata", "--no-deps", "--format-version", "1"], cwd=ROOT, check=True, capture_output=True)
     return Path(json.loads(meta.stdout)["target_directory"]) / profile
+
+
+def version(name):
+    """Of an installed peer."""
+    out = subprocess.run([find(name), "--version" if name == "envoy" else "-v"], capture_output=True, text=True, check=False)
+    found = re.search(r"\d+\.\d+\.\d+", (out.stdout + out.stderr).rpartition("version")[2])
+    return found[0] if found else None
 
 
 # ---- where we run ----
@@ -71,6 +65,15 @@ def isolate():
         # `nice` acts only inside a scheduler autogroup, so the group itself is raised.
         with contextlib.suppress(OSError):
             Path("/proc/self/autogroup").write_text("-20")
+
+
+def allow_many_connections():
+    """A connection that a client closes keeps its port for a minute; a load that opens 10,000 a second needs it again."""
+    if os.environ.get("LANEWAY_BENCH_ISOLATED") != "1":
+        return say("not in a namespace of our own: the load of new connections may run out of ports")
+    # The lower ports are the proxies' own.
+    for name, value in (("ip_local_port_range", "20000 65535"), ("tcp_tw_reuse", "1")):
+        Path(f"/proc/sys/net/ipv4/{name}").write_text(value)
 
 
 def describe():
@@ -94,7 +97,7 @@ def describe():
         "own_namespace": os.environ.get("LANEWAY_BENCH_ISOLATED") == "1",
         "sysctl": {name: read("/proc/sys/" + name.replace(".", "/")) for name in (
             "net.ipv4.tcp_congestion_control", "net.ipv4.tcp_available_congestion_control", "net.core.default_qdisc",
-            "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.core.somaxconn", "kernel.sched_autogroup_enabled")},
+            "net.ipv4.tcp_rmem", "net.ipv4.tcp_wmem", "net.ipv4.tcp_tw_reuse", "net.core.somaxconn", "kernel.sched_autogroup_enabled")},
     }
 
 
@@ -108,6 +111,25 @@ def pinned(wanted, argv):
 
 
 @contextlib.contextmanager
+def realtime(*pids):
+    """We, what we start, and these processes come before all other work for the time of the block, where that is permitted
+    (SCHED_FIFO). Yields whether it is."""
+    everyone = [tid for pid in (os.getpid(), *pids) for tid in threads(pid)]
+    permitted = True
+    try:
+        for tid in everyone:
+            os.sched_setscheduler(tid, os.SCHED_FIFO, os.sched_param(REALTIME_PRIORITY))
+    except OSError:
+        permitted = False
+    try:
+        yield permitted
+    finally:
+        for tid in everyone:
+            with contextlib.suppress(OSError):
+                os.sched_setscheduler(tid, os.SCHED_OTHER, os.sched_param(0))
+
+
+@contextlib.contextmanager
 def running(name, argv, scratch, pin=None, env=None, stop_timeout=5):
     """Runs a process for the time of the block; its output goes to a file that an error shows the end of."""
     out = Path(scratch) / f"{name}.out"
@@ -117,7 +139,8 @@ def running(name, argv, scratch, pin=None, env=None, stop_timeout=5):
     try:
         yield process
     except Exception as error:
-        raise RuntimeError(f"{name}: {error}\n{out.read_text(errors='replace')[-2000:]}") from error
+        said = out.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        raise RuntimeError("\n".join([f"{name}: {error}", *said])) from error
     finally:
         if process.poll() is None:
             process.terminate()
@@ -167,108 +190,13 @@ def cpu_ns(pid):
     return sum(int(Path(f"/proc/{tid}/schedstat").read_text().split()[0]) for tid in threads(pid))
 
 
-def anonymous_kib(pid):
-    """Heap and stacks; pages of files are shared and come and go."""
-    return sum(int(re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{one}/status").read_text())[1]) for one in tree(pid))
+def memory_kib(pid):
+    """Heap and stacks, and all that is resident: pages of files (the program itself) may be shared, and come and go."""
+    status = [Path(f"/proc/{one}/status").read_text() for one in tree(pid)]
+    heap, resident = (sum(int(re.search(rf"{name}:\s+(\d+)", one)[1]) for one in status) for name in ("RssAnon", "VmRSS"))
+    return {"heap": heap, "resident": resident}
 
 
 def stolen_s():
     """Time that the hypervisor gave to others: a round with much of it is worth little."""
     return int(Path("/proc/stat").read_text().split("\n", 1)[0].split()[8]) / os.sysconf("SC_CLK_TCK")
-
-
-# ---- load ----
-def wrk(address, connections, seconds, scratch):
-    """HTTP/1.1 keep-alive load; every second request carries the tag."""
-    script = Path(scratch) / "load.lua"
-    script.write_text(f"""
-local base, gray, count = nil, nil, 0
-init = function()
-{"".join(f"  wrk.headers['{name}'] = '{value}'" + chr(10) for name, value in HEADERS.items())}
-  base = wrk.format("GET", "{PATH}")
-  wrk.headers["{TAG[0]}"] = "{TAG[1]}"
-  gray = wrk.format("GET", "{PATH}")
-end
-request = function() count = count + 1; if count % 2 == 0 then return base end return gray end
-done = function(summary, latency)
-  local e = summary.errors
-  print(string.format('{{"requests": %d, "failed": %d, "p50_us": %.1f, "p99_us": %.1f}}', summary.requests,
-    e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50), latency:percentile(99)))
-end
-""")
-    argv = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), f"http://{address}"]
-    out = subprocess.run(pinned(LOAD_CORE, argv), capture_output=True, text=True, timeout=seconds + 30)
-    try:
-        return json.loads(out.stdout.strip().rsplit("\n", 1)[-1])
-    except ValueError:
-        raise RuntimeError(f"wrk said: {out.stdout[-300:]} {out.stderr[-300:]}") from None
-
-
-def h2load(address, connections, streams, seconds):
-    """HTTP/2 with prior knowledge; every request carries the tag (h2load cannot vary headers)."""
-    headers = [word for item in [*HEADERS.items(), TAG] for word in ("-H", f"{item[0].lower()}: {item[1]}")]
-    argv = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{seconds}", *headers, f"http://{address}{PATH}"]
-    out = subprocess.run(pinned(LOAD_CORE, argv), capture_output=True, text=True, timeout=seconds + 30)
-    count = re.search(r"(\d+) succeeded, (\d+) failed, (\d+) errored", out.stdout)
-    if not count:
-        raise RuntimeError(f"h2load said: {out.stdout[-300:]} {out.stderr[-300:]}")
-    return {"requests": int(count[1]), "failed": int(count[2]) + int(count[3])}
-
-
-def request_bytes(host, tagged):
-    lines = [f"GET {PATH} HTTP/1.1", f"Host: {host}", *(f"{name}: {value}" for name, value in HEADERS.items())]
-    return "\r\n".join(lines + ([f"{TAG[0]}: {TAG[1]}"] if tagged else []) + ["", ""]).encode()
-
-
-class Client:
-    """One keep-alive connection that sends exactly what it is told to, for counts and for idle connections."""
-
-    def __init__(self, address):
-        self.host = address
-        self.socket = socket.create_connection(split(address), 60)
-        self.sent = 0
-
-    def send(self):
-        self.sent += 1
-        self.socket.sendall(request_bytes(self.host, self.sent % 2 == 1))
-
-    def receive(self):
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += self.part()
-        head, _, body = data.partition(b"\r\n\r\n")
-        length = re.search(rb"(?im)^content-length: *(\d+)", head)
-        if not head.startswith(b"HTTP/1.1 200") or not length:
-            raise RuntimeError(f"answered {head[:200]!r}")
-        missing = int(length[1]) - len(body)
-        while missing > 0:
-            missing -= len(self.part())
-
-    def part(self):
-        part = self.socket.recv(65536)
-        if not part:
-            raise RuntimeError("closed the connection")
-        return part
-
-    def close(self):
-        self.socket.close()
-
-
-def instructions(name, argv, address, requests, scratch, env=None, connections=64):
-    """User instructions of a whole run that serves exactly so many requests, by callgrind."""
-    out = Path(scratch) / f"{name}.callgrind"
-    valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *map(str, argv)]
-    with running(f"{name}-callgrind", valgrind, scratch, pin=PROXY_CORE, env=env, stop_timeout=60) as process:
-        wait_listening(process, address, timeout=120)
-        clients = [Client(address) for _ in range(connections)]
-        for _ in range(requests // connections):
-            for client in clients:
-                client.send()
-            for client in clients:
-                client.receive()
-        for client in clients:
-            client.close()
-    total = re.search(r"(?m)^(?:totals|summary): (\d+)", out.read_text())
-    if not total:
-        raise RuntimeError(f"{name}: callgrind wrote no total")
-    return int(total[1])
