@@ -1,9 +1,9 @@
 //! The sidecar: takes the traffic of one pod, and decides for each request which instance of which lane it goes to.
 //!
 //! ```text
-//!  app pod | accept -> original destination -> detect -> gate -> inbound | outbound -> decide -> upstream -> pool | connect -> peer
-//!          |                                     \-> opaque                            ^ Reader
-//!  control |  client <-> session -> decode -> Publisher -> [ current: Arc<Snapshot> ] -+
+//!  app pod | accept -> original destination -> detect -> head (h1 | h2) -> inbound | outbound -> decide -> exchange -> peer
+//!          |                                     \-> opaque                               ^ Reader
+//!  control |  client <-> session -> decode -> Publisher -> [ current: Arc<Snapshot> ] ----+
 //! ```
 //! `control` and `datapath` never import each other; they meet in `current`. With control gone the data path serves the last
 //! snapshot. `app` wires everything and is imported by nobody but `main`; only `config` knows the environment.

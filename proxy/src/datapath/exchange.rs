@@ -28,8 +28,10 @@ use super::wire::Wire;
 use crate::h1::body::Decoder;
 use crate::h1::{Parsed, Reason, request, response};
 
-/// Interim answers to one request. 102 comes every few seconds for as long as a request runs.
-const INTERIMS_MAX: u32 = 1000;
+/// Interim answers to one request. 102 comes every twenty seconds or so for as long as a request runs.
+const INTERIMS_MAX: u32 = 100;
+/// Of interim answers, what may wait for a client that does not read; then the instance is not read either.
+const INTERIM_UNSENT_BYTES_MAX: usize = 64 << 10;
 
 /// What of a request its answer depends on.
 #[derive(Clone, Copy)]
@@ -171,6 +173,15 @@ impl Exchange {
             }
         }
         while self.down.is_none() {
+            if let Client::One(wire) = client
+                && wire.unsent_bytes() > 0
+            {
+                match wire.poll_flush(cx) {
+                    Poll::Ready(Err(_)) => return Poll::Ready(Err(Failed::ClientGone)),
+                    Poll::Pending if wire.unsent_bytes() > INTERIM_UNSENT_BYTES_MAX => return Poll::Pending,
+                    Poll::Pending | Poll::Ready(Ok(())) => {}
+                }
+            }
             let answered = match self.instance {
                 Instance::One(_) => self.poll_head_1(cx, client),
                 Instance::Two(_) | Instance::Gone => self.poll_head_2(cx, client),

@@ -79,6 +79,15 @@ struct Stream {
     _running: Running,
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        // A panic ends this stream; the connection and the process live.
+        if std::thread::panicking() {
+            self.worker.counters.panicked();
+        }
+    }
+}
+
 impl Stream {
     async fn serve(mut self, request: http::Request<RecvStream>) {
         let (parts, body) = request.into_parts();
