@@ -173,7 +173,8 @@ impl Exchange {
             }
         }
         while self.down.is_none() {
-            if let Client::One(wire) = client
+            if self.interims > 0
+                && let Client::One(wire) = client
                 && wire.unsent_bytes() > 0
             {
                 match wire.poll_flush(cx) {
@@ -428,7 +429,7 @@ fn deliver_1(
             let said = if is_tunnel { Persistence::Silent } else { persistence(asked, closes) };
             let mut head = buffers::take();
             translate::response_1_to_1(response, framing, said, keeps_encoding, &mut head);
-            let mut down = Pipe::new(Source::Wire(decoder), Sink::Wire(framing), Some(Rc::clone(names)));
+            let mut down = Pipe::new(Source::Wire(decoder), Sink::Wire(framing), names);
             let pushed = down.push(&head, rest, wire);
             buffers::give(head);
             Ok((response.bytes + pushed?, Delivered { down, closes, instance_closes, is_tunnel }))
@@ -437,7 +438,7 @@ fn deliver_1(
             let head = translate::response_1_to_2(response).map_err(Deliver::Upstream)?;
             let is_end = decoder.is_ended();
             let stream = send.send_response(head, is_end).map_err(|_| Deliver::Client)?;
-            let down = Pipe::new(Source::Wire(decoder), stream_or_end(stream, is_end), Some(Rc::clone(names)));
+            let down = Pipe::new(Source::Wire(decoder), stream_or_end(stream, is_end), names);
             Ok((response.bytes, Delivered { down, closes: false, instance_closes, is_tunnel: false }))
         }
     }
@@ -457,7 +458,6 @@ fn deliver_2(
     }
     let is_end = body.is_end_stream();
     let source = Source::Stream(Box::new(Incoming::new(body)));
-    let names = Some(Rc::clone(names));
     match client {
         Client::One(wire) => {
             let is_bodiless = asked.is_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;

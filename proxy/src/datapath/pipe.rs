@@ -49,7 +49,7 @@ pub(crate) enum Sink {
 pub(crate) struct Pipe {
     pub(crate) source: Source,
     pub(crate) sink: Sink,
-    /// Names that may not stand in trailers.
+    /// Names that may not stand in trailers, where there can be any.
     names: Option<Rc<Names>>,
 }
 
@@ -81,8 +81,9 @@ impl Incoming {
 }
 
 impl Pipe {
-    pub(crate) fn new(source: Source, sink: Sink, names: Option<Rc<Names>>) -> Pipe {
-        Pipe { source, sink, names }
+    pub(crate) fn new(source: Source, sink: Sink, names: &Rc<Names>) -> Pipe {
+        let has_trailers = matches!(source, Source::Wire(Decoder::Chunked(_)) | Source::Stream(_));
+        Pipe { source, sink, names: has_trailers.then(|| Rc::clone(names)) }
     }
 
     /// Everything was moved, or there was nothing to move.

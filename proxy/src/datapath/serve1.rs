@@ -238,7 +238,7 @@ impl Served {
         let is_end = job.body == BodyLength::None;
         let (answer, stream) = sender.send_request(request, is_end).map_err(|_| Failure::UpstreamClosed)?;
         let source = Source::Wire(Decoder::from(job.body));
-        let up = Pipe::new(source, stream_or_end(stream, is_end), Some(Rc::clone(&job.names)));
+        let up = Pipe::new(source, stream_or_end(stream, is_end), &job.names);
         Ok(Exchange::new(job.asked, Instance::Two(Box::new(answer)), up, Rc::clone(&job.names)))
     }
 
@@ -301,7 +301,7 @@ impl Served {
 impl Job {
     fn up(&self) -> Pipe {
         let framing = if self.body == BodyLength::Chunked { Framing::Chunks } else { Framing::Plain };
-        Pipe::new(Source::Wire(Decoder::from(self.body)), Sink::Wire(framing), Some(Rc::clone(&self.names)))
+        Pipe::new(Source::Wire(Decoder::from(self.body)), Sink::Wire(framing), &self.names)
     }
 
     fn take_stage(&mut self) -> Stage {

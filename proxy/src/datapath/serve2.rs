@@ -164,7 +164,7 @@ impl Stream {
         let (answer, stream) = sender.send_request(request, is_end).map_err(|_| before(Failure::UpstreamClosed))?;
         let source = Source::Stream(Box::new(Incoming::new(body)));
         let names = rewrite.names();
-        let up = Pipe::new(source, stream_or_end(stream, is_end), Some(Rc::clone(names)));
+        let up = Pipe::new(source, stream_or_end(stream, is_end), names);
         let mut exchange = Exchange::new(asked, Instance::Two(Box::new(answer)), up, Rc::clone(names));
         poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await?;
         Ok(())
@@ -194,7 +194,7 @@ impl Stream {
                 Some(body) if !is_end => (Source::Stream(Box::new(Incoming::new(body))), Sink::Wire(framing)),
                 _ => (Source::Wire(Decoder::Exact(0)), Sink::Ended),
             };
-            let up = Pipe::new(source, sink, Some(Rc::clone(names)));
+            let up = Pipe::new(source, sink, names);
             let mut exchange = Exchange::new(asked, Instance::One(conn), up, Rc::clone(names));
             match poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await {
                 Ok(End::Done { instance_persists: true, .. }) => {
