@@ -266,14 +266,14 @@ impl Exchange {
     /// The same of an instance of HTTP/2.
     fn poll_head_2(&mut self, cx: &mut Context<'_>, client: &mut Client<'_>) -> Poll<Result<(), Failed>> {
         let Instance::Two(answer) = &mut self.instance else { return Poll::Pending };
-        while let Poll::Ready(Some(Ok(interim))) = answer.poll_informational(cx) {
+        if let Poll::Ready(Some(Ok(interim))) = answer.poll_informational(cx) {
             self.interims += 1;
-            if self.interims > INTERIMS_MAX {
-                return Poll::Ready(self.delivered(Err(Deliver::Upstream(Reason::InterimFlood))));
-            }
-            if let Err(broken) = deliver_interim_2(interim, &self.asked, client) {
-                return Poll::Ready(self.delivered(Err(broken)));
-            }
+            let delivered = if self.interims > INTERIMS_MAX {
+                Err(Deliver::Upstream(Reason::InterimFlood))
+            } else {
+                deliver_interim_2(interim, &self.asked, client).map(|()| None)
+            };
+            return Poll::Ready(self.delivered(delivered));
         }
         match ready!(Pin::new(answer).poll(cx)) {
             Ok(response) => {
@@ -284,7 +284,7 @@ impl Exchange {
             Err(error) => {
                 let is_unanswered = error.reason() == Some(h2::Reason::REFUSED_STREAM);
                 let failure = match error.is_library() && !error.is_io() {
-                    true => Failure::UpstreamProtocol(Reason::Translation),
+                    true => Failure::UpstreamProtocol(Reason::Frames),
                     false => Failure::UpstreamClosed,
                 };
                 Poll::Ready(Err(Failed::Before { failure, is_unanswered }))

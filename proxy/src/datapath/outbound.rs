@@ -149,7 +149,7 @@ impl Route for Context {
             if self.original.is_none() && needs_learning(&snapshot, head.authority) {
                 return Verdict::Learn;
             }
-            self.names(head.authority);
+            self.turn_to(head.authority);
         }
         match plan(self, &snapshot, head) {
             Ok(plan) => Verdict::Send(plan),
@@ -164,14 +164,14 @@ impl Route for Context {
         Box::pin(async move {
             learn_host(&self.worker, &authority).await;
             // Known or not: it was asked for, and is not asked for again by this connection's next requests.
-            self.names(&authority);
+            self.turn_to(&authority);
         })
     }
 }
 
 impl Context {
-    /// The client names this authority now.
-    fn names(&self, authority: &str) {
+    /// The client names this authority from now on.
+    fn turn_to(&self, authority: &str) {
         authority.clone_into(&mut self.authority.borrow_mut());
         self.place.set(None);
     }

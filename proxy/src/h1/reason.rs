@@ -63,6 +63,8 @@ pub enum Reason {
     InterimFlood,
     /// 101 to a request that asked for no other protocol.
     UnaskedUpgrade,
+    /// What the library of HTTP/2 refuses of an instance (RFC 9113).
+    Frames,
     /// A head with a field or pseudo field of HTTP/2 that HTTP/1.1 cannot say, or the other way round.
     Translation,
 }
@@ -101,6 +103,7 @@ impl Reason {
             Reason::Truncated => "truncated",
             Reason::InterimFlood => "interim-flood",
             Reason::UnaskedUpgrade => "unasked-upgrade",
+            Reason::Frames => "frames",
             Reason::Translation => "translation",
         }
     }

@@ -7,8 +7,6 @@ use super::{HEAD_BYTES_MAX, Parsed, Reason, is_authority};
 /// A request head in the bytes that it was read from.
 pub struct Request<'h, 'b> {
     pub method: &'b str,
-    /// As received: origin, absolute, authority or asterisk form.
-    pub target: &'b str,
     /// What a server is asked: the target without scheme and authority, `*`, or the authority of a CONNECT.
     pub origin: &'b str,
     /// Of an absolute form, else of `Host`; may be empty.
@@ -93,7 +91,6 @@ fn read<'h, 'b>(window: &'b [u8], slots: &'h mut Slots) -> Result<Request<'h, 'b
     };
     Ok(Request {
         method,
-        target,
         origin: form.origin,
         authority: form.authority.unwrap_or(host),
         is_absolute: form.is_absolute,

@@ -2,7 +2,8 @@
 //! the other version of HTTP.
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use crate::h2spec::serve;
@@ -38,6 +39,54 @@ fn a_slow_head_is_cut_and_a_resting_connection_is_ended() {
     let heard = rest(resting);
     assert!(heard.starts_with("HTTP/1.1 200 ") && heard.ends_with("answer"), "{heard}");
     assert!(!heard.to_ascii_lowercase().contains("connection: close"), "it was ended for resting alone: {heard}");
+}
+
+/// Answers one request on each connection, says nothing of closing it, and closes it.
+fn serve_once_each() -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    let address = listener.local_addr().expect("it is bound");
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let Ok(mut stream) = stream else { return };
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                head.push(byte[0]);
+            }
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+        }
+    });
+    address
+}
+
+#[test]
+fn a_pooled_connection_that_its_instance_has_closed_costs_no_request() {
+    let sidecar = Sidecar::start("closed", "http1", serve_once_each());
+    let mut client = connect(sidecar.address);
+    for number in 0..50 {
+        client.write_all(b"GET / HTTP/1.1\r\nhost: sc-b\r\n\r\n").expect("the sidecar reads");
+        let mut heard = Vec::new();
+        while !heard.ends_with(b"\r\n\r\nok") {
+            let mut bytes = [0; 512];
+            match client.read(&mut bytes) {
+                Ok(count @ 1..) => heard.extend_from_slice(&bytes[..count]),
+                other => panic!("request {number}: {other:?} after {:?}", String::from_utf8_lossy(&heard)),
+            }
+        }
+        assert!(heard.starts_with(b"HTTP/1.1 200 "), "request {number}: {}", String::from_utf8_lossy(&heard));
+    }
+}
+
+#[test]
+fn a_refused_request_keeps_the_connection_if_its_body_is_here_and_ends_it_if_not() {
+    // Nobody listens there.
+    let sidecar = Sidecar::start("refused", "http1", crate::alone::free());
+    let mut client = connect(sidecar.address);
+    let get = "GET / HTTP/1.1\r\nhost: sc-b\r\n\r\n";
+    let post = "POST / HTTP/1.1\r\nhost: sc-b\r\ncontent-length: 9\r\n\r\nGET / no";
+    client.write_all(format!("{get}{get}{post}").as_bytes()).expect("the sidecar reads");
+    let heard = rest(client);
+    assert_eq!(heard.matches("HTTP/1.1 503 ").count(), 3, "each is answered, and what follows is no request: {heard}");
+    assert_eq!(heard.matches("connection: close").count(), 1, "only the last ends the connection: {heard}");
 }
 
 #[test]
