@@ -31,6 +31,9 @@ pub struct Carried {
 
 /// Reads the carriers of the group in their order.
 pub fn read(group: &Group, headers: &dyn Headers) -> Carried {
+    if !headers.has_any(group.carrier_names) {
+        return Carried::default();
+    }
     let mut first: Option<RequestTag> = None;
     for &carrier in &group.carriers {
         let found = match carrier {

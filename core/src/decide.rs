@@ -1,8 +1,12 @@
 //! The two decisions about a request: which tag it has (inbound), and which instance it goes to (outbound).
 
+use std::sync::Arc;
+
 use crate::carry;
 use crate::condition::Buffers;
+use crate::context::Context;
 use crate::facts::{Facts, NoHeaders, Source};
+use crate::ladder;
 use crate::lane::{Fallback, LaneState};
 use crate::share::Dice;
 use crate::snapshot::{Destination, Endpoint, EndpointAddr, Service, Snapshot};
@@ -11,6 +15,7 @@ use crate::tag::{RequestTag, Tag};
 use crate::why::{TagSource, Why};
 
 pub use crate::carry::TagRefusal;
+pub use crate::ladder::{Doubt, Evidence, InFlight};
 
 mod route;
 
@@ -55,17 +60,6 @@ impl std::fmt::Debug for HandOver<'_> {
     }
 }
 
-/// What the pod's inbound requests in flight tell about an outbound call that carries nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct InFlight {
-    /// Requests in flight.
-    pub total: u32,
-    /// Of these, those with the pod's own tag.
-    pub own_tag: u32,
-    /// Of these, those with another tag or `baseline`. What is left has none.
-    pub other: u32,
-}
-
 /// Load and health of instances, as this worker sees them. Addresses have their port filled in. The 10 s for which a sick
 /// tag stays passed over after it is well again is the caller's: it has the clock, so it goes on calling such instances
 /// ejected.
@@ -80,7 +74,7 @@ pub trait Load {
 }
 
 /// Where an outbound call goes.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Outbound<'s> {
     /// Leaves with the request.
     pub tag: RequestTag,
@@ -91,6 +85,10 @@ pub struct Outbound<'s> {
     pub service: &'s Service,
     /// Tag of the instance that was chosen, or of the instances that were wanted.
     pub endpoint_tag: Option<Tag>,
+    /// Of the request that the call belongs to, where that is known and the destination may hear its pass headers.
+    pub context: Option<Arc<Context>>,
+    /// Nothing told the tag for certain.
+    pub doubt: Option<Doubt>,
     /// A carried value was refused.
     pub refused: Option<TagRefusal>,
 }
@@ -225,17 +223,19 @@ pub fn decide_outbound<'s>(
     snapshot: &'s Snapshot,
     destination: &Destination<'s>,
     facts: &Facts<'_>,
-    in_flight: InFlight,
+    evidence: &dyn Evidence,
     load: &dyn Load,
     scratch: &mut Scratch,
 ) -> Option<Outbound<'s>> {
     let carried = carry::read(&snapshot.group, facts.headers);
-    let (tag, source) = match carried.tag {
-        RequestTag::None => pod_rung(snapshot, in_flight),
-        tag => (tag, TagSource::Carried),
+    let rung = ladder::climb(snapshot, carried.tag, evidence);
+    let mut outbound = match rung.doubt {
+        Some(Doubt::Refused) => route::refuse(destination)?,
+        _ => route::route(snapshot, destination, rung.tag, facts, false, load, scratch)?,
     };
-    let mut outbound = route::route(snapshot, destination, tag, facts, false, load, scratch)?;
-    outbound.source = source;
+    outbound.source = rung.source.unwrap_or(TagSource::None);
+    outbound.context = rung.context.filter(|_| outbound.service.is_of_group);
+    outbound.doubt = rung.doubt;
     outbound.refused = carried.refused;
     Some(outbound)
 }
@@ -257,15 +257,4 @@ pub fn decide_connection<'s>(
     let mut outbound = route::route(snapshot, destination, tag, &facts, true, load, scratch)?;
     outbound.source = source;
     Some(outbound)
-}
-
-/// The last rung of the ladder: the pod's own tag (a) where stamping applies to this pod and nothing in flight carries
-/// anything else, or (b) while something is in flight and all of it carries the pod's own tag.
-fn pod_rung(snapshot: &Snapshot, in_flight: InFlight) -> (RequestTag, TagSource) {
-    let stamps = snapshot.own.stamp.is_some() && in_flight.other == 0;
-    let unanimous = in_flight.total > 0 && in_flight.own_tag == in_flight.total;
-    match snapshot.own.tag {
-        Some(tag) if stamps || unanimous => (RequestTag::Lane(tag), TagSource::Pod),
-        _ => (RequestTag::None, TagSource::None),
-    }
 }

@@ -10,12 +10,17 @@
 //! The sidecar, the control plane's Explain and the scenario tests all run this same code.
 
 pub mod carry;
+pub mod context;
+pub mod correlation;
 pub mod facts;
 pub mod name;
 pub mod tag;
+pub mod trace;
 pub mod why;
 
 pub mod condition;
+pub mod in_flight;
+mod ladder;
 mod lane;
 mod pattern;
 mod policy;

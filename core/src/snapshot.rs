@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use laneway_proto::contract::TAG_HEADER;
-use laneway_proto::routing::{BaselineMode, NewTrace, PathHeader, StampPodTag, TagCarrier, TagTrust};
+use laneway_proto::routing::{Ambiguous, BaselineMode, Infer, NewTrace, PathHeader, StampPodTag, TagCarrier, TagTrust};
 
 use crate::condition::split_authority;
+use crate::facts::NameSet;
 use crate::lane::{Fallback, Lane};
 use crate::name;
 use crate::policy::Policy;
 use crate::table::{At, Table};
 use crate::tag::Tag;
+use crate::trace::IdHeaders;
 
 /// Who this sidecar is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -86,7 +88,10 @@ pub struct Group {
     pub baseline_tag: Option<Tag>,
     /// Carried on to services of the group; lower case.
     pub pass_headers: Vec<String>,
-    pub correlate_headers: Vec<String>,
+    /// Of trace and request ids.
+    pub ids: IdHeaders,
+    pub infer: Infer,
+    pub ambiguous: Ambiguous,
     pub new_trace: NewTrace,
     pub path_header: PathHeader,
     pub(crate) stamp_pod_tag: StampPodTag,
@@ -95,9 +100,19 @@ pub struct Group {
     pub(crate) fallback: Fallback,
     pub(crate) services: FastSet<String>,
     pub(crate) excluded_services: FastSet<String>,
+    pub(crate) carrier_names: NameSet,
+    pub(crate) pass_names: NameSet,
 }
 
 impl Group {
+    /// With what follows from the names it was given.
+    pub(crate) fn finish(mut self) -> Group {
+        let own = std::iter::once(&self.tag_header).chain(&self.aliases);
+        self.carrier_names = own.map(String::as_str).chain(["baggage", "tracestate"]).collect();
+        self.pass_names = self.pass_headers.iter().collect();
+        self
+    }
+
     /// The group that is always there.
     pub(crate) fn default_of(namespace: &str) -> Group {
         Group {
@@ -108,7 +123,9 @@ impl Group {
             trust: TagTrust::Any,
             baseline_tag: None,
             pass_headers: Vec::new(),
-            correlate_headers: Vec::new(),
+            ids: IdHeaders::default(),
+            infer: Infer::Never,
+            ambiguous: Ambiguous::Baseline,
             new_trace: NewTrace::Sampled,
             path_header: PathHeader::Never,
             stamp_pod_tag: StampPodTag::Entry,
@@ -116,7 +133,10 @@ impl Group {
             fallback: Fallback::to_baseline(),
             services: std::iter::once(name::service(namespace, "*")).collect(),
             excluded_services: FastSet::default(),
+            carrier_names: NameSet::default(),
+            pass_names: NameSet::default(),
         }
+        .finish()
     }
 
     pub(crate) fn has(&self, service: &str) -> bool {

@@ -102,8 +102,8 @@ fn decisions_allocate_nothing() {
         let inbound = decide_inbound(snapshot, &facts, 8080, false, &SomeEjected, &mut scratch);
         reached += usize::from(inbound.rule.is_some());
         let destination = snapshot.destination(input.original, Some("SC-B.example:80"), None);
-        let in_flight = InFlight { total: 2, own_tag: 2, other: 0 };
-        let outbound = decide_outbound(snapshot, &destination, &facts, in_flight, &SomeEjected, &mut scratch);
+        let in_flight = InFlight { total: 2, own_tag: 2, ..InFlight::default() };
+        let outbound = decide_outbound(snapshot, &destination, &facts, &in_flight, &SomeEjected, &mut scratch);
         reached += usize::from(outbound.is_some_and(|outbound| outbound.endpoint.is_some()));
         let connection = decide_connection(snapshot, &destination, &SomeEjected, &mut scratch);
         reached += usize::from(connection.is_some());

@@ -106,13 +106,13 @@ fn decide_all(world: &World, snapshot: &Snapshot, scratch: &mut Scratch, lines: 
     std::hint::black_box(&decision);
 
     let outbound = Facts { target, ..facts(lines, own_source(snapshot)) };
-    let in_flight = InFlight { total: (round % 3) as u32, own_tag: (round % 2) as u32, other: 0 };
+    let in_flight = InFlight { total: (round % 3) as u32, own_tag: (round % 2) as u32, ..InFlight::default() };
     let dialled = std::net::SocketAddr::from(([10, 1, 2, 1], 8080));
     let virtual_ip = std::net::SocketAddr::from(([10, 96, 0, 2], 80));
     let unknown = std::net::SocketAddr::from(([203, 0, 113, 9], 80));
     for original in [Some(dialled), Some(virtual_ip), Some(unknown), None] {
         let destination = snapshot.destination(original, Some("B:80"), None);
-        let decision = decide_outbound(snapshot, &destination, &outbound, in_flight, &world.load, scratch);
+        let decision = decide_outbound(snapshot, &destination, &outbound, &in_flight, &world.load, scratch);
         std::hint::black_box(decision.is_some());
         let decision = decide_connection(snapshot, &destination, &world.load, scratch);
         std::hint::black_box(decision.is_some());

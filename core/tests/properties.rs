@@ -19,7 +19,8 @@ fn call<'s>(world: &World, snapshot: &'s Snapshot, headers: &Lines, seed: u64) -
     assert!(matches!(destination, Destination::Known { .. }));
     let facts = facts(headers, own_source(snapshot));
     let mut scratch = Scratch::new(seed);
-    decide_outbound(snapshot, &destination, &facts, InFlight::default(), &world.load, &mut scratch).expect("b is known")
+    decide_outbound(snapshot, &destination, &facts, &InFlight::default(), &world.load, &mut scratch)
+        .expect("b is known")
 }
 
 fn entry_world(rules: &str) -> World {
@@ -170,7 +171,7 @@ fn instances_are_chosen_by_weight_and_then_by_requests_outstanding() {
         for _ in 0..4_000 {
             let in_flight = InFlight::default();
             let decision =
-                decide_outbound(&snapshot, &destination, &facts, in_flight, &world.load, &mut scratch).expect("known");
+                decide_outbound(&snapshot, &destination, &facts, &in_flight, &world.load, &mut scratch).expect("known");
             second += u32::from(decision.endpoint.expect("usable").address.0.ip().to_string() == "10.1.2.2");
         }
         second

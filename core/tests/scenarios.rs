@@ -4,13 +4,16 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::sync::Arc;
 
 use laneway_core::check::check;
 use laneway_core::compile::{Catalog, Compiled, Objects, compile, sort};
+use laneway_core::context::Context;
 use laneway_core::decide::{InFlight, Load, Scratch, decide_connection, decide_inbound, decide_outbound};
 use laneway_core::decode::{Resources, decode};
 use laneway_core::document::{self, ServiceDocument};
 use laneway_core::facts::{Facts, Headers, Source};
+use laneway_core::in_flight::Contexts;
 use laneway_core::name;
 use laneway_core::snapshot::{Destination, Endpoint, EndpointAddr, Identity, Snapshot};
 use laneway_core::tag::{RequestTag, Tag};
@@ -196,7 +199,7 @@ impl World {
             let facts = request.facts(source);
             let address = SocketAddr::new(self.document(next).addresses[0], 80);
             let destination = snapshot.destination(Some(address), Some(next), None);
-            let outbound = decide_outbound(&snapshot, &destination, &facts, in_flight, &Idle, &mut scratch)
+            let outbound = decide_outbound(&snapshot, &destination, &facts, &in_flight, &Idle, &mut scratch)
                 .ok_or_else(|| format!("{next} is unknown"))?;
             let Some(endpoint) = outbound.endpoint else {
                 labels.push(format!("503 {} {next}", why_label(outbound.why)));
@@ -255,7 +258,7 @@ impl World {
             decide_connection(&snapshot, &destination, &Idle, &mut scratch)
         } else {
             let in_flight = in_flight_of(&tags, pod.tag);
-            decide_outbound(&snapshot, &destination, &facts, in_flight, &Idle, &mut scratch)
+            decide_outbound(&snapshot, &destination, &facts, &in_flight, &Idle, &mut scratch)
         };
         let outbound = outbound.ok_or("the destination is unknown")?;
         let expected = &case["outbound"];
@@ -360,10 +363,12 @@ fn tag_in_flight(value: &Value) -> RequestTag {
 }
 
 fn in_flight_of(tags: &[RequestTag], own: Option<Tag>) -> InFlight {
-    let is_own = |tag: &&RequestTag| own.is_some_and(|own| **tag == RequestTag::Lane(own));
-    let own_tag = tags.iter().filter(is_own).count() as u32;
-    let tagged = tags.iter().filter(|tag| **tag != RequestTag::None).count() as u32;
-    InFlight { total: tags.len() as u32, own_tag, other: tagged - own_tag }
+    let mut contexts = Contexts::default();
+    let tagged = tags.iter().filter(|tag| **tag != RequestTag::None);
+    for tag in tagged.clone() {
+        contexts.begin(&Arc::new(Context { tag: *tag, passed: Vec::new() }));
+    }
+    contexts.view((tags.len() - tagged.count()) as u32, own)
 }
 
 fn request_tag(tag: RequestTag) -> String {

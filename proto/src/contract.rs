@@ -20,6 +20,8 @@ pub const TAG_BYTES_MAX: usize = 63;
 /// Pass headers of a group, and the longest value that is carried on, bytes.
 pub const PASS_HEADERS_MAX: usize = 32;
 pub const PASS_HEADER_VALUE_BYTES_MAX: usize = 1024;
+/// Names of trace and request ids that a group may list.
+pub const CORRELATE_HEADERS_MAX: usize = 32;
 /// Deepest nesting of a condition, and tests in one.
 pub const CONDITION_DEPTH_MAX: usize = 8;
 pub const CONDITION_TESTS_MAX: usize = 256;

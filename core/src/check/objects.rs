@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
-use laneway_proto::contract::{BASELINE, GROUP_DEFAULT, PASS_HEADERS_MAX, SALT_BYTES_MAX};
+use laneway_proto::contract::{BASELINE, CORRELATE_HEADERS_MAX, GROUP_DEFAULT, PASS_HEADERS_MAX, SALT_BYTES_MAX};
 use laneway_proto::{admin, routing};
 
 use super::{Report, code, rules, unsupported};
@@ -298,6 +298,27 @@ fn propagation(report: &mut Report, propagate: Option<&admin::Propagation>, own:
     if propagate.headers.len() > PASS_HEADERS_MAX {
         let message = format!("{} pass headers", propagate.headers.len());
         report.error(code::TOO_MANY, "propagate.headers", message, "at most 32");
+    }
+    for (at, header) in propagate.correlate.iter().enumerate() {
+        let field = format!("propagate.correlate[{at}]");
+        match header.as_str() {
+            "auto" => {}
+            "none" if propagate.correlate.len() == 1 => {}
+            "none" => {
+                report.error(code::RESERVED, &field, "`none` stands alone".into(), "none, or auto, or header names");
+            }
+            name => {
+                let name = report.header(&field, name);
+                if own.contains(&name) {
+                    let message = format!("`{name}` carries the tag");
+                    report.error(code::RESERVED, &field, message, "the header of a trace or request id");
+                }
+            }
+        }
+    }
+    if propagate.correlate.len() > CORRELATE_HEADERS_MAX {
+        let message = format!("{} headers of ids", propagate.correlate.len());
+        report.error(code::TOO_MANY, "propagate.correlate", message, "at most 32");
     }
     report.known::<routing::Infer>("propagate.infer", propagate.infer);
     report.known::<routing::Ambiguous>("propagate.ambiguous", propagate.ambiguous);

@@ -1,7 +1,7 @@
 //! LANE0900: what the contract has and this release does not do. Refused, never ignored.
 
 use laneway_proto::admin;
-use laneway_proto::routing::{Ambiguous, Attribute, Condition, Infer, PathHeader, TagCarrier, condition, sticky_key};
+use laneway_proto::routing::{Attribute, Condition, PathHeader, TagCarrier, condition, sticky_key};
 
 use super::Report;
 
@@ -15,18 +15,6 @@ pub fn unsupported_group(group: &admin::LaneGroup) -> Vec<admin::Diagnostic> {
 }
 
 pub(super) fn group_parts(report: &mut Report, group: &admin::LaneGroup) {
-    if let Some(propagate) = &group.propagate {
-        // `propagate.headers` is accepted: compile hands it on.
-        if !propagate.correlate.is_empty() && propagate.correlate != ["auto"] {
-            report.unsupported("propagate.correlate", "leave it out, or write [auto]");
-        }
-        if !matches!(propagate.infer(), Infer::Unspecified | Infer::Never) {
-            report.unsupported("propagate.infer", "leave it out, or write never");
-        }
-        if !matches!(propagate.ambiguous(), Ambiguous::Unspecified | Ambiguous::Baseline) {
-            report.unsupported("propagate.ambiguous", "leave it out, or write baseline");
-        }
-    }
     if let Some(tag) = &group.tag {
         for (at, carrier) in tag.carriers.iter().enumerate() {
             if *carrier == TagCarrier::Mse as i32 {

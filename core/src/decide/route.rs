@@ -42,6 +42,24 @@ pub(super) fn route<'s>(
         endpoint: choice.endpoint,
         service,
         endpoint_tag: choice.endpoint.map_or(choice.wanted, |endpoint| endpoint.tag),
+        context: None,
+        doubt: None,
+        refused: None,
+    })
+}
+
+/// Refuses a call whose tag could not be told.
+pub(super) fn refuse<'s>(destination: &Destination<'s>) -> Option<Outbound<'s>> {
+    let Destination::Known { service, .. } = *destination else { return None };
+    Some(Outbound {
+        tag: RequestTag::None,
+        source: TagSource::None,
+        why: Why::AmbiguousReject,
+        endpoint: None,
+        service,
+        endpoint_tag: None,
+        context: None,
+        doubt: None,
         refused: None,
     })
 }

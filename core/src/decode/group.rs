@@ -5,9 +5,11 @@ use laneway_proto::discovery;
 use laneway_proto::routing::{Ambiguous, BaselineMode, Infer, NewTrace, PathHeader, StampPodTag, TagCarrier, TagTrust};
 
 use crate::condition::{Refusal, is_header_name};
+use crate::facts::NameSet;
 use crate::lane;
 use crate::snapshot::Group;
 use crate::tag::Tag;
+use crate::trace::IdHeaders;
 
 pub(super) fn compile(name: &str, from: &discovery::LaneGroup, refusals: &mut Vec<Refusal>) -> Option<Group> {
     let before = refusals.len();
@@ -51,14 +53,8 @@ pub(super) fn compile(name: &str, from: &discovery::LaneGroup, refusals: &mut Ve
     let baseline_mode = known("baseline_mode", from.baseline_mode, BaselineMode::Unspecified, refusals);
     let new_trace = known("new_trace", from.new_trace, NewTrace::Unspecified, refusals);
     let path_header = known("path_header", from.path_header, PathHeader::Unspecified, refusals);
-    if known("infer", from.infer, Infer::Unspecified, refusals) == Some(Infer::Unanimous) {
-        refusals.push(Refusal::unsupported("infer", "infer: unanimous"));
-    }
-    if let Some(Ambiguous::Pod | Ambiguous::Reject) =
-        known("ambiguous", from.ambiguous, Ambiguous::Unspecified, refusals)
-    {
-        refusals.push(Refusal::unsupported("ambiguous", "ambiguous: pod and reject"));
-    }
+    let infer = known("infer", from.infer, Infer::Unspecified, refusals);
+    let ambiguous = known("ambiguous", from.ambiguous, Ambiguous::Unspecified, refusals);
     let fallback = lane::compile_fallback(from.fallback.as_ref(), "fallback", refusals);
     if fallback.as_ref().is_some_and(|fallback| fallback.chain.is_empty()) {
         refusals.push(Refusal::new("fallback.chain", "MISSING_FIELD", "that of a group is never empty"));
@@ -66,7 +62,7 @@ pub(super) fn compile(name: &str, from: &discovery::LaneGroup, refusals: &mut Ve
     if refusals.len() > before {
         return None;
     }
-    Some(Group {
+    let group = Group {
         name: name.to_owned(),
         tag_header: if from.tag_header.is_empty() { TAG_HEADER.to_owned() } else { from.tag_header.clone() },
         aliases: from.tag_aliases.clone(),
@@ -74,7 +70,9 @@ pub(super) fn compile(name: &str, from: &discovery::LaneGroup, refusals: &mut Ve
         trust: trust?,
         baseline_tag,
         pass_headers: from.pass_headers.clone(),
-        correlate_headers: from.correlate_headers.clone(),
+        ids: IdHeaders::new(&from.correlate_headers),
+        infer: infer?,
+        ambiguous: ambiguous?,
         new_trace: new_trace?,
         path_header: path_header?,
         stamp_pod_tag: stamp_pod_tag?,
@@ -82,7 +80,10 @@ pub(super) fn compile(name: &str, from: &discovery::LaneGroup, refusals: &mut Ve
         fallback: fallback?,
         services: from.services.iter().cloned().collect(),
         excluded_services: from.excluded_services.iter().cloned().collect(),
-    })
+        carrier_names: NameSet::default(),
+        pass_names: NameSet::default(),
+    };
+    Some(group.finish())
 }
 
 fn known<E>(field: &str, value: i32, unspecified: E, refusals: &mut Vec<Refusal>) -> Option<E>

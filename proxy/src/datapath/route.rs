@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use laneway_core::facts::Headers;
+use laneway_core::facts::{Headers, NameSet};
 use laneway_core::snapshot::Protocol;
 
 use super::connect::From;
@@ -65,5 +65,9 @@ pub(crate) trait Route {
 impl Headers for Fields<'_, '_> {
     fn line(&self, name: &str, index: usize) -> Option<&[u8]> {
         Fields::line(self, name, index)
+    }
+
+    fn has_any(&self, names: NameSet) -> bool {
+        names.meets(NameSet::from(self.names()))
     }
 }

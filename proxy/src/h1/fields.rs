@@ -1,5 +1,7 @@
 //! The field lines of one head: what each is to a proxy, and the copying of those that go on.
 
+use laneway_core::facts::name_index;
+
 use super::lines::{Line, NO_LINE, Reader, Stop};
 use super::{FIELDS_MAX, Reason};
 
@@ -131,6 +133,11 @@ impl<'h, 'b> Fields<'h, 'b> {
             }
         }
         None
+    }
+
+    /// A bit for the [`name_index`] of each name.
+    pub fn names(&self) -> u64 {
+        self.names
     }
 
     /// Is `name` named by a `Connection` option?
@@ -317,12 +324,6 @@ fn is_same(name: &[u8], known: &[u8]) -> bool {
     let ((words, tail), (known_words, known_tail)) = (name.as_chunks::<8>(), known.as_chunks::<8>());
     let is_same_word = |(a, b): (&[u8; 8], &[u8; 8])| (u64::from_ne_bytes(*a) ^ u64::from_ne_bytes(*b)) & !CASE == 0;
     words.iter().zip(known_words).all(is_same_word) && tail.iter().zip(known_tail).all(|(a, b)| (a ^ b) & !0x20 == 0)
-}
-
-/// Below 64; the same for a name in any case: names of different indices are different.
-#[inline]
-fn name_index(length: usize, first: u8) -> usize {
-    (length * 5 + usize::from(first & 0x1f)) % 64
 }
 
 /// Digits only, at most 2^63 - 1: more is read differently by others.

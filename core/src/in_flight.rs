@@ -1,0 +1,73 @@
+//! The contexts of the pod's inbound requests in flight, and what they say together.
+
+use std::sync::Arc;
+
+use crate::context::Context;
+use crate::ladder::InFlight;
+use crate::tag::{RequestTag, Tag};
+
+/// Different contexts that are told apart. Beyond, requests are counted and nothing is concluded from them.
+const CONTEXTS_MAX: usize = 64;
+
+/// Requests with a context; those without are the caller's to count.
+#[derive(Debug, Default)]
+pub struct Contexts {
+    listed: Vec<(Arc<Context>, u32)>,
+    unlisted: u32,
+}
+
+/// Where a request was counted; to be given back when it ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Listed,
+    Unlisted,
+}
+
+impl Contexts {
+    pub fn begin(&mut self, context: &Arc<Context>) -> Place {
+        if let Some((_, count)) = self.listed.iter_mut().find(|(listed, _)| listed == context) {
+            *count += 1;
+        } else if self.listed.len() < CONTEXTS_MAX {
+            self.listed.push((Arc::clone(context), 1));
+        } else {
+            self.unlisted += 1;
+            return Place::Unlisted;
+        }
+        Place::Listed
+    }
+
+    pub fn end(&mut self, context: &Arc<Context>, place: Place) {
+        if place == Place::Unlisted {
+            self.unlisted -= 1;
+            return;
+        }
+        let Some(at) = self.listed.iter().position(|(listed, _)| listed == context) else { return };
+        self.listed[at].1 -= 1;
+        if self.listed[at].1 == 0 {
+            self.listed.swap_remove(at);
+        }
+    }
+
+    /// `plain`: requests in flight without a context. `own`: the pod's tag.
+    pub fn view(&self, plain: u32, own: Option<Tag>) -> InFlight {
+        let mut seen = InFlight { total: plain + self.unlisted, other: self.unlisted, ..InFlight::default() };
+        let mut first = (plain > 0).then_some(RequestTag::None);
+        seen.is_mixed = self.unlisted > 0;
+        for (context, count) in &self.listed {
+            seen.total += count;
+            match context.tag {
+                RequestTag::None => {}
+                RequestTag::Lane(tag) if own == Some(tag) => seen.own_tag += count,
+                RequestTag::Lane(_) | RequestTag::Baseline => seen.other += count,
+            }
+            seen.is_mixed |= *first.get_or_insert(context.tag) != context.tag;
+        }
+        if let ([(sole, _)], 0) = (self.listed.as_slice(), plain + self.unlisted) {
+            seen.sole = Some(Arc::clone(sole));
+        }
+        seen
+    }
+}
+
+#[cfg(test)]
+mod tests;
