@@ -11,6 +11,7 @@ use laneway_proto::routing::{self, Attribute, StickyKey, sticky_key};
 use crate::facts::Facts;
 use crate::pattern::{Caches, Pattern};
 
+mod claim;
 mod value;
 
 pub(crate) use value::split_authority;
@@ -94,6 +95,8 @@ pub(crate) enum Source {
     Header(String),
     Cookie(String),
     Query(String),
+    /// Of a token that nobody has verified; see [`claim`].
+    JwtClaim(String),
     Path,
     Method,
     Host,
@@ -206,7 +209,7 @@ impl Source {
             Some(Key::Cookie(name)) => named(name, Source::Cookie, &format!("{field}.cookie")),
             Some(Key::Query(name)) => named(name, Source::Query, &format!("{field}.query")),
             Some(Key::Attachment(_)) => Err(Refusal::unsupported(&format!("{field}.attachment"), "attachment")),
-            Some(Key::JwtClaim(_)) => Err(Refusal::unsupported(&format!("{field}.jwt_claim"), "jwtClaim")),
+            Some(Key::JwtClaim(name)) => named(name, Source::JwtClaim, &format!("{field}.jwt_claim")),
             Some(Key::Property(_)) => Err(Refusal::unsupported(&format!("{field}.property"), "property")),
             Some(Key::Attribute(value)) => attribute(*value, &format!("{field}.attribute")),
         }
@@ -247,7 +250,7 @@ struct Budget {
     bytes: usize,
 }
 
-const SOURCES: &str = "header, cookie, query, or attribute: path, method, host, grpcMethod, sourceService, \
+const SOURCES: &str = "header, cookie, query, jwtClaim, or attribute: path, method, host, grpcMethod, sourceService, \
                        sourceNamespace, sourceTag, sourceIp";
 const OPERATORS: &str = "exact, prefix, suffix, regex, in, present, gt, ge, lt, le, between, mod";
 
@@ -314,7 +317,7 @@ fn source(from: &routing::Condition, field: &str) -> Result<Source, Refusal> {
         Some(Wire::Cookie(name)) => named(name, Source::Cookie, &format!("{field}.cookie")),
         Some(Wire::Query(name)) => named(name, Source::Query, &format!("{field}.query")),
         Some(Wire::Attachment(_)) => unsupported("attachment", "attachment"),
-        Some(Wire::JwtClaim(_)) => unsupported("jwt_claim", "jwtClaim"),
+        Some(Wire::JwtClaim(name)) => named(name, Source::JwtClaim, &format!("{field}.jwt_claim")),
         Some(Wire::Property(_)) => unsupported("property", "property"),
         Some(Wire::Body(_)) => unsupported("body", "body"),
         Some(Wire::DubboArgument(_)) => unsupported("dubbo_argument", "dubboArgument"),

@@ -61,7 +61,8 @@ entry:
     - match: {all: [{attribute: path, prefix: /a}, {attribute: host, suffix: .demo.com}, {query: name, in: [xiaoming, "小明"]}]}
     - match: {any: [{cookie: vip, exact: '1'}, {header: x-level, between: {min: 3, max: 9}}, {attribute: sourceIp, in: [10.0.0.0/8]}]}
     - match: {header: x-roles, ignoreCase: true, in: ["ADMIN,ops"]}
-    - {percent: 10%, sticky: {by: [{header: x-user-id}, {attribute: sourceIp}]}}
+    - match: {any: [{jwtClaim: tenant.name, regex: 'n\.[0-9a-f]+7'}, {jwtClaim: level, gt: 90000}]}
+    - {percent: 10%, sticky: {by: [{header: x-user-id}, {jwtClaim: sub}, {attribute: sourceIp}]}}
     - {match: {header: x-mse-tag, present: true, negate: true}, percent: 1%}
 ---
 kind: Lane
@@ -159,6 +160,13 @@ impl Input {
             3 => lines.extend([("x-roles", "admin".to_owned()), ("x-roles", format!("{word}ü"))]),
             _ => lines.push(("x-level", word.clone())),
         }
+        if number % 4 == 0 {
+            let (nested, junk) = ("[".repeat(number as usize % 40), "]".repeat(number as usize % 39));
+            let claims = format!(
+                r#"{{"sub":"u{word}","level":{number}00,"aud":{nested}1{junk},"tenant":{{"name":"\u006e.{word}"}}}}"#
+            );
+            lines.push(("authorization", format!("Bearer e30.{}.{word}", base64url(&claims))));
+        }
         Input {
             lines,
             target: format!("/a/./b/../%7e{word}?x={word}&name=%E5%B0%8F{word}+1"),
@@ -189,6 +197,15 @@ impl Headers for Input {
     fn line(&self, name: &str, index: usize) -> Option<&[u8]> {
         self.lines.iter().filter(|(n, _)| *n == name).nth(index).map(|(_, value)| value.as_bytes())
     }
+}
+
+fn base64url(text: &str) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let letters = text.as_bytes().chunks(3).flat_map(|chunk| {
+        let bits = chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        (0..=chunk.len()).map(move |at| char::from(LETTERS[(bits >> (18 - 6 * at) & 63) as usize]))
+    });
+    letters.collect()
 }
 
 struct SomeEjected;

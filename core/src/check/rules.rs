@@ -57,7 +57,9 @@ fn help(code: &str) -> &'static str {
         code::REGEX => "the syntax of Rust's regex crate: no look-around, no back-references; at most 1 KiB",
         code::TAG => crate::document::ID_HELP,
         code::RULE_NAME => "a name of its own for each rule: a-z, 0-9 and '-', at most 63 bytes; unnamed, its position",
-        code::STICKY => "1 to 4 keys, each a header, cookie, query parameter or attribute; a salt of at most 128 bytes",
+        code::STICKY => {
+            "1 to 4 keys, each a header, cookie, query parameter, JWT claim or attribute; a salt of at most 128 bytes"
+        }
         code::CONDITION_SIZE => "at most 8 levels, 256 tests, and in a rule 100,000 values of 1 MiB; split the rule",
         code::TOO_MANY => "at most 256 rules",
         code::PERCENT => "0% to 100%",

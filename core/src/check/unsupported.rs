@@ -99,7 +99,7 @@ pub(super) fn policy_parts(report: &mut Report, policy: &admin::ServicePolicy) {
     }
 }
 
-const SOURCES: &str = "header, cookie, query or attribute";
+const SOURCES: &str = "header, cookie, query, jwtClaim or attribute";
 const ATTRIBUTES: &str = "path, method, host, grpcMethod, sourceService, sourceNamespace, sourceTag or sourceIp";
 
 fn unsupported_attribute(attribute: i32) -> bool {
@@ -114,7 +114,6 @@ fn unsupported_condition(report: &mut Report, condition: &Condition, path: &str,
     }
     match &condition.source {
         Some(Source::Attachment(_)) => report.unsupported(&format!("{path}.attachment"), SOURCES),
-        Some(Source::JwtClaim(_)) => report.unsupported(&format!("{path}.jwtClaim"), SOURCES),
         Some(Source::Property(_)) => report.unsupported(&format!("{path}.property"), SOURCES),
         Some(Source::Body(_)) => report.unsupported(&format!("{path}.body"), SOURCES),
         Some(Source::DubboArgument(_)) => report.unsupported(&format!("{path}.dubboArgument"), SOURCES),
@@ -139,7 +138,6 @@ fn unsupported_sticky(report: &mut Report, sticky: Option<&laneway_proto::routin
         let path = format!("{path}.sticky.by[{at}]");
         match &key.source {
             Some(Source::Attachment(_)) => report.unsupported(&format!("{path}.attachment"), SOURCES),
-            Some(Source::JwtClaim(_)) => report.unsupported(&format!("{path}.jwtClaim"), SOURCES),
             Some(Source::Property(_)) => report.unsupported(&format!("{path}.property"), SOURCES),
             Some(Source::Attribute(a)) if unsupported_attribute(*a) => {
                 report.unsupported(&format!("{path}.attribute"), ATTRIBUTES);

@@ -32,6 +32,11 @@ const HEADERS: Lines = Lines(&[
     ("x-name", "Xiaoming"),
     ("cookie", "a=1; vip=2; vip=3"),
     ("cookie", "late=4"),
+    // {"sub":"u-100","level":7,"admin":true,"tenant":{"id":"t1"},"roles":["ops"]}
+    (
+        "authorization",
+        "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJ1LTEwMCIsImxldmVsIjo3LCJhZG1pbiI6dHJ1ZSwidGVuYW50Ijp7ImlkIjoidDEifSwicm9sZXMiOlsib3BzIl19.",
+    ),
 ]);
 
 fn check(condition: &str, expected: bool) {
@@ -79,6 +84,21 @@ fn cookies_and_queries() {
     on("/a", "{query: name, present: true}", false);
     on("/a?%6eame=x", "{query: name, exact: x}", true);
     on("/a?x=%zz%4", "{query: x, exact: '%zz%4'}", true);
+}
+
+#[test]
+fn claims_of_a_token_that_nobody_has_verified() {
+    check("{jwtClaim: sub, exact: u-100}", true);
+    check("{jwtClaim: sub, in: [u-99, u-100]}", true);
+    check("{jwtClaim: sub, suffix: '-100'}", true);
+    check("{jwtClaim: level, between: {min: 5, max: 7}}", true);
+    check("{jwtClaim: level, exact: '7'}", true);
+    check("{jwtClaim: admin, exact: 'true'}", true);
+    check("{jwtClaim: tenant.id, regex: 't[0-9]'}", true);
+    check("{jwtClaim: tenant.id, exact: T1, ignoreCase: true}", true);
+    check("{jwtClaim: roles, present: true}", false);
+    check("{jwtClaim: nobody, present: false}", true);
+    check("{jwtClaim: Sub, present: true}", false);
 }
 
 #[test]
@@ -198,8 +218,10 @@ fn bad_conditions_are_refused_by_path() {
     refused(&test(Some(Operator::Mod(modulo))), "match.mod.divisor", "OUT_OF_RANGE");
     let case = routing::Condition { ignore_case: true, ..test(Some(Operator::Gt(1))) };
     refused(&case, "match", "INVALID_CONDITION");
-    let claim = routing::Condition { source: Some(From::JwtClaim("sub".into())), ..exact() };
+    let claim = routing::Condition { source: Some(From::JwtClaim(String::new())), ..exact() };
     refused(&claim, "match.jwt_claim", "INVALID_CONDITION");
+    let body = routing::Condition { source: Some(From::Body("/a".into())), ..exact() };
+    refused(&body, "match.body", "INVALID_CONDITION");
     let wide = routing::Condition { any: vec![exact(); 257], ..Default::default() };
     refused(&wide, "match", "TOO_LARGE");
     let mut deep = exact();

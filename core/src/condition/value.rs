@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::Source;
+use super::{Source, claim};
 use crate::carry::{hex, trim};
 use crate::facts::{Facts, Headers};
 use crate::name;
@@ -15,6 +15,7 @@ pub(super) fn read<'b>(source: &Source, facts: &Facts<'b>, buffer: &'b mut Vec<u
         Source::Header(name) => header(facts.headers, name, buffer),
         Source::Cookie(name) => cookie(facts.headers, name.as_bytes()),
         Source::Query(name) => query(facts.target, name.as_bytes(), buffer),
+        Source::JwtClaim(name) => claim::read(facts.headers, name, buffer),
         Source::Path => path(facts.target, buffer),
         Source::Method => (!facts.method.is_empty()).then_some(facts.method.as_bytes()),
         Source::Host => host(facts.authority, buffer),
