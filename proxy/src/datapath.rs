@@ -10,10 +10,12 @@
 
 mod accept;
 mod activity;
+mod attribution;
 mod buffers;
 mod client;
 mod connect;
 mod detect;
+mod evidence;
 mod exchange;
 mod failure;
 mod gate;
@@ -158,7 +160,7 @@ pub fn bind(config: Config) -> Result<Bound> {
     for listener in &config.listeners {
         config.own_ports.push(listener.address.port());
     }
-    Ok(Bound { config: Arc::new(config), shared: worker::Shared::default(), sockets, addresses })
+    Ok(Bound { config: Arc::new(config), shared: worker::Shared::new(), sockets, addresses })
 }
 
 impl Bound {

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use laneway_core::decide::TagRefusal;
+use laneway_core::decide::{Doubt, TagRefusal};
 use laneway_core::why::{TagSource, Why, source_label, why_label};
 
 /// Different words of one free label set; a word beyond is counted as `other`.
@@ -23,10 +23,15 @@ const REFUSALS: [(TagRefusal, &str); 4] = [
     (TagRefusal::CarriersDiffer, "carriers_differ"),
 ];
 
+/// In the order of [`Doubt`].
+const DOUBTS: [(Doubt, &str); 3] =
+    [(Doubt::Conflict, "conflict"), (Doubt::Ambiguous, "ambiguous"), (Doubt::Refused, "refused")];
+
 #[derive(Default)]
 struct Counts {
     requests: [[[AtomicU64; SOURCES]; WHYS]; 2],
     tag_refused: [AtomicU64; 4],
+    doubts: [AtomicU64; 3],
     opened: [AtomicU64; 2],
     closed: [AtomicU64; 2],
     panics: AtomicU64,
@@ -67,6 +72,11 @@ impl Worker {
                 add(&self.0.tag_refused[index]);
             }
         }
+    }
+
+    /// Nothing told the tag of an outbound call for certain.
+    pub fn doubted(&self, doubt: Doubt) {
+        add(&self.0.doubts[doubt as usize % DOUBTS.len()]);
     }
 
     /// A request or connection failed here, in a word of `failure.rs`.
@@ -144,6 +154,13 @@ impl Telemetry {
         for (index, (_, reason)) in REFUSALS.iter().enumerate() {
             let count = sum(&|counts| counts.tag_refused[index].load(Relaxed));
             let _ = writeln!(text, "laneway_tag_rejected_total{{reason=\"{reason}\"}} {count}");
+        }
+        let help =
+            "Outbound calls whose tag nothing told for certain: an id of two contexts, or several tags in flight";
+        header(&mut text, "laneway_ambiguous_total", "counter", help);
+        for (index, (_, kind)) in DOUBTS.iter().enumerate() {
+            let count = sum(&|counts| counts.doubts[index].load(Relaxed));
+            let _ = writeln!(text, "laneway_ambiguous_total{{kind=\"{kind}\"}} {count}");
         }
         header(&mut text, "laneway_connections_opened_total", "counter", "Client connections taken");
         for (index, direction) in DIRECTIONS.iter().enumerate() {

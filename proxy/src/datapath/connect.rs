@@ -45,6 +45,13 @@ pub(crate) struct Held {
     own: (SocketAddr, SocketAddr),
 }
 
+impl Held {
+    /// Our own address.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.own.0
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.sockets.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.own);

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 
+use laneway_core::context::Context;
 use laneway_core::decide::decide_inbound;
 use laneway_core::facts::{Facts, Source};
 use laneway_core::snapshot::Protocol;
@@ -19,7 +20,7 @@ use super::route::{Head, Plan, Route, Target, Verdict};
 use super::worker::Worker;
 
 /// What all requests of one connection share.
-struct Context {
+struct Connection {
     worker: Rc<Worker>,
     peer: SocketAddr,
     /// The application.
@@ -54,11 +55,11 @@ pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opene
         let key = format!("ip/{}", peer.ip());
         Box::pin(worker.demand.ensure_caller(&worker.timer, &key, worker.config.on_demand_timeout)).await;
     }
-    let context = Context { worker: Rc::clone(&worker), peer, to, from };
-    Some(Opened { wire, is_http2, route: Rc::new(context) })
+    let connection = Connection { worker: Rc::clone(&worker), peer, to, from };
+    Some(Opened { wire, is_http2, route: Rc::new(connection) })
 }
 
-impl Route for Context {
+impl Route for Connection {
     fn route(&self, head: &Head<'_>) -> Verdict {
         let worker = &self.worker;
         let snapshot = worker.reader.load();
@@ -93,7 +94,10 @@ impl Route for Context {
         worker.counters.request("inbound", Why::Hit, decision.source);
         let mut rewrite = Rewrite::new(Rc::clone(&names));
         rewrite.drop_hop();
-        propagate::start_trace(head.headers, &names, tag, || worker.random(), &mut rewrite);
+        let group = snapshot.group();
+        let context = Context::of(group, tag, head.headers);
+        let random = || worker.random();
+        let new_id = propagate::start_trace(head.headers, group, context.as_deref(), random, &mut rewrite);
         propagate::write(head.headers, &names, tag, &mut rewrite);
         let mut target = Target {
             address: self.to,
@@ -108,7 +112,10 @@ impl Route for Context {
                 target.address = connect::with_port(other.endpoint.address, self.to.port());
                 target.from = From::Any;
             }
-            None => in_flight = Some(worker.begin_inbound(tag, snapshot.identity.tag)),
+            None => {
+                let ids = group.ids.read(head.headers).chain(new_id);
+                in_flight = Some(worker.shared.evidence.begin(context, ids, worker.clock.seconds()));
+            }
         }
         Verdict::Send(Plan { target, service: None, rewrite, in_flight })
     }

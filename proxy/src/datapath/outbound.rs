@@ -16,6 +16,7 @@ use laneway_core::why::{TagSource, Why};
 use super::Listener;
 use super::client::{Accepted, Opened, Opening, opening};
 use super::connect::{From, with_port};
+use super::evidence::Call;
 use super::failure::Failure;
 use super::opaque;
 use super::propagate::{self, Rewrite};
@@ -28,6 +29,7 @@ use crate::h1::{Parsed, request};
 /// What all requests of one connection share.
 struct Context {
     worker: Rc<Worker>,
+    peer: SocketAddr,
     original: Option<SocketAddr>,
     listener: Rc<Listener>,
     /// The authority that was named last, and where it leads; a client of one connection rarely names another.
@@ -37,9 +39,10 @@ struct Context {
 
 /// Finds out what a connection is. `None`: it was served to its end, without being read.
 pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opened> {
-    let Accepted { wire, original, listener, .. } = accepted;
+    let Accepted { wire, peer, original, listener } = accepted;
     let context = Rc::new(Context {
         worker: Rc::clone(&worker),
+        peer,
         original,
         listener,
         authority: RefCell::default(),
@@ -214,19 +217,25 @@ fn plan(context: &Context, snapshot: &Snapshot, head: &Head<'_>) -> Result<Plan,
             is_meshed: true,
         },
     };
-    let decision = decide_outbound(
-        snapshot,
-        &destination,
-        &facts,
-        worker.in_flight(),
-        &worker.upstream.pool,
-        &mut worker.scratch.borrow_mut(),
-    );
+    let call = Call {
+        evidence: &worker.shared.evidence,
+        ids: &snapshot.group().ids,
+        headers: head.headers,
+        own: snapshot.identity.tag,
+        source: context.peer,
+        destination: context.original,
+        now: worker.clock.seconds(),
+    };
+    let decision =
+        decide_outbound(snapshot, &destination, &facts, &call, &worker.upstream.pool, &mut worker.scratch.borrow_mut());
     let id = Some(Arc::clone(&service.id));
     let Some(decision) = decision else { return Err((Failure::UnknownDestination, id)) };
     worker.counters.request("outbound", decision.why, decision.source);
     if let Some(refused) = decision.refused {
         worker.counters.tag_refused(refused);
+    }
+    if let Some(doubt) = decision.doubt {
+        worker.counters.doubted(doubt);
     }
     let Some(endpoint) = decision.endpoint else {
         let lane = match decision.tag {
@@ -246,6 +255,9 @@ fn plan(context: &Context, snapshot: &Snapshot, head: &Head<'_>) -> Result<Plan,
     }
     let mut rewrite = Rewrite::new(Rc::clone(&names));
     propagate::write(head.headers, &names, decision.tag, &mut rewrite);
+    if let Some(context) = &decision.context {
+        propagate::pass(head.headers, context, &mut rewrite);
+    }
     let connect_timeout =
         snapshot.timeouts(service).map_or(worker.config.timeouts.connect, |timeouts| timeouts.connect);
     Ok(Plan { target: target(address, connect_timeout, *protocol), service: id, rewrite, in_flight: None })

@@ -53,7 +53,7 @@ pub(crate) struct Conn {
     /// An answer came over it before.
     pub(crate) is_used: bool,
     opened_at: u32,
-    _held: Held,
+    held: Held,
 }
 
 struct Idle {
@@ -149,7 +149,7 @@ impl Host {
 
     /// A connection that was just opened.
     pub(crate) fn own(&self, wire: Wire, held: Held) -> Box<Conn> {
-        Box::new(Conn { wire, is_used: false, opened_at: self.clock.seconds(), _held: held })
+        Box::new(Conn { wire, is_used: false, opened_at: self.clock.seconds(), held })
     }
 
     /// Keeps a connection for the next request. Its answer was read to the end.
@@ -184,6 +184,13 @@ impl Host {
         self.is_retired.set(true);
         self.idle.borrow_mut().clear();
         self.http2.borrow_mut().take();
+    }
+}
+
+impl Conn {
+    /// Our own address of it.
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.held.local()
     }
 }
 

@@ -6,9 +6,12 @@
 use std::io::Write as _;
 use std::rc::Rc;
 
-use laneway_core::facts::Headers;
+use laneway_core::context::Context;
+use laneway_core::context::Passed;
+use laneway_core::facts::{Headers, NameSet};
 use laneway_core::snapshot::Group;
 use laneway_core::tag::RequestTag;
+use laneway_core::trace::Id;
 use laneway_proto::contract::{self, HOP_HEADER};
 use laneway_proto::routing::{NewTrace, TagCarrier};
 
@@ -73,7 +76,8 @@ pub(crate) struct Names {
     pub(crate) revision: u64,
     tag: String,
     aliases: Vec<String>,
-    correlate: Vec<String>,
+    /// Of tag, aliases, baggage and tracestate.
+    carriers: NameSet,
     /// Every name that plays a role; the first that fits has it.
     known: Vec<(String, Role)>,
     /// By length, the first letters of these, and so of their look-alikes: most names are told apart from all of them by it.
@@ -83,14 +87,13 @@ pub(crate) struct Names {
     writes_header: bool,
     writes_baggage: bool,
     writes_tracestate: bool,
-    new_trace: NewTrace,
 }
 
 impl Names {
     pub(crate) fn new(revision: u64, group: &Group) -> Names {
         let writes = |carrier: TagCarrier| group.carriers.contains(&carrier);
         let lower = |names: &[String]| names.iter().map(|name| name.to_ascii_lowercase()).collect::<Vec<_>>();
-        let (aliases, correlate) = (lower(&group.aliases), lower(&group.correlate_headers));
+        let aliases = lower(&group.aliases);
         let tag = group.tag_header.to_ascii_lowercase();
         let own = [
             (tag.as_str(), Role::Tag),
@@ -100,7 +103,7 @@ impl Names {
             (HOP_HEADER, Role::Hop),
         ];
         let aliased = aliases.iter().map(|name| (name.as_str(), Role::Alias));
-        let correlated = correlate.iter().map(|name| (name.as_str(), Role::Trace));
+        let correlated = group.ids.names().map(|name| (name, Role::Trace));
         let all = own.into_iter().chain(aliased).chain(correlated);
         let known: Vec<_> = all.map(|(name, role)| (name.to_owned(), role)).collect();
         let (mut letters, mut dropped_letters) = ([0; LENGTHS], [0; LENGTHS]);
@@ -116,13 +119,12 @@ impl Names {
             known,
             letters,
             dropped_letters,
+            carriers: std::iter::once(&tag).chain(&aliases).map(String::as_str).chain([BAGGAGE, TRACESTATE]).collect(),
             tag,
             aliases,
-            correlate,
             writes_header: writes(TagCarrier::Header),
             writes_baggage: writes(TagCarrier::Baggage),
             writes_tracestate: writes(TagCarrier::Tracestate),
-            new_trace: group.new_trace,
         }
     }
 
@@ -200,12 +202,12 @@ impl Rewrite {
     }
 
     /// `value` in parts.
-    fn add(&mut self, name: &str, value: &[&str]) {
+    fn add<P: AsRef<[u8]>>(&mut self, name: &str, value: &[P]) {
         self.added.reserve(ADDED_BYTES);
         self.added.extend_from_slice(name.as_bytes());
         self.added.extend_from_slice(b": ");
         for part in value {
-            self.added.extend_from_slice(part.as_bytes());
+            self.added.extend_from_slice(part.as_ref());
         }
         self.added.extend_from_slice(b"\r\n");
     }
@@ -214,6 +216,9 @@ impl Rewrite {
 /// Makes `tag` the only tag of the request; `None` removes what there is. After [`start_trace`].
 pub(crate) fn write(headers: &dyn Headers, names: &Names, tag: RequestTag, rewrite: &mut Rewrite) {
     let value = tag.wire();
+    if value.is_none() && !headers.has_any(names.carriers) {
+        return;
+    }
     write_header(headers, names, value, rewrite);
     let baggage = value.filter(|_| names.writes_baggage);
     write_member(headers, Role::Baggage, &names.tag, baggage, rewrite);
@@ -222,23 +227,31 @@ pub(crate) fn write(headers: &dyn Headers, names: &Names, tag: RequestTag, rewri
     write_member(headers, Role::Tracestate, contract::TRACESTATE_MEMBER, state, rewrite);
 }
 
-/// Gives a request that has a lane and no trace id of any known kind a `traceparent`, so that an instrumented application
-/// carries on one that we can recognise. `random` is 24 fresh bytes.
+/// Adds the pass headers of the request that a call belongs to, where the application did not forward them.
+pub(crate) fn pass(headers: &dyn Headers, context: &Context, rewrite: &mut Rewrite) {
+    for Passed { name, value } in &context.passed {
+        if headers.line(name, 0).is_none() {
+            rewrite.add(name, &[value]);
+        }
+    }
+}
+
+/// Gives a request that hands something on, and has no trace id of any known kind, a `traceparent`, so that an instrumented
+/// application carries on one that we can recognise. `random` is 24 fresh bytes. Returns the id.
 pub(crate) fn start_trace(
     headers: &dyn Headers,
-    names: &Names,
-    tag: RequestTag,
+    group: &Group,
+    context: Option<&Context>,
     random: impl FnOnce() -> [u64; 3],
     rewrite: &mut Rewrite,
-) {
-    let flags = match names.new_trace {
+) -> Option<Id> {
+    let flags = match group.new_trace {
         NewTrace::Sampled | NewTrace::Unspecified => "01",
         NewTrace::Unsampled => "00",
-        NewTrace::Never => return,
+        NewTrace::Never => return None,
     };
-    let has = |name: &str| headers.line(name, 0).is_some();
-    if tag == RequestTag::None || has(TRACEPARENT) || names.correlate.iter().any(|name| has(name)) {
-        return;
+    if context.is_none() || headers.line(TRACEPARENT, 0).is_some() || group.ids.are_in(headers) {
+        return None;
     }
     let [high, low, parent] = random();
     // An id of zeros is invalid (W3C Trace Context section 3.2.2.3).
@@ -247,6 +260,7 @@ pub(crate) fn start_trace(
     rewrite.added.reserve(ADDED_BYTES);
     let _ = write!(rewrite.added, "{TRACEPARENT}: 00-{high:016x}{low:016x}-{parent:016x}-{flags}\r\n");
     rewrite.has_new_trace = true;
+    Id::of_trace(low)
 }
 
 fn write_header(headers: &dyn Headers, names: &Names, value: Option<&str>, rewrite: &mut Rewrite) {

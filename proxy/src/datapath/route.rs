@@ -11,9 +11,9 @@ use laneway_core::facts::{Headers, NameSet};
 use laneway_core::snapshot::Protocol;
 
 use super::connect::From;
+use super::evidence::InFlightGuard;
 use super::failure::Failure;
 use super::propagate::Rewrite;
-use super::worker::InFlightGuard;
 use crate::h1::fields::Fields;
 
 /// One request as far as a decision looks at it.

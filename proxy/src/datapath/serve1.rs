@@ -14,11 +14,13 @@ use laneway_core::snapshot::Protocol;
 
 use super::activity::{Command, Connection, Running};
 use super::buffers;
+use super::evidence::InFlightGuard;
 use super::exchange::{Asked, Client, End, Exchange, Failed, Instance, stream_or_end};
 use super::failure::Failure;
 use super::head_reader::{HeadReader, Heard};
 use super::headers::is_grpc;
 use super::pipe::{Broken, Pipe, Sink, Source};
+use super::pool::Conn;
 use super::propagate::Names;
 use super::refusal::Refusal;
 use super::relay::relay;
@@ -26,7 +28,7 @@ use super::route::{Head, Plan, Route, Verdict};
 use super::translate::{self, Framing};
 use super::upstream::Claim;
 use super::wire::Wire;
-use super::worker::{InFlightGuard, Worker};
+use super::worker::Worker;
 use crate::h1::body::{Decoder, Piece};
 use crate::h1::request::BodyLength;
 use crate::h1::{Parsed, Reason, request};
@@ -72,7 +74,7 @@ struct Job {
     /// The head for HTTP/1.1, for another try.
     head: Vec<u8>,
     names: Rc<Names>,
-    _in_flight: Option<InFlightGuard>,
+    in_flight: Option<InFlightGuard>,
     _running: Running,
 }
 
@@ -220,8 +222,9 @@ impl Served {
         Ok(())
     }
 
-    async fn send_over_new(&mut self, job: &Job) -> Result<Exchange, Failure> {
+    async fn send_over_new(&mut self, job: &mut Job) -> Result<Exchange, Failure> {
         let mut conn = self.worker.upstream.open_http1(&job.claim).await?;
+        job.sent_from(&conn);
         let mut up = job.up();
         let wire = &mut self.wire;
         let pushed = up.push(&job.head, wire.unread(), &mut conn.wire);
@@ -304,6 +307,12 @@ impl Job {
         Pipe::new(Source::Wire(Decoder::from(self.body)), Sink::Wire(framing), &self.names)
     }
 
+    fn sent_from(&mut self, conn: &Conn) {
+        if let Some(in_flight) = &mut self.in_flight {
+            in_flight.sent_from(conn.local());
+        }
+    }
+
     fn take_stage(&mut self) -> Stage {
         std::mem::replace(&mut self.stage, Stage::Waiting)
     }
@@ -358,7 +367,7 @@ fn begin(
         stage: Stage::Waiting,
         head: Vec::new(),
         names: Rc::clone(rewrite.names()),
-        _in_flight: in_flight,
+        in_flight,
         _running: connection.begin(),
     };
     if target.protocol == Protocol::Http2 {
@@ -377,6 +386,7 @@ fn begin(
     translate::request_1_to_1(request, &rewrite, &mut job.head);
     let mut used = request.bytes;
     while let Some(mut conn) = job.claim.host.take_idle() {
+        job.sent_from(&conn);
         let mut up = job.up();
         match up.push(&job.head, &bytes[request.bytes..], &mut conn.wire) {
             Ok(pushed) => {

@@ -6,15 +6,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use laneway_core::decide::{InFlight, Scratch};
+use laneway_core::decide::Scratch;
 use laneway_core::snapshot::Snapshot;
-use laneway_core::tag::{RequestTag, Tag};
 
 use super::activity::{CoarseClock, Command, Connection};
+use super::attribution::Unattributed;
 use super::connect::{From, OwnSockets};
+use super::evidence::Evidence;
 use super::failure::Failure;
 use super::pool::Pool;
 use super::propagate::Names;
@@ -25,52 +25,17 @@ use crate::drain::Watch;
 use crate::telemetry;
 use crate::timer::Timer;
 
-/// What the workers of one process share: relaxed counts, and the addresses of our own connections.
-#[derive(Clone, Default)]
+/// What the workers of one process share: what inbound requests tell about outbound calls, and the addresses of our own
+/// connections.
+#[derive(Clone)]
 pub(crate) struct Shared {
-    in_flight: Arc<InFlightCounts>,
+    pub(crate) evidence: Arc<Evidence>,
     own_sockets: OwnSockets,
 }
 
-/// Inbound requests of the whole pod that run, for the pod rung of the ladder.
-#[derive(Default)]
-struct InFlightCounts {
-    total: AtomicU32,
-    own_tag: AtomicU32,
-    other: AtomicU32,
-}
-
-/// What an inbound request says beside the pod's own tag.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    OwnTag,
-    /// Another tag, or `baseline`.
-    Other,
-    Untagged,
-}
-
-/// One inbound request that runs; dropping it ends it.
-pub(crate) struct InFlightGuard {
-    counts: Arc<InFlightCounts>,
-    kind: Kind,
-}
-
-impl InFlightCounts {
-    fn of(&self, kind: Kind) -> Option<&AtomicU32> {
-        match kind {
-            Kind::OwnTag => Some(&self.own_tag),
-            Kind::Other => Some(&self.other),
-            Kind::Untagged => None,
-        }
-    }
-}
-
-impl Drop for InFlightGuard {
-    fn drop(&mut self) {
-        self.counts.total.fetch_sub(1, Relaxed);
-        if let Some(count) = self.counts.of(self.kind) {
-            count.fetch_sub(1, Relaxed);
-        }
+impl Shared {
+    pub(crate) fn new() -> Shared {
+        Shared { evidence: Arc::new(Evidence::new(Box::new(Unattributed))), own_sockets: OwnSockets::default() }
     }
 }
 
@@ -167,28 +132,6 @@ impl Worker {
         destination.ip().is_loopback() && !self.config.listeners.iter().any(listens)
     }
 
-    /// Notes an inbound request as running, with the tag that it has.
-    pub(crate) fn begin_inbound(&self, tag: RequestTag, own: Option<Tag>) -> InFlightGuard {
-        let kind = match tag {
-            RequestTag::None => Kind::Untagged,
-            RequestTag::Lane(tag) if own == Some(tag) => Kind::OwnTag,
-            RequestTag::Lane(_) | RequestTag::Baseline => Kind::Other,
-        };
-        let counts = Arc::clone(&self.shared.in_flight);
-        counts.total.fetch_add(1, Relaxed);
-        if let Some(count) = counts.of(kind) {
-            count.fetch_add(1, Relaxed);
-        }
-        InFlightGuard { counts, kind }
-    }
-
-    pub(crate) fn in_flight(&self) -> InFlight {
-        // Own first: a request that ends between the reads may make "all are ours" false, never wrongly true.
-        let own_tag = self.shared.in_flight.own_tag.load(Relaxed);
-        let other = self.shared.in_flight.other.load(Relaxed);
-        InFlight { total: self.shared.in_flight.total.load(Relaxed), own_tag, other }
-    }
-
     /// Registers a client connection with the sweeper; dropping the guard takes it out.
     pub(crate) fn register(self: &Rc<Self>, connection: Rc<Connection>) -> Registered {
         let id = self.next_connection.get();
@@ -236,11 +179,11 @@ impl Worker {
 
     /// Once a second: moves the clock, cuts slow heads, ends idle connections, tidies the pools.
     pub(crate) async fn sweep(self: Rc<Self>) {
-        let started = Instant::now();
         loop {
             self.timer.sleep(Duration::from_secs(1)).await;
-            let now = u32::try_from(started.elapsed().as_secs()).unwrap_or(u32::MAX);
+            let now = self.shared.evidence.seconds();
             self.clock.advance(now);
+            self.shared.evidence.sweep(now);
             self.sweep_connections(now);
             self.upstream.pool.sweep();
         }

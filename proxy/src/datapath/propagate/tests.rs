@@ -3,9 +3,13 @@
 use std::rc::Rc;
 
 use laneway_core::facts::Headers;
+use laneway_core::snapshot::Group;
 use laneway_core::tag::{RequestTag, Tag};
+use laneway_core::trace::{Id, IdHeaders};
 
-use super::{Names, Rewrite, Role, start_trace, write};
+use laneway_core::context::{Context, Passed};
+
+use super::{Names, Rewrite, Role, pass, start_trace, write};
 
 /// Lines as they stand in a head.
 struct Lines(Vec<(String, String)>);
@@ -24,11 +28,11 @@ fn lines(pairs: &[(&str, &str)]) -> Lines {
     Lines(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
 }
 
-fn names() -> Names {
+fn group() -> Group {
     let mut group = laneway_core::snapshot::Snapshot::empty(Default::default()).group().clone();
     group.aliases = vec!["x-lane".to_owned()];
-    group.correlate_headers = vec!["b3".to_owned()];
-    Names::new(1, &group)
+    group.ids = IdHeaders::new(&["b3".to_owned()]);
+    group
 }
 
 fn gray() -> RequestTag {
@@ -36,7 +40,7 @@ fn gray() -> RequestTag {
 }
 
 fn rewritten(lines: &Lines, change: impl FnOnce(&Names, &mut Rewrite)) -> Vec<String> {
-    let names = Rc::new(names());
+    let names = Rc::new(Names::new(1, &group()));
     let mut rewrite = Rewrite::new(Rc::clone(&names));
     change(&names, &mut rewrite);
     let kept = lines.0.iter().filter(|(name, _)| rewrite.keeps(name.as_bytes(), || false));
@@ -103,15 +107,30 @@ fn a_full_baggage_makes_room_for_the_tag() {
 fn only_a_lane_request_without_any_trace_id_gets_one() {
     let traced = |pairs: &[(&str, &str)], tag| {
         let lines = lines(pairs);
-        let all = rewritten(&lines, |names, rewrite| start_trace(&lines, names, tag, || [1, 0, 0], rewrite));
+        let context = Context::of(&group(), tag, &lines);
+        let mut id = None;
+        let all = rewritten(&lines, |_, rewrite| {
+            id = start_trace(&lines, &group(), context.as_deref(), || [1, 7, 0], rewrite);
+        });
+        assert_eq!(id, all.iter().any(|line| line.contains("-0000000000000001-01")).then(|| Id::of_trace(7)).flatten());
         all.into_iter().find_map(|line| line.strip_prefix("traceparent: ").map(str::to_owned))
     };
-    let fresh = Some("00-00000000000000010000000000000001-0000000000000001-01".to_owned());
+    let fresh = Some("00-00000000000000010000000000000007-0000000000000001-01".to_owned());
     assert_eq!(traced(&[], gray()), fresh);
     assert_eq!(traced(&[], RequestTag::Baseline), fresh);
     assert_eq!(traced(&[], RequestTag::None), None);
     assert_eq!(traced(&[("b3", "1")], gray()), None);
     assert_eq!(traced(&[("traceparent", "mine")], gray()), Some("mine".to_owned()));
+}
+
+#[test]
+fn pass_headers_are_added_where_the_application_did_not_forward_them() {
+    let lines = lines(&[("X-User-Id", "own")]);
+    let passed = [("x-user-id", "100"), ("x-shop", "1"), ("x-shop", "2")];
+    let passed = passed.map(|(name, value)| Passed { name: name.into(), value: value.as_bytes().into() });
+    let context = Context { tag: gray(), passed: passed.into() };
+    let all = rewritten(&lines, |_, rewrite| pass(&lines, &context, rewrite));
+    assert_eq!(all, ["X-User-Id: own", "x-shop: 1", "x-shop: 2"]);
 }
 
 #[test]
@@ -126,7 +145,7 @@ fn a_name_plays_its_role_in_any_case_and_a_look_alike_goes() {
         ("x-mse-tah", Role::Other),
         ("accept", Role::Other),
     ] {
-        assert_eq!(names().role(name.as_bytes()), role, "{name}");
+        assert_eq!(Names::new(1, &group()).role(name.as_bytes()), role, "{name}");
     }
     assert_eq!(written(&[("x_mse_tag", "blue")], RequestTag::None), Vec::<String>::new());
 }
