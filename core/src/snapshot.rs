@@ -369,7 +369,7 @@ impl Snapshot {
 
     /// Does a decision about an inbound request depend on who calls? Then [`Snapshot::peer`] is to be known before.
     pub fn asks_who_calls(&self) -> bool {
-        self.group.trust != TagTrust::Any
+        self.group.trust != TagTrust::Any || self.group.path_header == PathHeader::Mesh
     }
 
     /// Is this the address of an instance of the service that this sidecar belongs to? (`x-laneway-hop` is believed only

@@ -160,12 +160,13 @@ fn hex_16_or_32(value: &[u8]) -> Option<Id> {
     matches!(value.len(), 16 | 32).then(|| hex(value))?.and_then(Id::of_trace)
 }
 
-/// The low 64 bits of 1 to 32 hexadecimal digits.
+/// The low 64 bits of 1 to 32 hexadecimal digits; what stands above them is not looked at.
 fn hex(digits: &[u8]) -> Option<u64> {
     if digits.is_empty() || digits.len() > 32 {
         return None;
     }
-    digits.iter().try_fold(0_u64, |low, &digit| Some(low << 4 | u64::from(crate::carry::hex(digit)?)))
+    let low = &digits[digits.len().saturating_sub(16)..];
+    low.iter().try_fold(0_u64, |low, &digit| Some(low << 4 | u64::from(crate::carry::hex(digit)?)))
 }
 
 /// 24 letters of base64 (RFC 4648 section 4) without padding.

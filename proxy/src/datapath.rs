@@ -24,6 +24,7 @@ mod headers;
 mod inbound;
 mod opaque;
 mod outbound;
+mod path;
 mod pipe;
 mod pool;
 mod propagate;

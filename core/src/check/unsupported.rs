@@ -1,7 +1,7 @@
 //! LANE0900: what the contract has and this release does not do. Refused, never ignored.
 
 use laneway_proto::admin;
-use laneway_proto::routing::{Attribute, Condition, PathHeader, TagCarrier, condition, sticky_key};
+use laneway_proto::routing::{Attribute, Condition, TagCarrier, condition, sticky_key};
 
 use super::Report;
 
@@ -21,9 +21,6 @@ pub(super) fn group_parts(report: &mut Report, group: &admin::LaneGroup) {
                 report.unsupported(&format!("tag.carriers[{at}]"), "header, baggage or tracestate");
             }
         }
-    }
-    if !matches!(group.path_header(), PathHeader::Unspecified | PathHeader::Never) {
-        report.unsupported("pathHeader", "leave it out, or write never");
     }
 }
 

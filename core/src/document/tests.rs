@@ -143,7 +143,7 @@ fn short_forms() {
 }
 
 /// Text, then code, field, and words of message and help.
-const REFUSED: [(&str, &str, &str, &str); 30] = [
+const REFUSED: [(&str, &str, &str, &str); 29] = [
     ("kind: Lane\nname: [", "LANE0001", "", "neither YAML nor JSON"),
     ("kind: Lane\nname: a\nname: b", "LANE0001", "", "name"),
     ("name: gray", "LANE0004", "kind", "has no `kind`"),
@@ -195,7 +195,6 @@ const REFUSED: [(&str, &str, &str, &str); 30] = [
         "document 2, Lane a: this object is given twice",
     ),
     ("{kind: Lane, name: a, ttl: 48h}", "LANE0900", "ttl", "not supported yet"),
-    ("{kind: LaneGroup, name: a, pathHeader: any}", "LANE0900", "pathHeader", "not supported yet"),
     (
         "{kind: Lane, name: a, entry: {rules: [{match: {not: {all: [{dubboArgument: {index: 0}, exact: jim}]}}}]}}",
         "LANE0900",

@@ -5,7 +5,7 @@
 //! A request without ids and without a context costs two atomic counts. Else one shard is locked for one lookup.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -18,6 +18,7 @@ use laneway_core::tag::Tag;
 use laneway_core::trace::{Id, IdHeaders};
 
 use super::attribution::{Attribution, Callers};
+use super::path::{Trail, Trails};
 
 /// A power of two.
 const SHARDS: usize = 16;
@@ -36,8 +37,11 @@ pub(crate) struct Evidence {
     /// Requests in flight that have.
     contextual: AtomicU32,
     contexts: Mutex<Contexts>,
+    /// Has a request with an id come in yet? Until then no call has one that is known.
+    has_ids: AtomicBool,
     shards: [Mutex<Correlations>; SHARDS],
     callers: Callers,
+    trails: Trails,
 }
 
 impl Evidence {
@@ -48,8 +52,10 @@ impl Evidence {
             plain: AtomicU32::new(0),
             contextual: AtomicU32::new(0),
             contexts: Mutex::default(),
+            has_ids: AtomicBool::new(false),
             shards: std::array::from_fn(|_| Mutex::new(Correlations::new(bounds))),
             callers: Callers::new(attribution),
+            trails: Trails::default(),
         }
     }
 
@@ -70,6 +76,7 @@ impl Evidence {
             if noted.len() < IDS_PER_REQUEST_MAX && !noted.contains(&id) {
                 self.shard(id).begin(id, context.as_ref(), now);
                 noted.push(id);
+                self.has_ids.store(true, Relaxed);
             }
         }
         let kind = match context {
@@ -83,7 +90,7 @@ impl Evidence {
                 Kind::Contextual(context, place)
             }
         };
-        InFlightGuard { evidence: Arc::clone(self), kind, ids: noted, port: None }
+        InFlightGuard { evidence: Arc::clone(self), kind, ids: noted, port: None, trail: None }
     }
 
     /// Forgets ids that are over. Once a second or so, by any worker.
@@ -118,6 +125,8 @@ pub(crate) struct InFlightGuard {
     ids: Vec<Id>,
     /// Of our connection to the application, where somebody tells callers by it.
     port: Option<u16>,
+    /// Where the group asks for paths.
+    trail: Option<Arc<Trail>>,
 }
 
 enum Kind {
@@ -136,6 +145,13 @@ impl InFlightGuard {
             self.evidence.callers.end(before);
         }
         self.evidence.callers.begin(local.port(), self.context().cloned());
+    }
+
+    /// From now on the calls of this request are noted.
+    pub(crate) fn trail(&mut self) -> Arc<Trail> {
+        let trail = self.evidence.trails.begin(&self.ids);
+        self.trail = Some(Arc::clone(&trail));
+        trail
     }
 
     fn context(&self) -> Option<&Arc<Context>> {
@@ -166,6 +182,9 @@ impl Drop for InFlightGuard {
         if let Some(port) = self.port {
             evidence.callers.end(port);
         }
+        if let Some(trail) = &self.trail {
+            evidence.trails.end(trail, &self.ids);
+        }
     }
 }
 
@@ -182,9 +201,20 @@ pub(crate) struct Call<'c> {
     pub(crate) now: u32,
 }
 
+impl Call<'_> {
+    /// That of the request which the call belongs to, where that is certain.
+    pub(crate) fn trail(&self) -> Option<Arc<Trail>> {
+        let ids = self.ids.read(self.headers).take(IDS_PER_REQUEST_MAX);
+        self.evidence.trails.find(ids, self.evidence.in_flight(self.own).total)
+    }
+}
+
 impl decide::Evidence for Call<'_> {
     fn correlated(&self) -> Known {
         let mut known = Known::Unknown;
+        if !self.evidence.has_ids.load(Relaxed) {
+            return known;
+        }
         for id in self.ids.read(self.headers).take(IDS_PER_REQUEST_MAX) {
             match self.evidence.shard(id).get(id, self.now) {
                 Known::Context(context) => return Known::Context(context),

@@ -16,10 +16,12 @@ use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::StatusCode;
 use http::header::CONTENT_LENGTH;
+use laneway_proto::contract::PATH_HEADER;
 
 use super::buffers;
 use super::failure::Failure;
 use super::head_reader::{HeadReader, Heard};
+use super::path::{Line, Path};
 use super::pipe::{Broken, Incoming, Pipe, Sink, Source};
 use super::pool::Conn;
 use super::propagate::Names;
@@ -70,6 +72,7 @@ pub(crate) struct Exchange {
     reader: HeadReader,
     interims: u32,
     names: Rc<Names>,
+    path: Option<Rc<Path>>,
     down: Option<Pipe>,
     /// As said in the head of the answer.
     closes: bool,
@@ -138,7 +141,13 @@ fn is_repeatable(method: &str) -> bool {
 
 impl Exchange {
     /// `up` has begun: the head of the request was given to the instance.
-    pub(crate) fn new(asked: Asked, instance: Instance, up: Pipe, names: Rc<Names>) -> Exchange {
+    pub(crate) fn new(
+        asked: Asked,
+        instance: Instance,
+        up: Pipe,
+        names: Rc<Names>,
+        path: Option<Rc<Path>>,
+    ) -> Exchange {
         Exchange {
             asked,
             instance,
@@ -147,6 +156,7 @@ impl Exchange {
             reader: HeadReader::default(),
             interims: 0,
             names,
+            path,
             down: None,
             closes: asked.closes,
             instance_closes: false,
@@ -230,7 +240,7 @@ impl Exchange {
 
     /// The next head that an instance of HTTP/1.1 sends: interim, or the answer's.
     fn poll_head_1(&mut self, cx: &mut Context<'_>, client: &mut Client<'_>) -> Poll<Result<(), Failed>> {
-        let Exchange { asked, instance, reader, upward, interims, names, .. } = self;
+        let Exchange { asked, instance, reader, upward, interims, names, path, .. } = self;
         let Instance::One(conn) = instance else { return Poll::Pending };
         let heard = ready!(reader.poll(cx, &mut conn.wire, |bytes| {
             buffers::with_slots(|slots| match response::parse(bytes, slots, asked.is_head, asked.is_connect) {
@@ -247,7 +257,9 @@ impl Exchange {
                 }
                 Ok(Parsed::Whole(response)) => {
                     let closes = asked.closes || (asked.expects_continue && *interims == 0 && *upward != Upward::Whole);
-                    Some(match deliver_1(&response, bytes, Asked { closes, ..*asked }, client, names) {
+                    let theirs = || response.fields.line(PATH_HEADER, 0).map(<[u8]>::to_vec);
+                    let path = Path::line(path.as_deref(), theirs);
+                    Some(match deliver_1(&response, bytes, Asked { closes, ..*asked }, client, names, &path) {
                         Ok((used, delivered)) => (used, Ok(Some(delivered))),
                         Err(broken) => (bytes.len(), Err(broken)),
                     })
@@ -278,7 +290,9 @@ impl Exchange {
         match ready!(Pin::new(answer).poll(cx)) {
             Ok(response) => {
                 let asked = self.asked;
-                let delivered = deliver_2(response, asked, client, &self.names).map(Some);
+                let theirs = || response.headers().get(PATH_HEADER).map(|value| value.as_bytes().to_vec());
+                let path = Path::line(self.path.as_deref(), theirs);
+                let delivered = deliver_2(response, asked, client, &self.names, &path).map(Some);
                 Poll::Ready(self.delivered(delivered))
             }
             Err(error) => {
@@ -365,13 +379,13 @@ fn deliver_interim_1(
         Client::One(_) if asked.is_old => Ok(()),
         Client::One(wire) => {
             let mut head = buffers::take();
-            translate::response_1_to_1(interim, Framing::Plain, Persistence::Silent, false, &mut head);
+            translate::response_1_to_1(interim, Framing::Plain, Persistence::Silent, false, &Line::AsItCame, &mut head);
             let sent = wire.send(&[&head]);
             buffers::give(head);
             sent.map_err(|_| Deliver::Client)
         }
         Client::Two(send) => {
-            let head = translate::response_1_to_2(interim).map_err(Deliver::Upstream)?;
+            let head = translate::response_1_to_2(interim, &Line::AsItCame).map_err(Deliver::Upstream)?;
             send.send_informational(head).map_err(|_| Deliver::Client)
         }
     }
@@ -382,7 +396,14 @@ fn deliver_interim_2(interim: http::Response<()>, asked: &Asked, client: &mut Cl
         Client::One(_) if asked.is_old || interim.status() == StatusCode::SWITCHING_PROTOCOLS => Ok(()),
         Client::One(wire) => {
             let mut head = buffers::take();
-            translate::response_2_to_1(&interim, Framing::Plain, Persistence::Silent, false, &mut head);
+            translate::response_2_to_1(
+                &interim,
+                Framing::Plain,
+                Persistence::Silent,
+                false,
+                &Line::AsItCame,
+                &mut head,
+            );
             let sent = wire.send(&[&head]);
             buffers::give(head);
             sent.map_err(|_| Deliver::Client)
@@ -406,6 +427,7 @@ fn deliver_1(
     asked: Asked,
     client: &mut Client<'_>,
     names: &Rc<Names>,
+    path: &Line,
 ) -> Result<(usize, Delivered), Deliver> {
     let is_switch = response.status == 101;
     if is_switch && !asked.is_upgrade {
@@ -428,14 +450,14 @@ fn deliver_1(
             let keeps_encoding = framing == Framing::Chunks || (asked.is_head && !asked.is_old);
             let said = if is_tunnel { Persistence::Silent } else { persistence(asked, closes) };
             let mut head = buffers::take();
-            translate::response_1_to_1(response, framing, said, keeps_encoding, &mut head);
+            translate::response_1_to_1(response, framing, said, keeps_encoding, path, &mut head);
             let mut down = Pipe::new(Source::Wire(decoder), Sink::Wire(framing), names);
             let pushed = down.push(&head, rest, wire);
             buffers::give(head);
             Ok((response.bytes + pushed?, Delivered { down, closes, instance_closes, is_tunnel }))
         }
         Client::Two(send) => {
-            let head = translate::response_1_to_2(response).map_err(Deliver::Upstream)?;
+            let head = translate::response_1_to_2(response, path).map_err(Deliver::Upstream)?;
             let is_end = decoder.is_ended();
             let stream = send.send_response(head, is_end).map_err(|_| Deliver::Client)?;
             let down = Pipe::new(Source::Wire(decoder), stream_or_end(stream, is_end), names);
@@ -449,6 +471,7 @@ fn deliver_2(
     asked: Asked,
     client: &mut Client<'_>,
     names: &Rc<Names>,
+    path: &Line,
 ) -> Result<Delivered, Deliver> {
     let (parts, body) = response.into_parts();
     let head = http::Response::from_parts(parts, ());
@@ -470,14 +493,15 @@ fn deliver_2(
             let closes = asked.closes || ends_by_close;
             let has_no_length = is_end && !has_length && !is_bodiless;
             let mut text = buffers::take();
-            translate::response_2_to_1(&head, framing, persistence(asked, closes), has_no_length, &mut text);
+            translate::response_2_to_1(&head, framing, persistence(asked, closes), has_no_length, path, &mut text);
             wire.queue(&text);
             buffers::give(text);
             let sink = if is_end || is_bodiless { Sink::Ended } else { Sink::Wire(framing) };
             Ok(Delivered { down: Pipe::new(source, sink, names), closes, instance_closes: false, is_tunnel: false })
         }
         Client::Two(send) => {
-            let stream = send.send_response(translate::response_2_to_2(head), is_end).map_err(|_| Deliver::Client)?;
+            let stream =
+                send.send_response(translate::response_2_to_2(head, path), is_end).map_err(|_| Deliver::Client)?;
             let down = Pipe::new(source, stream_or_end(stream, is_end), names);
             Ok(Delivered { down, closes: false, instance_closes: false, is_tunnel: false })
         }

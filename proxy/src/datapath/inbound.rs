@@ -11,10 +11,12 @@ use laneway_core::facts::{Facts, Source};
 use laneway_core::snapshot::Protocol;
 use laneway_core::why::Why;
 use laneway_proto::contract::HOP_HEADER;
+use laneway_proto::routing::PathHeader;
 
 use super::client::{Accepted, Opened, Opening, opening};
 use super::connect::{self, From};
 use super::opaque;
+use super::path::Path;
 use super::propagate::{self, Rewrite};
 use super::route::{Head, Plan, Route, Target, Verdict};
 use super::worker::Worker;
@@ -105,19 +107,28 @@ impl Route for Connection {
             connect_timeout: worker.config.timeouts.connect,
             protocol: Protocol::Detect,
         };
-        let mut in_flight = None;
+        let asks = snapshot.group().path_header;
+        let is_shown = asks == PathHeader::Any || (asks == PathHeader::Mesh && peer.is_some());
+        let (mut in_flight, mut path) = (None, None);
         match decision.hand_over {
             Some(other) => {
                 rewrite.add_hop();
                 target.address = connect::with_port(other.endpoint.address, self.to.port());
                 target.from = From::Any;
+                path = (asks != PathHeader::Never).then(|| Rc::new(Path::handed_over(is_shown)));
             }
             None => {
                 let ids = group.ids.read(head.headers).chain(new_id);
-                in_flight = Some(worker.shared.evidence.begin(context, ids, worker.clock.seconds()));
+                let mut running = worker.shared.evidence.begin(context, ids, worker.clock.seconds());
+                if asks != PathHeader::Never {
+                    let own = &snapshot.identity;
+                    let trail = running.trail();
+                    path = Some(Rc::new(Path::own(&own.service, own.tag, decision.source, trail, is_shown)));
+                }
+                in_flight = Some(running);
             }
         }
-        Verdict::Send(Plan { target, service: None, rewrite, in_flight })
+        Verdict::Send(Plan { target, service: None, rewrite, path, in_flight })
     }
 
     fn learn(self: Rc<Self>, _authority: String) -> Pin<Box<dyn Future<Output = ()>>> {

@@ -12,6 +12,7 @@ use laneway_core::facts::{Facts, Source};
 use laneway_core::snapshot::{Destination, Place, Protocol, Snapshot};
 use laneway_core::tag::RequestTag;
 use laneway_core::why::{TagSource, Why};
+use laneway_proto::routing::PathHeader;
 
 use super::Listener;
 use super::client::{Accepted, Opened, Opening, opening};
@@ -19,6 +20,7 @@ use super::connect::{From, with_port};
 use super::evidence::Call;
 use super::failure::Failure;
 use super::opaque;
+use super::path::Path;
 use super::propagate::{self, Rewrite};
 use super::route::{Head, Plan, Route, Target, Verdict};
 use super::wire::Wire;
@@ -202,7 +204,7 @@ fn plan(context: &Context, snapshot: &Snapshot, head: &Head<'_>) -> Result<Plan,
         let Some(original) = context.original else { return Err((Failure::UnknownDestination, None)) };
         let target = target(original, worker.config.timeouts.connect, Protocol::Detect);
         let rewrite = Rewrite::new(names);
-        return Ok(Plan { target, service: None, rewrite, in_flight: None });
+        return Ok(Plan { target, service: None, rewrite, path: None, in_flight: None });
     };
     let facts = Facts {
         method: head.method,
@@ -237,7 +239,15 @@ fn plan(context: &Context, snapshot: &Snapshot, head: &Head<'_>) -> Result<Plan,
     if let Some(doubt) = decision.doubt {
         worker.counters.doubted(doubt);
     }
+    let asks = snapshot.group().path_header;
+    let path = (asks != PathHeader::Never).then(|| {
+        let is_shown = asks == PathHeader::Any;
+        Path::call(&service.id, decision.endpoint_tag, decision.why, call.trail(), is_shown)
+    });
     let Some(endpoint) = decision.endpoint else {
+        if let Some(path) = path {
+            path.refused();
+        }
         let lane = match decision.tag {
             RequestTag::Lane(tag) => Some(tag),
             RequestTag::None | RequestTag::Baseline => None,
@@ -260,7 +270,13 @@ fn plan(context: &Context, snapshot: &Snapshot, head: &Head<'_>) -> Result<Plan,
     }
     let connect_timeout =
         snapshot.timeouts(service).map_or(worker.config.timeouts.connect, |timeouts| timeouts.connect);
-    Ok(Plan { target: target(address, connect_timeout, *protocol), service: id, rewrite, in_flight: None })
+    Ok(Plan {
+        target: target(address, connect_timeout, *protocol),
+        service: id,
+        rewrite,
+        path: path.map(Rc::new),
+        in_flight: None,
+    })
 }
 
 fn target(address: SocketAddr, connect_timeout: std::time::Duration, protocol: Protocol) -> Target {

@@ -13,6 +13,7 @@ use laneway_core::snapshot::Protocol;
 use super::connect::From;
 use super::evidence::InFlightGuard;
 use super::failure::Failure;
+use super::path::Path;
 use super::propagate::Rewrite;
 use crate::h1::fields::Fields;
 
@@ -43,6 +44,8 @@ pub(crate) struct Plan {
     /// Of the destination; empty where it is unknown.
     pub(crate) service: Option<Arc<str>>,
     pub(crate) rewrite: Rewrite,
+    /// Where the group asks for paths.
+    pub(crate) path: Option<Rc<Path>>,
     /// Lives as long as the request does.
     pub(crate) in_flight: Option<InFlightGuard>,
 }

@@ -19,6 +19,7 @@ use super::exchange::{Asked, Client, End, Exchange, Failed, Instance, stream_or_
 use super::failure::Failure;
 use super::head_reader::{HeadReader, Heard};
 use super::headers::is_grpc;
+use super::path::Path;
 use super::pipe::{Broken, Pipe, Sink, Source};
 use super::pool::Conn;
 use super::propagate::Names;
@@ -74,6 +75,7 @@ struct Job {
     /// The head for HTTP/1.1, for another try.
     head: Vec<u8>,
     names: Rc<Names>,
+    path: Option<Rc<Path>>,
     in_flight: Option<InFlightGuard>,
     _running: Running,
 }
@@ -233,7 +235,7 @@ impl Served {
             Err(Broken::Sink) => return Err(Failure::UpstreamClosed),
             Err(Broken::Source(reason)) => return Err(Failure::BadRequest(reason)),
         }
-        Ok(Exchange::new(job.asked, Instance::One(conn), up, Rc::clone(&job.names)))
+        Ok(Exchange::new(job.asked, Instance::One(conn), up, Rc::clone(&job.names), job.path.clone()))
     }
 
     async fn send_translated(&mut self, job: &Job, request: http::Request<()>) -> Result<Exchange, Failure> {
@@ -242,13 +244,16 @@ impl Served {
         let (answer, stream) = sender.send_request(request, is_end).map_err(|_| Failure::UpstreamClosed)?;
         let source = Source::Wire(Decoder::from(job.body));
         let up = Pipe::new(source, stream_or_end(stream, is_end), &job.names);
-        Ok(Exchange::new(job.asked, Instance::Two(Box::new(answer)), up, Rc::clone(&job.names)))
+        Ok(Exchange::new(job.asked, Instance::Two(Box::new(answer)), up, Rc::clone(&job.names), job.path.clone()))
     }
 
     /// The sidecar's own answer to a request that was decided.
     async fn fail(&mut self, job: &Job, failure: Failure) -> After {
         let Job { asked, service, claim, .. } = job;
         self.worker.note_failure(failure, claim.target.address);
+        if let Some(path) = &job.path {
+            path.refused();
+        }
         let refusal = Refusal { failure, service: service.clone().unwrap_or_default(), is_grpc: job.is_grpc };
         // Where its body stands is not known any more; only a request without one leaves the connection fit for another.
         let closes = asked.closes || job.body != BodyLength::None || asked.is_connect || asked.is_old;
@@ -353,7 +358,7 @@ fn begin(
         let refused = Refused { refusal, is_head, closes, body: Decoder::from(request.body) };
         (request.bytes, Next::Refuse(Box::new(refused)))
     };
-    let Plan { target, service, rewrite, in_flight } = match route.route(&head) {
+    let Plan { target, service, rewrite, path, in_flight } = match route.route(&head) {
         Verdict::Send(plan) => plan,
         Verdict::Refuse(failure, service) => return refuse(failure, service),
         Verdict::Learn => return (0, Next::Learn(request.authority.to_owned())),
@@ -367,6 +372,7 @@ fn begin(
         stage: Stage::Waiting,
         head: Vec::new(),
         names: Rc::clone(rewrite.names()),
+        path,
         in_flight,
         _running: connection.begin(),
     };
@@ -391,7 +397,8 @@ fn begin(
         match up.push(&job.head, &bytes[request.bytes..], &mut conn.wire) {
             Ok(pushed) => {
                 used += pushed;
-                job.stage = Stage::Sent(Exchange::new(asked, Instance::One(conn), up, Rc::clone(&job.names)));
+                job.stage =
+                    Stage::Sent(Exchange::new(asked, Instance::One(conn), up, Rc::clone(&job.names), job.path.clone()));
                 break;
             }
             // Closed, and not a byte of it was taken: the next connection.

@@ -15,6 +15,7 @@ use super::exchange::{Asked, Client, End, Exchange, Failed, Instance, stream_or_
 use super::failure::Failure;
 use super::gate;
 use super::headers::{HeadView, content_type, is_grpc};
+use super::path::Path;
 use super::pipe::{Incoming, Pipe, Sink, Source};
 use super::propagate::Rewrite;
 use super::refusal::Refusal;
@@ -97,7 +98,7 @@ impl Stream {
             self.worker.counters.gate_refused(reason.label());
             return self.refuse(&Refusal { failure: Failure::BadRequest(reason), service: "".into(), is_grpc });
         }
-        let Plan { target, service, rewrite, in_flight } = match self.decide(&request, is_grpc).await {
+        let Plan { target, service, rewrite, path, in_flight } = match self.decide(&request, is_grpc).await {
             Verdict::Send(plan) => plan,
             Verdict::Refuse(failure, service) => {
                 return self.refuse(&Refusal { failure, service: service.unwrap_or_default(), is_grpc });
@@ -110,15 +111,18 @@ impl Stream {
         let _in_flight = in_flight;
         let claim = self.worker.upstream.claim(target);
         let carried = match target.protocol {
-            Protocol::Http1 => Box::pin(self.over_http1(&claim, &request, &rewrite, body)).await,
+            Protocol::Http1 => Box::pin(self.over_http1(&claim, &request, &rewrite, &path, body)).await,
             Protocol::Http2 | Protocol::Detect | Protocol::Opaque => {
-                self.over_http2(&claim, request, &rewrite, body).await
+                self.over_http2(&claim, request, &rewrite, &path, body).await
             }
         };
         match carried {
             Ok(()) | Err(Failed::ClientGone) => {}
             Err(Failed::Before { failure, .. }) => {
                 self.worker.note_failure(failure, target.address);
+                if let Some(path) = &path {
+                    path.refused();
+                }
                 self.refuse(&Refusal { failure, service: service.unwrap_or_default(), is_grpc });
             }
             Err(Failed::Within(reason)) => {
@@ -149,6 +153,7 @@ impl Stream {
         claim: &Claim,
         request: http::Request<()>,
         rewrite: &Rewrite,
+        path: &Option<Rc<Path>>,
         body: RecvStream,
     ) -> Result<(), Failed> {
         let is_end = body.is_end_stream();
@@ -165,7 +170,7 @@ impl Stream {
         let source = Source::Stream(Box::new(Incoming::new(body)));
         let names = rewrite.names();
         let up = Pipe::new(source, stream_or_end(stream, is_end), names);
-        let mut exchange = Exchange::new(asked, Instance::Two(Box::new(answer)), up, Rc::clone(names));
+        let mut exchange = Exchange::new(asked, Instance::Two(Box::new(answer)), up, Rc::clone(names), path.clone());
         poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await?;
         Ok(())
     }
@@ -175,6 +180,7 @@ impl Stream {
         claim: &Claim,
         request: &http::Request<()>,
         rewrite: &Rewrite,
+        path: &Option<Rc<Path>>,
         body: RecvStream,
     ) -> Result<(), Failed> {
         let is_end = body.is_end_stream();
@@ -195,7 +201,7 @@ impl Stream {
                 _ => (Source::Wire(Decoder::Exact(0)), Sink::Ended),
             };
             let up = Pipe::new(source, sink, names);
-            let mut exchange = Exchange::new(asked, Instance::One(conn), up, Rc::clone(names));
+            let mut exchange = Exchange::new(asked, Instance::One(conn), up, Rc::clone(names), path.clone());
             match poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await {
                 Ok(End::Done { instance_persists: true, .. }) => {
                     if let Instance::One(conn) = exchange.instance {

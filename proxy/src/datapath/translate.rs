@@ -6,8 +6,10 @@
 use http::header::{CONTENT_LENGTH, COOKIE, HOST, HeaderMap, HeaderName, HeaderValue, TE};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
 use http::{Method, StatusCode, Version};
+use laneway_proto::contract::PATH_HEADER;
 
 use super::headers;
+use super::path::Line;
 use super::propagate::Rewrite;
 use crate::h1::fields::Kind;
 use crate::h1::{Reason, request, response};
@@ -176,6 +178,7 @@ pub(crate) fn response_1_to_1(
     framing: Framing,
     persistence: Persistence,
     keeps_encoding: bool,
+    path: &Line,
     out: &mut Vec<u8>,
 ) {
     let fields = &response.fields;
@@ -186,7 +189,7 @@ pub(crate) fn response_1_to_1(
     }
     let is_bodiless = response.status < 200 || response.status == 204;
     fields.copy_kept(out, if response.is_old { fields.start() } else { 0 }, |name, kind| match kind {
-        Kind::Other => !fields.is_named_by_connection(name),
+        Kind::Other => !fields.is_named_by_connection(name) && path.keeps(name),
         Kind::Host | Kind::ContentType | Kind::Expect => true,
         // RFC 9110 section 8.6: never beside these.
         Kind::ContentLength => !is_bodiless,
@@ -194,6 +197,9 @@ pub(crate) fn response_1_to_1(
         Kind::Upgrade => is_switch,
         Kind::Connection | Kind::Te | Kind::Hop => false,
     });
+    if let Some(value) = path.value() {
+        put_line(out, PATH_HEADER, value);
+    }
     if framing == Framing::NewChunks {
         put(out, &["Transfer-Encoding: chunked\r\n"]);
     }
@@ -205,7 +211,10 @@ pub(crate) fn response_1_to_1(
 }
 
 /// HTTP/1 to HTTP/2.
-pub(crate) fn response_1_to_2(response: &response::Response<'_, '_>) -> Result<http::Response<()>, Reason> {
+pub(crate) fn response_1_to_2(
+    response: &response::Response<'_, '_>,
+    path: &Line,
+) -> Result<http::Response<()>, Reason> {
     let mut translated = http::Response::new(());
     *translated.version_mut() = Version::HTTP_2;
     *translated.status_mut() = StatusCode::from_u16(response.status).map_err(|_| Reason::Status)?;
@@ -215,7 +224,7 @@ pub(crate) fn response_1_to_2(response: &response::Response<'_, '_>) -> Result<h
     map.reserve(fields.count());
     for (name, value, kind) in fields.iter() {
         let keeps = match kind {
-            Kind::Other => !fields.is_named_by_connection(name),
+            Kind::Other => !fields.is_named_by_connection(name) && path.keeps(name),
             Kind::ContentType | Kind::Expect => true,
             Kind::ContentLength => !is_bodiless,
             Kind::Host | Kind::TransferEncoding | Kind::Upgrade | Kind::Connection | Kind::Te | Kind::Hop => false,
@@ -223,6 +232,9 @@ pub(crate) fn response_1_to_2(response: &response::Response<'_, '_>) -> Result<h
         if keeps {
             append(map, name, value)?;
         }
+    }
+    if let Some(value) = path.value() {
+        append(map, PATH_HEADER.as_bytes(), value)?;
     }
     Ok(translated)
 }
@@ -233,14 +245,18 @@ pub(crate) fn response_2_to_1(
     framing: Framing,
     persistence: Persistence,
     has_no_length: bool,
+    path: &Line,
     out: &mut Vec<u8>,
 ) {
     let status = response.status();
     put(out, &["HTTP/1.1 ", status.as_str(), " ", status.canonical_reason().unwrap_or(""), "\r\n"]);
     for (name, value) in response.headers() {
-        if !headers::is_connection_specific(name) {
+        if !headers::is_connection_specific(name) && path.keeps(name.as_str().as_bytes()) {
             put_line(out, name.as_str(), value.as_bytes());
         }
+    }
+    if let Some(value) = path.value() {
+        put_line(out, PATH_HEADER, value);
     }
     if framing == Framing::NewChunks {
         put(out, &["transfer-encoding: chunked\r\n"]);
@@ -252,8 +268,13 @@ pub(crate) fn response_2_to_1(
 }
 
 /// HTTP/2 to HTTP/2.
-pub(crate) fn response_2_to_2(mut response: http::Response<()>) -> http::Response<()> {
-    without(response.headers_mut(), headers::is_connection_specific);
+pub(crate) fn response_2_to_2(mut response: http::Response<()>, path: &Line) -> http::Response<()> {
+    let map = response.headers_mut();
+    without(map, |name| headers::is_connection_specific(name) || !path.keeps(name.as_str().as_bytes()));
+    // What came in a head can stand in one.
+    if let Some(value) = path.value().and_then(|value| HeaderValue::from_bytes(value).ok()) {
+        map.append(PATH_HEADER, value);
+    }
     response
 }
 

@@ -7,6 +7,7 @@ use laneway_core::snapshot::Snapshot;
 use laneway_core::tag::{RequestTag, Tag};
 
 use super::super::headers::HeadView;
+use super::super::path::Line;
 use super::super::propagate::{self, Names, Rewrite};
 use super::{
     Framing, Persistence, request_1_to_1, request_1_to_2, request_2_to_1, request_2_to_2, response_1_to_1,
@@ -142,14 +143,14 @@ fn answers_lose_what_belongs_to_their_hop() {
     };
     with("HTTP/1.0 200 Fine\nServer: x\nConnection: y\nY: 1\nKeep-Alive: 3\n\n", &|response| {
         let mut out = Vec::new();
-        response_1_to_1(response, Framing::NewChunks, Persistence::Close, false, &mut out);
+        response_1_to_1(response, Framing::NewChunks, Persistence::Close, false, &Line::AsItCame, &mut out);
         let expected = "HTTP/1.1 200 Fine\nServer: x\nTransfer-Encoding: chunked\nConnection: close\n\n";
         assert_eq!(lines(out), expected);
-        let translated = response_1_to_2(response).expect("it can be said");
+        let translated = response_1_to_2(response, &Line::AsItCame).expect("it can be said");
         assert_eq!((translated.status().as_u16(), translated.headers().len()), (200, 1));
     });
     let response = Response::builder().status(404).header("a", "b").body(()).expect("test head");
     let mut out = Vec::new();
-    response_2_to_1(&response, Framing::Plain, Persistence::Silent, true, &mut out);
+    response_2_to_1(&response, Framing::Plain, Persistence::Silent, true, &Line::AsItCame, &mut out);
     assert_eq!(lines(out), "HTTP/1.1 404 Not Found\na: b\ncontent-length: 0\n\n");
 }
