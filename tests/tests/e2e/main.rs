@@ -15,6 +15,7 @@ mod floods;
 mod frames;
 mod h2spec;
 mod injection;
+mod path;
 mod refusals;
 mod scenarios;
 mod sidecar;
