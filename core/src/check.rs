@@ -3,7 +3,9 @@
 //! An error refuses the write; a warning tells of something odd that may yet come right, such as a lane without instances.
 
 mod objects;
+mod reach;
 mod rules;
+mod running;
 mod unsupported;
 mod words;
 
@@ -68,6 +70,18 @@ pub mod code {
     pub const OTHER_GROUP: &str = "LANE0203";
     /// Warning: one socket in two services.
     pub const SOCKET_TWICE: &str = "LANE0204";
+    /// Warning: a rule that no request can match.
+    pub const NEVER: &str = "LANE0205";
+    /// Warning: a rule behind one that takes all that it could take.
+    pub const BEHIND: &str = "LANE0206";
+    /// Warning: a test for a value that no ordinary request has.
+    pub const ODD_VALUE: &str = "LANE0207";
+    /// Warning: instances with a tag that no lane of their group has.
+    pub const NO_LANE: &str = "LANE0208";
+    /// Warning: a policy chooses a tag that no instance of its service has.
+    pub const NO_TAG: &str = "LANE0209";
+    /// Warning: entry services believe a tag from anybody, and not everybody has a sidecar.
+    pub const TRUST: &str = "LANE0210";
 }
 
 /// The findings about one object.
@@ -121,6 +135,8 @@ pub fn check(objects: &Objects, catalog: &Catalog) -> Vec<admin::Diagnostic> {
     for (name, policy) in &objects.policies {
         all.extend(whole.policy(name, policy));
     }
-    all.extend(objects::sockets(catalog));
+    all.extend(running::sockets(catalog));
+    all.extend(running::tags_without_lane(&whole));
+    all.extend(running::trust(&whole));
     all
 }

@@ -12,8 +12,10 @@ use crate::facts::Facts;
 use crate::pattern::{Caches, Pattern};
 
 mod claim;
+mod contradiction;
 mod value;
 
+pub(crate) use contradiction::contradiction;
 pub(crate) use value::split_authority;
 
 /// Why a field is refused. `field` is a path with proto names.
@@ -169,7 +171,11 @@ impl Test {
             (Operator::Present(wanted), source) => return source.read(facts, buffer).is_some() == *wanted,
             (_, source) => source.read(facts, buffer),
         };
-        let Some(value) = value else { return false };
+        value.is_some_and(|value| self.matches(value, folded, caches))
+    }
+
+    /// What a value that is there comes to.
+    fn matches(&self, value: &[u8], folded: &mut Vec<u8>, caches: &mut Caches) -> bool {
         match &self.operator {
             Operator::Exact(wanted) => self.same(value, wanted),
             Operator::Prefix(wanted) => value.get(..wanted.len()).is_some_and(|head| self.same(head, wanted)),

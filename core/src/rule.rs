@@ -6,7 +6,7 @@ use laneway_proto::contract::{
 };
 use laneway_proto::routing;
 
-use crate::condition::{Buffers, Condition, Refusal, Source};
+use crate::condition::{Buffers, Condition, Refusal, Source, contradiction};
 use crate::facts::Facts;
 use crate::share::{self, Dice};
 use crate::tag::Tag;
@@ -55,6 +55,14 @@ impl EntryRule {
         })
     }
 
+    /// Why no request can match, where that is certain.
+    pub(crate) fn contradiction(&self, from: &routing::EntryRule) -> Option<String> {
+        if self.basis_points == 0 {
+            return Some("no request can match: the share is 0 %".to_owned());
+        }
+        contradiction(self.condition.as_ref().zip(from.r#match.as_ref()), keys(self.sticky.as_ref()))
+    }
+
     /// Does the rule take this request? The share is its last condition.
     pub(crate) fn takes(&self, facts: &Facts<'_>, buffers: &mut Buffers, dice: &mut Dice) -> bool {
         if self.condition.as_ref().is_some_and(|condition| !condition.holds(facts, buffers)) {
@@ -96,6 +104,11 @@ impl PolicyRule {
         }
         let sticky = from.sticky.as_ref().map(|sticky| Sticky::compile(sticky, &format!("{field}.sticky"), refusals));
         (refusals.len() == before).then(|| PolicyRule { condition: condition.flatten(), to, sticky: sticky.flatten() })
+    }
+
+    /// Why no request can match, where that is certain.
+    pub(crate) fn contradiction(&self, from: &routing::PolicyRule) -> Option<String> {
+        contradiction(self.condition.as_ref().zip(from.r#match.as_ref()), keys(self.sticky.as_ref()))
     }
 
     /// The tag (`Some(None)` is baseline) that the rule chooses; `None`: it has not matched.
@@ -142,6 +155,10 @@ impl Sticky {
     }
 }
 
+fn keys(sticky: Option<&Sticky>) -> &[Source] {
+    sticky.map_or(&[], |sticky| &sticky.by)
+}
+
 /// A tag; `baseline` and the empty text are baseline.
 pub(crate) fn tag_or_baseline(text: &str) -> Result<Option<Tag>, crate::tag::TagError> {
     if text.is_empty() || text == laneway_proto::contract::BASELINE {
@@ -151,12 +168,12 @@ pub(crate) fn tag_or_baseline(text: &str) -> Result<Option<Tag>, crate::tag::Tag
 }
 
 /// Compiles a list of rules with unique names.
-pub(crate) fn compile_list<From, To>(
-    from: &[From],
+pub(crate) fn compile_list<'f, From, To>(
+    from: &'f [From],
     field: &str,
     refusals: &mut Vec<Refusal>,
     name: impl Fn(&From) -> &str,
-    compile: impl Fn(&From, &str, &mut Vec<Refusal>) -> Option<To>,
+    compile: impl Fn(&'f From, &str, &mut Vec<Refusal>) -> Option<To>,
 ) -> Vec<To> {
     if from.len() > RULES_MAX {
         let message = format!("at most {RULES_MAX} rules, not {}", from.len());

@@ -160,7 +160,7 @@ impl Input {
             3 => lines.extend([("x-roles", "admin".to_owned()), ("x-roles", format!("{word}ü"))]),
             _ => lines.push(("x-level", word.clone())),
         }
-        if number % 4 == 0 {
+        if number.is_multiple_of(4) {
             let (nested, junk) = ("[".repeat(number as usize % 40), "]".repeat(number as usize % 39));
             let claims = format!(
                 r#"{{"sub":"u{word}","level":{number}00,"aud":{nested}1{junk},"tenant":{{"name":"\u006e.{word}"}}}}"#

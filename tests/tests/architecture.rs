@@ -70,6 +70,29 @@ fn nobody_uses_what_is_banned() {
     }
 }
 
+/// A code that is told is in the table, and nothing is in the table that is never told.
+#[test]
+fn every_code_of_a_finding_is_documented() {
+    let text = fs::read_to_string(root().join("docs/diagnostics.md")).expect("docs/diagnostics.md is there");
+    let mut documented = BTreeSet::new();
+    for line in text.lines() {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        if let ["", code, meaning, remedy, ""] = cells.as_slice()
+            && let Some(code) = code.strip_prefix('`').and_then(|code| code.strip_suffix('`'))
+        {
+            assert!(!meaning.is_empty() && !remedy.is_empty(), "{code} has no meaning or no remedy");
+            assert!(documented.insert(code.to_owned()), "{code} stands twice");
+        }
+    }
+    let is_code = |text: &&str| text.len() == 8 && text.starts_with("LANE0");
+    let told: BTreeSet<String> = PACKAGES
+        .iter()
+        .flat_map(|package| sources(package))
+        .flat_map(|(_, text)| text.split('"').filter(is_code).map(str::to_owned).collect::<Vec<_>>())
+        .collect();
+    assert_eq!(told, documented, "codes in the sources, and in docs/diagnostics.md");
+}
+
 #[test]
 fn every_file_says_what_it_is() {
     let silent: Vec<_> = PACKAGES

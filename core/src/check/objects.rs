@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use laneway_proto::contract::{BASELINE, CORRELATE_HEADERS_MAX, GROUP_DEFAULT, PASS_HEADERS_MAX, SALT_BYTES_MAX};
 use laneway_proto::{admin, routing};
 
-use super::{Report, code, rules, unsupported};
+use super::{Report, code, rules, running, unsupported};
 use crate::compile::{Catalog, Membership, Objects, lane_tag, members, policy_service};
 use crate::name;
 use crate::snapshot::EndpointState;
@@ -16,9 +16,9 @@ const OVERRIDES_MAX: usize = 256;
 
 /// The whole, as one object sees it.
 pub(super) struct Whole<'w> {
-    objects: &'w Objects,
-    catalog: &'w Catalog,
-    membership: Membership,
+    pub(super) objects: &'w Objects,
+    pub(super) catalog: &'w Catalog,
+    pub(super) membership: Membership,
     /// By service: the policy that sends requests to tags.
     tagging: BTreeMap<String, &'w str>,
     /// Groups by the service, or the `*`, that they name.
@@ -126,7 +126,7 @@ impl<'w> Whole<'w> {
         let mut report = Report::new(lane_name);
         let group_name = name::parent_group(lane_name).unwrap_or_default();
         let group = self.objects.groups.get(group_name);
-        let baseline_tag = group.and_then(|g| g.baseline.as_ref()).map_or("", |b| b.tag.as_str());
+        let baseline_tag = self.baseline_tag(group_name);
         let tag = lane_tag(lane_name, lane);
         unsupported::lane_parts(&mut report, lane);
         report.about(&lane.description, lane.labels.len());
@@ -206,6 +206,19 @@ impl<'w> Whole<'w> {
         default_salts(report, lane_name, "entry.rules", salts);
     }
 
+    /// What else means baseline in a group; empty where nothing does.
+    pub(super) fn baseline_tag(&self, group: &str) -> &'w str {
+        self.objects.groups.get(group).and_then(|g| g.baseline.as_ref()).map_or("", |baseline| &baseline.tag)
+    }
+
+    pub(super) fn has_lanes(&self, group: &str) -> bool {
+        self.tags.keys().any(|(of, _)| *of == group)
+    }
+
+    pub(super) fn has_lane(&self, group: &str, tag: &str) -> bool {
+        self.tags.contains_key(&(group, tag))
+    }
+
     fn has_ready_instance(&self, group: &str, tag: &str) -> bool {
         // What is no tag is another finding.
         Tag::parse(tag.as_bytes()).map_or(true, |tag| self.ready.contains(&(group.to_owned(), tag)))
@@ -223,6 +236,7 @@ impl<'w> Whole<'w> {
             self.unknown_service(&mut report, "service", &service);
         }
         rules::policy(&mut report, &policy.rules);
+        running::policy_tags(&mut report, self, &service, &policy.rules);
         default_salts(&mut report, policy_name, "rules", policy.rules.iter().map(|r| r.sticky.as_ref()));
         report.timeout("timeouts.connect", policy.timeouts.as_ref().and_then(|t| t.connect.as_ref()));
         report.known::<routing::Reselect>("reselect", policy.reselect);
@@ -324,23 +338,4 @@ fn propagation(report: &mut Report, propagate: Option<&admin::Propagation>, own:
     report.known::<routing::Ambiguous>("propagate.ambiguous", propagate.ambiguous);
     report.known::<routing::StampPodTag>("propagate.stampPodTag", propagate.stamp_pod_tag);
     report.known::<routing::NewTrace>("propagate.newTrace", propagate.new_trace);
-}
-
-/// Sockets of two services: only one of them can be who is there.
-pub(super) fn sockets(catalog: &Catalog) -> Vec<admin::Diagnostic> {
-    let mut owners = BTreeMap::new();
-    let mut found = Vec::new();
-    for (service, document) in &catalog.services {
-        for (at, endpoint) in document.endpoints.iter().enumerate() {
-            let first = *owners.entry(endpoint.address).or_insert(service);
-            if first != service {
-                let mut report = Report::new(service);
-                let message = format!("{} is an instance of `{}` too", endpoint.address, name::id_of(first));
-                let help = "an instance is of one service; here it is taken for one of the other";
-                report.warning(code::SOCKET_TWICE, &format!("endpoints[{at}].address"), message, help);
-                found.append(&mut report.diagnostics);
-            }
-        }
-    }
-    found
 }

@@ -2,7 +2,7 @@
 
 use laneway_proto::routing;
 
-use super::{Report, code, unsupported};
+use super::{Report, code, reach, unsupported};
 use crate::compile::{wire_entry_rules, wire_policy_rules};
 use crate::condition::Refusal;
 use crate::rule::{self, EntryRule, PolicyRule};
@@ -10,15 +10,23 @@ use crate::rule::{self, EntryRule, PolicyRule};
 pub(super) fn entry(report: &mut Report, rules: &[routing::EntryRule]) {
     let mut refusals = Vec::new();
     let rules = wire_entry_rules(rules, "");
-    rule::compile_list(&rules, "entry.rules", &mut refusals, |rule| &rule.name, EntryRule::compile);
+    let compile = |from, field: &str, refusals: &mut Vec<Refusal>| {
+        EntryRule::compile(from, field, refusals).map(|rule| (field.to_owned(), rule.contradiction(from)))
+    };
+    let judged = rule::compile_list(&rules, "entry.rules", &mut refusals, |rule| &rule.name, compile);
     refusals.into_iter().for_each(|refusal| report.refusal(refusal));
+    reach::entry(report, &rules, judged);
 }
 
 pub(super) fn policy(report: &mut Report, rules: &[routing::PolicyRule]) {
     let mut refusals = Vec::new();
     let rules = wire_policy_rules(rules, "", "");
-    rule::compile_list(&rules, "rules", &mut refusals, |rule| &rule.name, PolicyRule::compile);
+    let compile = |from, field: &str, refusals: &mut Vec<Refusal>| {
+        PolicyRule::compile(from, field, refusals).map(|rule| (field.to_owned(), rule.contradiction(from)))
+    };
+    let judged = rule::compile_list(&rules, "rules", &mut refusals, |rule| &rule.name, compile);
     refusals.into_iter().for_each(|refusal| report.refusal(refusal));
+    reach::policy(report, &rules, judged);
 }
 
 impl Report {
@@ -70,7 +78,7 @@ fn help(code: &str) -> &'static str {
 }
 
 /// `rules[0].match.dubbo_argument` as documents name it: `rules[0].match.dubboArgument`.
-fn json_path(path: &str) -> String {
+pub(super) fn json_path(path: &str) -> String {
     let mut json = String::with_capacity(path.len());
     let mut upper = false;
     for c in path.chars() {

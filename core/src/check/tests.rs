@@ -17,6 +17,9 @@ endpoints: [{address: '10.0.1.1:80'}]
 ---
 ";
 
+/// One instance that has a sidecar.
+const MESHED: &str = "{kind: Service, name: c, endpoints: [{address: '10.0.2.1:80', meshed: true}]}";
+
 /// Findings as `CODE resource-id field`.
 fn findings(text: &str) -> Vec<(String, String)> {
     let documents = read(&format!("{BASE}{text}")).unwrap_or_else(|errors| panic!("{text}: {errors:#?}"));
@@ -50,9 +53,22 @@ fn good_configurations_are_accepted() {
          {kind: LaneGroup, name: other, services: ['*']}"
             .to_owned(),
         rule("{match: {header: x, in: ['1', '2'], ignoreCase: true}, percent: 100%, sticky: {by: [{cookie: c}]}}"),
-        rule("{name: '1'}, {name: two}"),
+        rule("{name: '1', percent: 1%}, {name: two}"),
         "{kind: ServicePolicy, name: a, timeouts: {connect: 1ms}, rules: [{to: [{tag: gray, weight: 0}, {tag: baseline}]}]}"
             .to_owned(),
+        // A share that is not the whole, a key that may be absent, a rule that is asked of tagged requests alone.
+        rule(
+            "{percent: 99.99%}, {sticky: {by: [{header: x}]}}, {name: all}, \
+             {match: {attribute: method, exact: get, ignoreCase: true}, override: true}",
+        ),
+        "{kind: ServicePolicy, name: a, rules: [{to: [{tag: gray, weight: 1}, {tag: blue, weight: 0}]}]}".to_owned(),
+        // Without a lane, tags work as they are; with this mode they are baseline.
+        "{kind: LaneGroup, name: default, baseline: {mode: notInEnabledLanes}}\n---\n\
+         {kind: Service, name: c, endpoints: [{address: '10.0.2.1:80', tag: blue}]}\n---\n{kind: Lane, name: gray}"
+            .to_owned(),
+        // Whom nobody enters, and who asks for sidecars.
+        format!("{{kind: Lane, name: gray}}\n---\n{MESHED}"),
+        format!("{{kind: LaneGroup, name: default, tag: {{trust: none}}}}\n---\n{}\n---\n{MESHED}", rule("{percent: 1%}")),
         // Without redirect, policy and rules go together.
         format!("{}\n---\n{{kind: ServicePolicy, name: a, rules: [{{to: [{{tag: gray}}]}}]}}", rule("{percent: 1%}")),
     ];
@@ -121,6 +137,11 @@ fn bad_configurations_are_refused() {
             "propagate.headers[0] | `x-mse-tag` carries the tag",
         ),
         (group("tag: {aliases: [X-MSE-Tag]}"), "LANE0108 g", "tag.aliases[0]"),
+        (
+            group("tag: {aliases: [x-stain]}, propagate: {headers: [X-Stain]}"),
+            "LANE0108 g",
+            "propagate.headers[0] | `x-stain` carries the tag",
+        ),
         (group("propagate: {headers: [x-a, X-A]}"), "LANE0108 g", "propagate.headers[1] | `x-a` is given twice"),
         (group("tag: {carriers: [header, header]}"), "LANE0122 g", "tag.carriers[1]"),
         (rule("{percent: 101%}"), "LANE0109 gray", "entry.rules[0].percent"),
@@ -145,6 +166,7 @@ fn bad_configurations_are_refused() {
         ),
         (rule("{match: {all: [{header: x, regex: 'a('}]}}"), "LANE0111 gray", "entry.rules[0].match.all[0].regex"),
         (rule("{match: {header: x, regex: '(?=a)'}}"), "LANE0111 gray", "look-around"),
+        (rule("{match: {header: x, regex: '(.{1000}){100}'}}"), "LANE0111 gray", "larger than 1048576 bytes"),
         (rule(&format!("{{match: {{header: x, regex: {}}}}}", "a".repeat(1025))), "LANE0111 gray", "1024 bytes"),
         (
             rule("{match: {not: {not: {not: {not: {not: {not: {not: {not: {header: x, exact: a}}}}}}}}}}"),
@@ -208,10 +230,112 @@ fn bad_configurations_are_refused() {
             "LANE0204 c",
             "endpoints[0].address",
         ),
+        (
+            rule("{match: {all: [{header: x, exact: a}, {header: x, exact: b}]}}"),
+            "LANE0205 gray",
+            "entry.rules[0] | no request can match: header `x`",
+        ),
+        // A rule that is refused does not hide the others.
+        (
+            rule("{match: {}}, {percent: 0%}"),
+            "LANE0205 gray",
+            "entry.rules[1] | no request can match: the share is 0 %",
+        ),
+        (
+            rule("{match: {header: x, present: false}, sticky: {by: [{header: X}]}}"),
+            "LANE0205 gray",
+            "entry.rules[0] | no request can match: header `x`",
+        ),
+        (
+            policy("rules: [{match: {attribute: sourceTag, exact: Gray}, to: [{tag: gray}]}]"),
+            "LANE0205 a",
+            "rules[0] | no request can match: the caller's tag",
+        ),
+        (rule("{name: all}, {match: {header: x, exact: a}}"), "LANE0206 gray", "entry.rules[1] | the rule `all`"),
+        (
+            rule("{match: {header: X, in: [a, b]}}, {match: {header: x, in: [b, a]}, percent: 1%}"),
+            "LANE0206 gray",
+            "entry.rules[1] | the rule `0`",
+        ),
+        (policy("rules: [{to: [{tag: gray}]}, {to: [{tag: baseline}]}]"), "LANE0206 a", "rules[1] | the rule `0`"),
+        (
+            rule("{match: {not: {attribute: method, in: [GET, post]}}}"),
+            "LANE0207 gray",
+            "entry.rules[0].match.not | no ordinary request has the value `post`",
+        ),
+        (
+            rule("{match: {any: [{attribute: grpcMethod, exact: /shop.Order/Create}]}}"),
+            "LANE0207 gray",
+            "entry.rules[0].match.any[0] | no ordinary",
+        ),
+        ("{kind: Lane, name: grey}".into(), "LANE0208 default", "services | 1 instance has the tag `gray`"),
+        (policy("rules: [{to: [{tag: gray}, {tag: blue}]}]"), "LANE0209 a", "rules[0].to[1].tag | no instance of `a`"),
+        (
+            format!("{}\n---\n{MESHED}", rule("{percent: 1%}")),
+            "LANE0210 default",
+            "tag.trust | who has no sidecar, such as 10.0.0.1:80 of `a`, can send any tag to the entry services of the lane `gray`",
+        ),
     ];
     for (text, what, words) in cases {
         let all = findings(&text);
         let found = all.iter().any(|(code, rest)| code == what && rest.contains(words));
         assert!(found, "{text}: wanted {what} with {words:?}, got {all:#?}");
     }
+}
+
+/// Whatever is wrong besides, each finding is told.
+#[test]
+fn all_findings_are_told_at_once() {
+    const WRONG: &str = "
+{kind: LaneGroup, name: default, baseline: {tag: base}}
+---
+kind: LaneGroup
+name: g
+services: [z, c, '/']
+tag: {header: Host, aliases: [x-stain], carriers: [header, header]}
+propagate: {headers: [x-stain]}
+fallback: {minHealthyPercent: 101%, chain: [baseline, x]}
+---
+{kind: LaneGroup, name: h, services: [c]}
+---
+{kind: Lane, name: base, tag: base}
+---
+{kind: Lane, name: lost, group: nowhere, tag: my_gray, entry: {rules: [{percent: 1%}]}}
+---
+{kind: Lane, name: two, priority: 7, entry: {services: [b], rules: [{name: a_b}]}}
+---
+kind: Lane
+name: red
+priority: 7
+entry:
+  services: [a, c]
+  redirect: true
+  rules:
+    - {match: {}}
+    - {match: {header: x, regex: '('}}
+    - {match: {not: {not: {not: {not: {not: {not: {not: {not: {header: x, exact: a}}}}}}}}}}
+    - {sticky: {}}
+    - {match: {all: [{header: x, exact: a}, {header: x, exact: b}]}}
+    - {name: all}
+    - {match: {attribute: method, exact: get}}
+---
+kind: ServicePolicy
+name: a
+rules: [{to: [{tag: gray}, {tag: blue}]}, {to: []}]
+timeouts: {connect: 25h}
+---
+{kind: ServicePolicy, name: d, service: b}
+---
+kind: Service
+name: c
+endpoints: [{address: '10.0.0.1:80', meshed: true}]
+---
+";
+    let many = vec!["{}"; 257].join(", ");
+    let many = format!("{{kind: Lane, name: many, priority: 1, entry: {{services: [a], rules: [{many}]}}}}");
+    let found: std::collections::BTreeSet<String> =
+        findings(&format!("{WRONG}{many}")).into_iter().map(|(what, _)| what[..8].to_owned()).collect();
+    let declared = include_str!("../check.rs").split('"').filter(|text| text.starts_with("LANE") && text.len() == 8);
+    let missing: Vec<&str> = declared.filter(|code| !found.contains(*code)).collect();
+    assert!(missing.is_empty(), "{missing:?} are not among {found:?}");
 }
