@@ -36,6 +36,24 @@ impl Context {
     }
 }
 
+/// The head of a call with the pass headers of the request that it belongs to: as it will leave, and so as rules see it.
+pub(crate) struct WithPassed<'h> {
+    pub(crate) headers: &'h dyn Headers,
+    pub(crate) context: &'h Context,
+}
+
+impl Headers for WithPassed<'_> {
+    fn line(&self, name: &str, index: usize) -> Option<&[u8]> {
+        match self.headers.line(name, 0) {
+            Some(_) => self.headers.line(name, index),
+            None => {
+                let mut lines = self.context.passed.iter().filter(|passed| *passed.name == *name);
+                lines.nth(index).map(|passed| &*passed.value)
+            }
+        }
+    }
+}
+
 /// All lines of a header, or none where they are too long together.
 fn pass(name: &str, headers: &dyn Headers, passed: &mut Vec<Passed>) {
     let lines = || (0..).map_while(|index| headers.line(name, index));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::carry;
 use crate::condition::Buffers;
-use crate::context::Context;
+use crate::context::{Context, WithPassed};
 use crate::facts::{Facts, NoHeaders, Source};
 use crate::ladder;
 use crate::lane::{Fallback, LaneState};
@@ -229,12 +229,19 @@ pub fn decide_outbound<'s>(
 ) -> Option<Outbound<'s>> {
     let carried = carry::read(&snapshot.group, facts.headers);
     let rung = ladder::climb(snapshot, carried.tag, evidence);
-    let mut outbound = match rung.doubt {
-        Some(Doubt::Refused) => route::refuse(destination)?,
+    // Pass headers go to services of the group only.
+    let context = rung.context.filter(|_| destination.is_of_group());
+    let mut outbound = match (rung.doubt, context.as_deref()) {
+        (Some(Doubt::Refused), _) => route::refuse(destination)?,
+        (_, Some(context)) if !context.passed.is_empty() => {
+            let headers = &WithPassed { headers: facts.headers, context };
+            let facts = Facts { headers, ..*facts };
+            route::route(snapshot, destination, rung.tag, &facts, false, load, scratch)?
+        }
         _ => route::route(snapshot, destination, rung.tag, facts, false, load, scratch)?,
     };
     outbound.source = rung.source.unwrap_or(TagSource::None);
-    outbound.context = rung.context.filter(|_| outbound.service.is_of_group);
+    outbound.context = context;
     outbound.doubt = rung.doubt;
     outbound.refused = carried.refused;
     Some(outbound)

@@ -65,6 +65,7 @@ impl Headers for NoHeaders {
 }
 
 /// One request, as far as a rule can look at it.
+#[derive(Clone, Copy)]
 pub struct Facts<'a> {
     pub method: &'a str,
     /// As received, with the query; `*` and authority forms too.

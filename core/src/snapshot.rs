@@ -234,6 +234,13 @@ pub enum Destination<'s> {
     },
 }
 
+impl Destination<'_> {
+    /// Is it a service of the caller's group?
+    pub(crate) fn is_of_group(&self) -> bool {
+        matches!(self, Destination::Known { service, .. } if service.is_of_group)
+    }
+}
+
 /// A [`Destination`] without its borrow: good for the snapshot that it came from, and no other.
 #[derive(Clone, Copy, Debug)]
 pub struct Place {

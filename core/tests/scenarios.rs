@@ -8,18 +8,23 @@ use std::sync::Arc;
 
 use laneway_core::check::check;
 use laneway_core::compile::{Catalog, Compiled, Objects, compile, sort};
-use laneway_core::context::Context;
-use laneway_core::decide::{InFlight, Load, Scratch, decide_connection, decide_inbound, decide_outbound};
+use laneway_core::context::{Context, Passed};
+use laneway_core::correlation::{Bounds, Correlations, Known};
+use laneway_core::decide::{Evidence, InFlight, Load, Scratch, decide_connection, decide_inbound, decide_outbound};
 use laneway_core::decode::{Resources, decode};
 use laneway_core::document::{self, ServiceDocument};
 use laneway_core::facts::{Facts, Headers, Source};
 use laneway_core::in_flight::Contexts;
 use laneway_core::name;
-use laneway_core::snapshot::{Destination, Endpoint, EndpointAddr, Identity, Snapshot};
+use laneway_core::snapshot::{Destination, Endpoint, EndpointAddr, Group, Identity, Snapshot};
 use laneway_core::tag::{RequestTag, Tag};
 use laneway_core::why::{source_label, why_label};
 use laneway_proto::admin::diagnostic::Severity;
+use laneway_proto::routing::NewTrace;
 use serde_json::{Value, json};
+
+/// What a sidecar gives a request that has none.
+const NEW_TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
 #[test]
 fn every_scenario_holds() {
@@ -180,6 +185,14 @@ impl World {
             if let Some(value) = inbound.tag.wire() {
                 lines.push((tag_header.clone(), value.to_owned()));
             }
+            let group = snapshot.group();
+            let mut told = Told::new(pod.tag);
+            let arrived = Request { lines: lines.clone(), case };
+            let context = Context::of(group, inbound.tag, &arrived);
+            if context.is_some() && group.new_trace != NewTrace::Never && !group.ids.are_in(&arrived) {
+                lines.push(("traceparent".to_owned(), NEW_TRACE.to_owned()));
+            }
+            told.add(group, context, &Request { lines: lines.clone(), case });
             if let Some(over) = inbound.hand_over {
                 caller = Some(pod);
                 pod = Pod { service: pod.service, tag: over.endpoint.tag };
@@ -192,14 +205,14 @@ impl World {
             lines.retain(|(name, _)| {
                 if *name == tag_header { forwards.contains(&"tag") } else { forwards.contains(&name.as_str()) }
             });
-            let in_flight = in_flight_of(&[inbound.tag], pod.tag);
             let request = Request { lines: lines.clone(), case };
             let own = name::service("default", pod.service);
             let source = Source { service: &own, tag: pod.tag, address: None, is_meshed: false };
             let facts = request.facts(source);
             let address = SocketAddr::new(self.document(next).addresses[0], 80);
             let destination = snapshot.destination(Some(address), Some(next), None);
-            let outbound = decide_outbound(&snapshot, &destination, &facts, &in_flight, &Idle, &mut scratch)
+            let told = told.by(group, &request);
+            let outbound = decide_outbound(&snapshot, &destination, &facts, &told, &Idle, &mut scratch)
                 .ok_or_else(|| format!("{next} is unknown"))?;
             let Some(endpoint) = outbound.endpoint else {
                 labels.push(format!("503 {} {next}", why_label(outbound.why)));
@@ -208,6 +221,11 @@ impl World {
             lines.retain(|(name, _)| *name != tag_header);
             if let Some(value) = outbound.tag.wire() {
                 lines.push((tag_header, value.to_owned()));
+            }
+            for Passed { name, value } in outbound.context.iter().flat_map(|context| &context.passed) {
+                if !lines.iter().any(|(known, _)| **known == **name) {
+                    lines.push((name.to_string(), String::from_utf8_lossy(value).into_owned()));
+                }
             }
             caller = Some(pod);
             pod = Pod { service: next, tag: endpoint.tag };
@@ -252,17 +270,28 @@ impl World {
         let own = name::service("default", pod.service);
         let request = Request { lines: headers(case), case };
         let facts = request.facts(Source { service: &own, tag: pod.tag, address: None, is_meshed: false });
-        let tags: Vec<RequestTag> = case["inFlight"].as_array().into_iter().flatten().map(tag_in_flight).collect();
+        let group = snapshot.group();
+        let mut told = Told::new(pod.tag);
+        for running in case["inFlight"].as_array().into_iter().flatten() {
+            let inbound = Request { lines: headers(running), case };
+            let context = Context::of(group, tag_in_flight(running), &inbound);
+            told.add(group, context, &inbound);
+        }
         let mut scratch = Scratch::new(dice);
         let outbound = if case["opaque"].as_bool().unwrap_or(false) {
             decide_connection(&snapshot, &destination, &Idle, &mut scratch)
         } else {
-            let in_flight = in_flight_of(&tags, pod.tag);
-            decide_outbound(&snapshot, &destination, &facts, &in_flight, &Idle, &mut scratch)
+            let told = told.by(group, &request);
+            decide_outbound(&snapshot, &destination, &facts, &told, &Idle, &mut scratch)
         };
         let outbound = outbound.ok_or("the destination is unknown")?;
         let expected = &case["outbound"];
-        known_keys(expected, &["tag", "source", "why", "endpoint", "refused"]);
+        known_keys(expected, &["tag", "source", "why", "endpoint", "refused", "doubt", "passed"]);
+        let passed = outbound.context.iter().flat_map(|context| &context.passed);
+        let passed = passed.map(|line| format!("{}: {}", line.name, String::from_utf8_lossy(&line.value)));
+        let passed = Some(passed.collect::<Vec<_>>().join(", ")).filter(|passed| !passed.is_empty());
+        compare(expected, "passed", passed, true)?;
+        compare(expected, "doubt", outbound.doubt.map(|doubt| format!("{doubt:?}").to_lowercase()), true)?;
         let refused = outbound.refused.map(|refusal| format!("{refusal:?}").to_lowercase());
         compare(expected, "tag", Some(request_tag(outbound.tag)), false)?;
         compare(expected, "source", Some(source_label(outbound.source).to_owned()), false)?;
@@ -355,20 +384,59 @@ fn headers(case: &Value) -> Vec<(String, String)> {
 }
 
 fn tag_in_flight(value: &Value) -> RequestTag {
-    match value.as_str().expect("a tag") {
+    match value.as_str().or(value["tag"].as_str()).expect("a tag") {
         "" => RequestTag::None,
         "baseline" => RequestTag::Baseline,
         tag => RequestTag::Lane(Tag::parse(tag.as_bytes()).expect("a tag")),
     }
 }
 
-fn in_flight_of(tags: &[RequestTag], own: Option<Tag>) -> InFlight {
-    let mut contexts = Contexts::default();
-    let tagged = tags.iter().filter(|tag| **tag != RequestTag::None);
-    for tag in tagged.clone() {
-        contexts.begin(&Arc::new(Context { tag: *tag, passed: Vec::new() }));
+/// What a pod's requests in flight tell.
+struct Told {
+    own: Option<Tag>,
+    plain: u32,
+    contexts: Contexts,
+    correlations: Correlations,
+}
+
+impl Told {
+    fn new(own: Option<Tag>) -> Told {
+        let correlations = Correlations::new(Bounds { ids: 1000, seconds: 60 });
+        Told { own, plain: 0, contexts: Contexts::default(), correlations }
     }
-    contexts.view((tags.len() - tagged.count()) as u32, own)
+
+    fn add(&mut self, group: &Group, context: Option<Arc<Context>>, request: &dyn Headers) {
+        for id in group.ids.read(request) {
+            self.correlations.begin(id, context.as_ref(), 0);
+        }
+        match context {
+            Some(context) => drop(self.contexts.begin(&context)),
+            None => self.plain += 1,
+        }
+    }
+
+    /// For one call.
+    fn by<'c>(&'c self, group: &'c Group, call: &'c dyn Headers) -> impl Evidence + 'c {
+        ToldOf { told: self, group, call }
+    }
+}
+
+struct ToldOf<'c> {
+    told: &'c Told,
+    group: &'c Group,
+    call: &'c dyn Headers,
+}
+
+impl Evidence for ToldOf<'_> {
+    fn correlated(&self) -> Known {
+        let known = self.group.ids.read(self.call).map(|id| self.told.correlations.get(id, 0));
+        let mut known = known.filter(|known| *known != Known::Unknown);
+        known.next().unwrap_or(Known::Unknown)
+    }
+
+    fn in_flight(&self) -> InFlight {
+        self.told.contexts.view(self.told.plain, self.told.own)
+    }
 }
 
 fn request_tag(tag: RequestTag) -> String {
