@@ -81,12 +81,13 @@ pub(crate) fn climb(snapshot: &Snapshot, carried: RequestTag, evidence: &dyn Evi
         let context = if group.pass_headers.is_empty() { None } else { belongs_to(snapshot, evidence) };
         return Rung { tag: carried, source: Some(TagSource::Carried), context, doubt: None };
     }
-    let correlated = evidence.correlated();
-    let is_conflicting = correlated == Known::Conflict;
-    for (known, source) in [(correlated, TagSource::Correlated), (evidence.kernel(), TagSource::Kernel)] {
-        if let Known::Context(context) = known {
-            return Rung::of(context, source);
-        }
+    let is_conflicting = match evidence.correlated() {
+        Known::Context(context) => return Rung::of(context, TagSource::Correlated),
+        Known::Conflict => true,
+        Known::Unknown => false,
+    };
+    if let Known::Context(context) = evidence.kernel() {
+        return Rung::of(context, TagSource::Kernel);
     }
     let in_flight = evidence.in_flight();
     if group.infer == Infer::Unanimous && in_flight.sole.is_some() {
@@ -118,10 +119,11 @@ impl Rung {
 
 /// The request that a call with a tag of its own belongs to.
 fn belongs_to(snapshot: &Snapshot, evidence: &dyn Evidence) -> Option<Arc<Context>> {
-    for known in [evidence.correlated(), evidence.kernel()] {
-        if let Known::Context(context) = known {
-            return context;
-        }
+    if let Known::Context(context) = evidence.correlated() {
+        return context;
+    }
+    if let Known::Context(context) = evidence.kernel() {
+        return context;
     }
     let infers = snapshot.group().infer == Infer::Unanimous;
     infers.then(|| evidence.in_flight().sole).flatten()

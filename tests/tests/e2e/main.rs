@@ -22,5 +22,6 @@ mod sidecar;
 mod streams;
 mod strict;
 mod support;
+mod tricks;
 mod trust;
 mod wire;
