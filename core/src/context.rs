@@ -26,6 +26,12 @@ pub struct Passed {
 }
 
 impl Context {
+    /// What it takes in memory, about.
+    pub fn bytes(&self) -> usize {
+        let line = |passed: &Passed| size_of::<Passed>() + passed.name.len() + passed.value.len();
+        size_of::<Context>() + self.passed.iter().map(line).sum::<usize>()
+    }
+
     /// Of a request that has this tag; `None`: it has nothing to hand on.
     pub fn of(group: &Group, tag: RequestTag, headers: &dyn Headers) -> Option<Arc<Context>> {
         let mut passed = Vec::new();

@@ -27,6 +27,8 @@ pub enum Known {
 pub struct Bounds {
     /// Ids of requests with a context; and as many of those without that run. Beyond, the oldest go.
     pub ids: usize,
+    /// Of the contexts of these ids; beyond, the oldest go as well.
+    pub bytes: usize,
     /// After the last request with an id ended: what it began may go on calling.
     pub seconds: u32,
 }
@@ -37,6 +39,8 @@ pub struct Correlations {
     bounds: Bounds,
     /// Of requests with a context.
     held: FastMap<Id, Held>,
+    /// Of their contexts.
+    bytes: usize,
     /// Every id of `held` once, with the second in which to look at it again; the oldest first.
     order: VecDeque<(Id, u32)>,
     /// Of requests without a context, how many run: only for these are ids without a context remembered.
@@ -60,7 +64,7 @@ impl Held {
 
 impl Correlations {
     pub fn new(bounds: Bounds) -> Correlations {
-        Correlations { bounds, held: FastMap::default(), order: VecDeque::new(), plain: FastMap::default() }
+        Correlations { bounds, held: FastMap::default(), bytes: 0, order: VecDeque::new(), plain: FastMap::default() }
     }
 
     /// A request with that id and context begins.
@@ -78,21 +82,28 @@ impl Correlations {
         let is_plain_too = self.plain.contains_key(&id);
         if let Some(held) = self.held.get_mut(&id) {
             if held.is_over(now) {
+                self.bytes = self.bytes + context.bytes() - held.context.bytes();
                 *held = Held { context: Arc::clone(context), running: 0, until: now, is_conflicting: false };
             }
             held.running += 1;
             held.is_conflicting |= is_plain_too || held.context != *context;
             return;
         }
-        if self.held.len() >= self.bounds.ids
-            && let Some((oldest, _)) = self.order.pop_front()
-        {
-            self.held.remove(&oldest);
-        }
         let until = now + self.bounds.seconds;
         let held = Held { context: Arc::clone(context), running: 1, until, is_conflicting: is_plain_too };
+        self.bytes += held.context.bytes();
         self.held.insert(id, held);
         self.order.push_back((id, until));
+        while self.held.len() > self.bounds.ids || self.bytes > self.bounds.bytes {
+            let Some((oldest, _)) = self.order.pop_front() else { return };
+            self.forget(oldest);
+        }
+    }
+
+    fn forget(&mut self, id: Id) {
+        if let Some(held) = self.held.remove(&id) {
+            self.bytes -= held.context.bytes();
+        }
     }
 
     /// A request that [began](Correlations::begin) with that id has ended; `is_plain`: it had no context.
@@ -129,7 +140,7 @@ impl Correlations {
             }
             let Some((id, _)) = self.order.pop_front() else { return };
             match self.held.get(&id) {
-                Some(held) if held.is_over(now) => drop(self.held.remove(&id)),
+                Some(held) if held.is_over(now) => self.forget(id),
                 Some(held) if held.running > 0 => self.order.push_back((id, now + self.bounds.seconds)),
                 Some(held) => self.order.push_back((id, held.until)),
                 None => {}

@@ -401,7 +401,7 @@ struct Told {
 
 impl Told {
     fn new(own: Option<Tag>) -> Told {
-        let correlations = Correlations::new(Bounds { ids: 1000, seconds: 60 });
+        let correlations = Correlations::new(Bounds { ids: 1000, bytes: 1 << 20, seconds: 60 });
         Told { own, plain: 0, contexts: Contexts::default(), correlations }
     }
 

@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::context::Passed;
 use crate::tag::{RequestTag, Tag};
 
-const BOUNDS: Bounds = Bounds { ids: 8, seconds: 60 };
+const BOUNDS: Bounds = Bounds { ids: 8, bytes: 1 << 20, seconds: 60 };
 
 fn context(tag: &str) -> Arc<Context> {
     let tag = RequestTag::Lane(Tag::parse(tag.as_bytes()).expect("a tag"));
@@ -75,6 +76,24 @@ fn beyond_its_bound_the_oldest_go() {
     assert_eq!(table.get(id(12), 0), Known::Context(Some(gray)));
 }
 
+#[test]
+fn large_contexts_make_the_oldest_go_earlier() {
+    let passed = || Passed { name: "x-user-id".into(), value: vec![b'x'; 1000].into() };
+    let large = Arc::new(Context { tag: RequestTag::None, passed: vec![passed(), passed()] });
+    let mut table = Correlations::new(Bounds { bytes: 3 * large.bytes(), ..BOUNDS });
+    for number in 0..5 {
+        table.begin(id(number), Some(&large), 0);
+        table.end(id(number), false, 0);
+    }
+    assert_eq!((table.held.len(), table.bytes), (3, 3 * large.bytes()));
+    assert_eq!(table.get(id(1), 0), Known::Unknown);
+    assert_eq!(table.get(id(2), 0), Known::Context(Some(Arc::clone(&large))));
+    // Long after, the id is another's.
+    table.begin(id(2), Some(&context("gray")), 60);
+    table.sweep(200);
+    assert_eq!((table.held.len(), table.bytes), (1, context("gray").bytes()), "one still runs");
+}
+
 /// One step of a random history.
 #[derive(Clone, Debug)]
 enum Step {
@@ -101,7 +120,7 @@ proptest! {
         steps in prop::collection::vec(step(), 1..200),
     ) {
         let contexts = [context("gray"), context("blue")];
-        let bounds = Bounds { ids, seconds: 60 };
+        let bounds = Bounds { ids, ..BOUNDS };
         let (mut table, mut running, mut now) = (Correlations::new(bounds), Vec::new(), 0);
         for step in steps {
             match step {
@@ -122,6 +141,7 @@ proptest! {
             }
             prop_assert!(table.held.len() <= ids && table.plain.len() <= ids);
             prop_assert_eq!(table.order.len(), table.held.len());
+            prop_assert_eq!(table.bytes, table.held.values().map(|held| held.context.bytes()).sum::<usize>());
             for number in 0..16 {
                 let Known::Context(known) = table.get(id(number), now) else { continue };
                 let mut with_id = running.iter().filter(|(other, _)| *other == number);

@@ -24,6 +24,8 @@ use super::path::{Trail, Trails};
 const SHARDS: usize = 16;
 /// Ids that are held, of all shards together.
 const IDS_MAX: usize = 64 << 10;
+/// Of their contexts: pass headers make them long.
+const CONTEXT_BYTES_MAX: usize = 16 << 20;
 /// For how long an id is known after its last request has ended: what an application does after its answer still belongs to it.
 const ID_SECONDS: u32 = 60;
 /// Of one request, the first in order of precedence.
@@ -46,7 +48,7 @@ pub(crate) struct Evidence {
 
 impl Evidence {
     pub(crate) fn new(attribution: Box<dyn Attribution>) -> Evidence {
-        let bounds = Bounds { ids: IDS_MAX / SHARDS, seconds: ID_SECONDS };
+        let bounds = Bounds { ids: IDS_MAX / SHARDS, bytes: CONTEXT_BYTES_MAX / SHARDS, seconds: ID_SECONDS };
         Evidence {
             started: Instant::now(),
             plain: AtomicU32::new(0),

@@ -201,9 +201,16 @@ impl Rewrite {
         self.add(HOP_HEADER, &["1"]);
     }
 
+    /// Once: room for more beside what stands there would be a second allocation.
+    fn make_room(&mut self) {
+        if self.added.capacity() == 0 {
+            self.added.reserve(ADDED_BYTES);
+        }
+    }
+
     /// `value` in parts.
     fn add<P: AsRef<[u8]>>(&mut self, name: &str, value: &[P]) {
-        self.added.reserve(ADDED_BYTES);
+        self.make_room();
         self.added.extend_from_slice(name.as_bytes());
         self.added.extend_from_slice(b": ");
         for part in value {
@@ -257,7 +264,7 @@ pub(crate) fn start_trace(
     // An id of zeros is invalid (W3C Trace Context section 3.2.2.3).
     let (low, parent) = (low.max(1), parent.max(1));
     // Writing to a vector cannot fail.
-    rewrite.added.reserve(ADDED_BYTES);
+    rewrite.make_room();
     let _ = write!(rewrite.added, "{TRACEPARENT}: 00-{high:016x}{low:016x}-{parent:016x}-{flags}\r\n");
     rewrite.has_new_trace = true;
     Id::of_trace(low)
