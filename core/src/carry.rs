@@ -7,6 +7,7 @@ use laneway_proto::routing::TagCarrier;
 use crate::facts::Headers;
 use crate::snapshot::Group;
 use crate::tag::{RequestTag, Tag};
+use crate::witness::{Nobody, Step, Witness};
 
 /// Why what a request carried is no tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +32,10 @@ pub struct Carried {
 
 /// Reads the carriers of the group in their order.
 pub fn read(group: &Group, headers: &dyn Headers) -> Carried {
+    read_before(group, headers, &mut Nobody)
+}
+
+pub(crate) fn read_before<'s>(group: &Group, headers: &dyn Headers, witness: &mut impl Witness<'s>) -> Carried {
     if !headers.has_any(group.carrier_names) {
         return Carried::default();
     }
@@ -43,6 +48,9 @@ pub fn read(group: &Group, headers: &dyn Headers) -> Carried {
             // Refused by check and decode.
             TagCarrier::Mse | TagCarrier::Unspecified => Found::default(),
         };
+        if found.value.is_some() || found.refused.is_some() {
+            witness.step(|| Step::Carrier { carrier, tag: found.value, refused: found.refused });
+        }
         match (first, found) {
             (_, Found { value: None, refused: None }) => {}
             (None, Found { refused: Some(refusal), .. }) => {
@@ -92,6 +100,7 @@ fn parse(group: &Group, bytes: &[u8]) -> Option<RequestTag> {
     Some(RequestTag::Lane(tag))
 }
 
+#[inline(always)]
 fn read_header(group: &Group, headers: &dyn Headers) -> Found {
     let mut found = Found::default();
     for name in std::iter::once(&group.tag_header).chain(&group.aliases) {
@@ -102,6 +111,7 @@ fn read_header(group: &Group, headers: &dyn Headers) -> Found {
     found
 }
 
+#[inline(always)]
 fn read_baggage(group: &Group, headers: &dyn Headers) -> Found {
     let mut found = Found::default();
     for line in lines(headers, "baggage") {
@@ -121,6 +131,7 @@ fn read_baggage(group: &Group, headers: &dyn Headers) -> Found {
     found
 }
 
+#[inline(always)]
 fn read_tracestate(group: &Group, headers: &dyn Headers) -> Found {
     let mut found = Found::default();
     if headers.line("traceparent", 0).is_none() {

@@ -10,10 +10,12 @@ use laneway_proto::routing::{self, Attribute, StickyKey, sticky_key};
 
 use crate::facts::Facts;
 use crate::pattern::{Caches, Pattern};
+use crate::witness::{Step, Witness};
 
 mod claim;
 mod contradiction;
 mod value;
+mod words;
 
 pub(crate) use contradiction::contradiction;
 pub(crate) use value::split_authority;
@@ -146,21 +148,29 @@ impl Condition {
         compiled.filter(|_| refusals.len() == before)
     }
 
-    pub(crate) fn holds(&self, facts: &Facts<'_>, buffers: &mut Buffers) -> bool {
+    pub(crate) fn holds<'s>(
+        &'s self,
+        facts: &Facts<'_>,
+        buffers: &mut Buffers,
+        witness: &mut impl Witness<'s>,
+    ) -> bool {
         match self {
-            Condition::All(all) => all.iter().all(|one| one.holds(facts, buffers)),
-            Condition::Any(any) => any.iter().any(|one| one.holds(facts, buffers)),
-            Condition::Not(not) => !not.holds(facts, buffers),
-            Condition::Test(test) => test.holds(facts, buffers),
+            Condition::All(all) => all.iter().all(|one| one.holds(facts, buffers, witness)),
+            Condition::Any(any) => any.iter().any(|one| one.holds(facts, buffers, witness)),
+            Condition::Not(not) => !not.holds(facts, buffers, witness),
+            Condition::Test(test) => test.holds(facts, buffers, witness),
         }
     }
 }
 
 impl Test {
-    fn holds(&self, facts: &Facts<'_>, buffers: &mut Buffers) -> bool {
-        self.answer(facts, buffers) != self.negate
+    fn holds<'s>(&'s self, facts: &Facts<'_>, buffers: &mut Buffers, witness: &mut impl Witness<'s>) -> bool {
+        let holds = self.answer(facts, buffers) != self.negate;
+        witness.step(|| Step::Test { test: self, value: buffers.read(&self.source, facts).map(<[u8]>::to_vec), holds });
+        holds
     }
 
+    #[inline(always)]
     fn answer(&self, facts: &Facts<'_>, buffers: &mut Buffers) -> bool {
         let Buffers { value: buffer, folded, caches } = buffers;
         if let Operator::Networks(networks) = &self.operator {

@@ -13,6 +13,7 @@ use crate::snapshot::{Destination, Endpoint, EndpointAddr, Service, Snapshot};
 use crate::table::Among;
 use crate::tag::{RequestTag, Tag};
 use crate::why::{TagSource, Why};
+use crate::witness::{Nobody, Passed, Step, Witness};
 
 pub use crate::carry::TagRefusal;
 pub use crate::ladder::{Doubt, Evidence, InFlight};
@@ -104,7 +105,20 @@ pub fn decide_inbound<'s>(
     load: &dyn Load,
     scratch: &mut Scratch,
 ) -> Inbound<'s> {
-    let carried = carry::read(&snapshot.group, facts.headers);
+    inbound(snapshot, facts, port, handed_over, load, scratch, &mut Nobody)
+}
+
+pub(crate) fn inbound<'s>(
+    snapshot: &'s Snapshot,
+    facts: &Facts<'_>,
+    port: u16,
+    handed_over: bool,
+    load: &dyn Load,
+    scratch: &mut Scratch,
+    witness: &mut impl Witness<'s>,
+) -> Inbound<'s> {
+    let carried = carry::read_before(&snapshot.group, facts.headers, witness);
+    witness.step(|| Step::CarriersRead);
     let mut inbound = Inbound {
         tag: carried.tag,
         source: TagSource::Carried,
@@ -114,6 +128,7 @@ pub fn decide_inbound<'s>(
         hand_over: None,
     };
     if handed_over {
+        witness.step(|| Step::HandedOver);
         // The tag and the decision are those of the sidecar that handed it over.
         if carried.tag == RequestTag::None {
             inbound.source = TagSource::None;
@@ -123,17 +138,20 @@ pub fn decide_inbound<'s>(
     if carried.tag != RequestTag::None && !is_trusted(snapshot, facts) {
         inbound.tag = RequestTag::None;
         inbound.refused = Some(TagRefusal::Untrusted);
+        witness.step(|| Step::Untrusted);
     }
-    if inbound.tag != RequestTag::Baseline {
+    if inbound.tag == RequestTag::Baseline {
+        witness.step(|| Step::RulesSkipped);
+    } else {
         let only_overrides = inbound.tag != RequestTag::None;
-        let drawn = draw_rules(snapshot, facts, only_overrides, scratch);
+        let drawn = draw_rules(snapshot, facts, only_overrides, scratch, witness);
         inbound.dry_run = drawn.dry_run;
         if let Some((lane, rule)) = drawn.taken {
             inbound.tag = RequestTag::Lane(lane.tag);
             inbound.source = TagSource::Rule;
             inbound.rule = Some((&lane.name, rule));
             if lane.redirect && snapshot.own.tag != Some(lane.tag) {
-                inbound.hand_over = hand_over(snapshot, Some(lane.tag), port, load, scratch);
+                inbound.hand_over = hand_over(snapshot, Some(lane.tag), port, load, scratch, witness);
             }
             return inbound;
         }
@@ -141,17 +159,20 @@ pub fn decide_inbound<'s>(
     match inbound.tag {
         RequestTag::Lane(_) => return inbound,
         RequestTag::Baseline => {}
-        RequestTag::None => match snapshot.own.stamp {
-            Some(tag) => {
-                inbound.tag = RequestTag::Lane(tag);
-                inbound.source = TagSource::Pod;
-                return inbound;
+        RequestTag::None => {
+            witness.step(|| Step::Stamp(snapshot.own.stamp));
+            match snapshot.own.stamp {
+                Some(tag) => {
+                    inbound.tag = RequestTag::Lane(tag);
+                    inbound.source = TagSource::Pod;
+                    return inbound;
+                }
+                None => inbound.source = TagSource::None,
             }
-            None => inbound.source = TagSource::None,
-        },
+        }
     }
     if snapshot.own.hands_over {
-        inbound.hand_over = hand_over(snapshot, None, port, load, scratch);
+        inbound.hand_over = hand_over(snapshot, None, port, load, scratch, witness);
     }
     inbound
 }
@@ -172,19 +193,37 @@ struct Drawn<'s> {
 }
 
 /// Lanes by priority, rules of a lane in their order; the first that takes the request wins.
-fn draw_rules<'s>(snapshot: &'s Snapshot, facts: &Facts<'_>, only_overrides: bool, scratch: &mut Scratch) -> Drawn<'s> {
+fn draw_rules<'s>(
+    snapshot: &'s Snapshot,
+    facts: &Facts<'_>,
+    only_overrides: bool,
+    scratch: &mut Scratch,
+    witness: &mut impl Witness<'s>,
+) -> Drawn<'s> {
     let mut dry_run = None;
     for lane in &snapshot.lanes {
         let is_dry = match lane.state {
             LaneState::Enabled => false,
             LaneState::DryRun => true,
-            LaneState::Disabled => continue,
+            LaneState::Disabled => {
+                witness.step(|| Step::LanePassed { lane, reason: Passed::Off });
+                continue;
+            }
         };
-        if lane.rules.is_empty() || (is_dry && dry_run.is_some()) || !lane.is_entered_at(&snapshot.own.service) {
+        let own = snapshot.own.service.as_str();
+        if lane.rules.is_empty() || (is_dry && dry_run.is_some()) || !lane.is_entered_at(own) {
+            witness.step(|| Step::LanePassed { lane, reason: Passed::by(lane, own) });
             continue;
         }
-        for rule in lane.rules.iter().filter(|rule| !only_overrides || rule.overrides) {
-            if !rule.takes(facts, &mut scratch.buffers, &mut scratch.dice) {
+        for (index, rule) in lane.rules.iter().enumerate() {
+            if only_overrides && !rule.overrides {
+                witness.step(|| Step::RulePassed { lane, index });
+                continue;
+            }
+            witness.step(|| Step::EntryRule { lane, index, rule });
+            let takes = rule.takes(facts, &mut scratch.buffers, &mut scratch.dice, witness);
+            witness.step(|| Step::EntryRuleDone { takes, is_dry });
+            if !takes {
                 continue;
             }
             if !is_dry {
@@ -204,7 +243,21 @@ fn hand_over<'s>(
     port: u16,
     load: &dyn Load,
     scratch: &mut Scratch,
+    witness: &mut impl Witness<'s>,
 ) -> Option<HandOver<'s>> {
+    let to = instance_to_serve(snapshot, tag, port, load, scratch, witness);
+    witness.step(|| Step::HandOver { tag, to });
+    to.map(|endpoint| HandOver { endpoint })
+}
+
+fn instance_to_serve<'s>(
+    snapshot: &'s Snapshot,
+    tag: Option<Tag>,
+    port: u16,
+    load: &dyn Load,
+    scratch: &mut Scratch,
+    witness: &mut impl Witness<'s>,
+) -> Option<&'s Endpoint> {
     let service = snapshot.own_service()?;
     let port_name = service.table.port_name_of_instances(port)?;
     let pool = tag.and_then(|tag| service.table.pool_of(Some(tag)));
@@ -214,8 +267,7 @@ fn hand_over<'s>(
         (Some(_), None) => return None,
     };
     let among = Among { table: &service.table, pools, port_name, port, is_last_resort: tag.is_none() };
-    let endpoint = route::pick(among, None, load, &mut scratch.dice)?;
-    Some(HandOver { endpoint })
+    route::pick(among, None, load, &mut scratch.dice, witness)
 }
 
 /// Decides the instance of an outbound call to a known destination. `None` when `destination` is unknown.
@@ -227,8 +279,23 @@ pub fn decide_outbound<'s>(
     load: &dyn Load,
     scratch: &mut Scratch,
 ) -> Option<Outbound<'s>> {
-    let carried = carry::read(&snapshot.group, facts.headers);
+    outbound(snapshot, destination, facts, evidence, load, scratch, &mut Nobody)
+}
+
+pub(crate) fn outbound<'s>(
+    snapshot: &'s Snapshot,
+    destination: &Destination<'s>,
+    facts: &Facts<'_>,
+    evidence: &dyn Evidence,
+    load: &dyn Load,
+    scratch: &mut Scratch,
+    witness: &mut impl Witness<'s>,
+) -> Option<Outbound<'s>> {
+    let carried = carry::read_before(&snapshot.group, facts.headers, witness);
+    witness.step(|| Step::CarriersRead);
     let rung = ladder::climb(snapshot, carried.tag, evidence);
+    let source = rung.source.unwrap_or(TagSource::None);
+    witness.step(|| Step::Ladder { tag: rung.tag, source, doubt: rung.doubt });
     // Pass headers go to services of the group only.
     let context = rung.context.filter(|_| destination.is_of_group());
     let mut outbound = match (rung.doubt, context.as_deref()) {
@@ -236,11 +303,11 @@ pub fn decide_outbound<'s>(
         (_, Some(context)) if !context.passed.is_empty() => {
             let headers = &WithPassed { headers: facts.headers, context };
             let facts = Facts { headers, ..*facts };
-            route::route(snapshot, destination, rung.tag, &facts, false, load, scratch)?
+            route::route(snapshot, destination, rung.tag, &facts, load, scratch, witness)?
         }
-        _ => route::route(snapshot, destination, rung.tag, facts, false, load, scratch)?,
+        _ => route::route(snapshot, destination, rung.tag, facts, load, scratch, witness)?,
     };
-    outbound.source = rung.source.unwrap_or(TagSource::None);
+    outbound.source = source;
     outbound.context = context;
     outbound.doubt = rung.doubt;
     outbound.refused = carried.refused;
@@ -255,13 +322,31 @@ pub fn decide_connection<'s>(
     load: &dyn Load,
     scratch: &mut Scratch,
 ) -> Option<Outbound<'s>> {
+    connection(snapshot, destination, load, scratch, &mut Nobody)
+}
+
+pub(crate) fn connection<'s>(
+    snapshot: &'s Snapshot,
+    destination: &Destination<'s>,
+    load: &dyn Load,
+    scratch: &mut Scratch,
+    witness: &mut impl Witness<'s>,
+) -> Option<Outbound<'s>> {
     let source = Source { service: &snapshot.own.service, tag: snapshot.own.tag, address: None, is_meshed: true };
     let facts = Facts { method: "", target: "", authority: "", headers: &NoHeaders, is_grpc: false, source };
     let (tag, source) = match snapshot.own.stamp {
         Some(tag) => (RequestTag::Lane(tag), TagSource::Pod),
         None => (RequestTag::None, TagSource::None),
     };
-    let mut outbound = route::route(snapshot, destination, tag, &facts, true, load, scratch)?;
+    witness.step(|| Step::Ladder { tag, source, doubt: None });
+    let mut outbound = route::route(snapshot, destination, tag, &facts, load, scratch, witness)?;
     outbound.source = source;
+    if let (Some(chosen), Destination::Known { instance: Some(dialled), .. }) = (outbound.endpoint, destination)
+        && std::ptr::eq(chosen, *dialled)
+        && outbound.why != Why::Dialled
+    {
+        witness.step(|| Step::StaysDialled);
+        outbound.why = Why::Dialled;
+    }
     Some(outbound)
 }

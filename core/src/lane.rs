@@ -58,6 +58,10 @@ impl Lane {
         self.service_fallbacks.get(service).unwrap_or(&self.fallback)
     }
 
+    pub(crate) fn has_own_fallback(&self, service: &str) -> bool {
+        self.service_fallbacks.contains_key(service)
+    }
+
     pub(crate) fn compile(name: &str, from: &discovery::Lane, refusals: &mut Vec<Refusal>) -> Option<Lane> {
         let before = refusals.len();
         let tag = Tag::parse(from.tag.as_bytes())

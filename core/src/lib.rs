@@ -27,10 +27,12 @@ mod policy;
 mod rule;
 pub mod share;
 mod table;
+mod witness;
 
 pub mod check;
 pub mod compile;
 pub mod decide;
 pub mod decode;
 pub mod document;
+pub mod explain;
 pub mod snapshot;

@@ -25,6 +25,8 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(0);
 pub(crate) struct Pattern {
     // Names the cache in a worker's scratch; never used twice.
     id: u64,
+    // As it was written.
+    text: Box<str>,
     engine: Engine,
 }
 
@@ -54,7 +56,11 @@ impl Pattern {
                 Some(limit) => format!("the compiled expression is larger than {limit} bytes"),
                 None => error.to_string(),
             })?;
-        Ok(Pattern { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), engine: Engine::build(nfa)? })
+        Ok(Pattern { id: NEXT_ID.fetch_add(1, Ordering::Relaxed), text: text.into(), engine: Engine::build(nfa)? })
+    }
+
+    pub(crate) fn as_str(&self) -> &str {
+        &self.text
     }
 
     /// Does the whole value match?

@@ -11,6 +11,7 @@ use crate::rule::{self, PolicyRule};
 use crate::share::Dice;
 use crate::snapshot::Timeouts;
 use crate::tag::Tag;
+use crate::witness::{Step, Witness};
 
 /// Where nothing else is said.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -24,8 +25,19 @@ pub(crate) struct Policy {
 
 impl Policy {
     /// The tag (`Some(None)` is baseline) that the first matching rule chooses.
-    pub(crate) fn choose(&self, facts: &Facts<'_>, buffers: &mut Buffers, dice: &mut Dice) -> Option<Option<Tag>> {
-        self.rules.iter().find_map(|rule| rule.choose(facts, buffers, dice))
+    pub(crate) fn choose<'s>(
+        &'s self,
+        facts: &Facts<'_>,
+        buffers: &mut Buffers,
+        dice: &mut Dice,
+        witness: &mut impl Witness<'s>,
+    ) -> Option<Option<Tag>> {
+        self.rules.iter().enumerate().find_map(|(index, rule)| {
+            witness.step(|| Step::PolicyRule { index, rule });
+            let chosen = rule.choose(facts, buffers, dice, witness);
+            witness.step(|| Step::PolicyRuleDone { chosen });
+            chosen
+        })
     }
 
     pub(crate) fn compile(from: &discovery::ServicePolicy, refusals: &mut Vec<Refusal>) -> Option<Policy> {

@@ -6,10 +6,11 @@ use laneway_proto::contract::{
 };
 use laneway_proto::routing;
 
-use crate::condition::{Buffers, Condition, Refusal, Source, contradiction};
+use crate::condition::{Buffers, Condition, Refusal, Source, Test, contradiction};
 use crate::facts::Facts;
 use crate::share::{self, Dice};
 use crate::tag::Tag;
+use crate::witness::{Step, Witness};
 
 /// Colours the requests that match.
 pub(crate) struct EntryRule {
@@ -64,15 +65,30 @@ impl EntryRule {
     }
 
     /// Does the rule take this request? The share is its last condition.
-    pub(crate) fn takes(&self, facts: &Facts<'_>, buffers: &mut Buffers, dice: &mut Dice) -> bool {
-        if self.condition.as_ref().is_some_and(|condition| !condition.holds(facts, buffers)) {
+    pub(crate) fn takes<'s>(
+        &'s self,
+        facts: &Facts<'_>,
+        buffers: &mut Buffers,
+        dice: &mut Dice,
+        witness: &mut impl Witness<'s>,
+    ) -> bool {
+        if self.condition.as_ref().is_some_and(|condition| !condition.holds(facts, buffers, witness)) {
             return false;
         }
-        match &self.sticky {
-            None if self.basis_points == BASIS_POINTS => true,
-            None => share::is_in(dice.throw(), self.basis_points),
-            Some(sticky) => sticky.hash(facts, buffers).is_some_and(|hash| share::is_in(hash, self.basis_points)),
-        }
+        let (hash, is_sticky) = match &self.sticky {
+            None if self.basis_points == BASIS_POINTS => return true,
+            None => (Some(dice.throw()), false),
+            Some(sticky) => (sticky.hash(facts, buffers, witness), true),
+        };
+        let basis_points = self.basis_points;
+        let is_in = hash.is_some_and(|hash| share::is_in(hash, basis_points));
+        witness.step(|| Step::Share { is_sticky, hash, basis_points, is_in });
+        is_in
+    }
+
+    /// Where a test of this rule stands in it: `match.all[1]`.
+    pub(crate) fn field_of(&self, test: &Test) -> String {
+        field_of(self.condition.as_ref(), test)
     }
 }
 
@@ -112,16 +128,28 @@ impl PolicyRule {
     }
 
     /// The tag (`Some(None)` is baseline) that the rule chooses; `None`: it has not matched.
-    pub(crate) fn choose(&self, facts: &Facts<'_>, buffers: &mut Buffers, dice: &mut Dice) -> Option<Option<Tag>> {
-        if self.condition.as_ref().is_some_and(|condition| !condition.holds(facts, buffers)) {
+    pub(crate) fn choose<'s>(
+        &'s self,
+        facts: &Facts<'_>,
+        buffers: &mut Buffers,
+        dice: &mut Dice,
+        witness: &mut impl Witness<'s>,
+    ) -> Option<Option<Tag>> {
+        if self.condition.as_ref().is_some_and(|condition| !condition.holds(facts, buffers, witness)) {
             return None;
         }
-        let hash = match &self.sticky {
-            Some(sticky) => sticky.hash(facts, buffers)?,
-            None if self.to.len() == 1 => 0,
-            None => dice.throw(),
+        let (hash, is_sticky) = match &self.sticky {
+            Some(sticky) => (sticky.hash(facts, buffers, witness), true),
+            None if self.to.len() == 1 => (Some(0), false),
+            None => (Some(dice.throw()), false),
         };
-        share::choose(hash, self.to.iter().map(|(_, weight)| *weight)).map(|index| self.to[index].0)
+        witness.step(|| Step::Weights { is_sticky, hash, to: &self.to });
+        share::choose(hash?, self.to.iter().map(|(_, weight)| *weight)).map(|index| self.to[index].0)
+    }
+
+    /// Where a test of this rule stands in it: `match.all[1]`.
+    pub(crate) fn field_of(&self, test: &Test) -> String {
+        field_of(self.condition.as_ref(), test)
     }
 }
 
@@ -147,9 +175,10 @@ impl Sticky {
     }
 
     /// Hash of the first key that yields a value which is not empty.
-    fn hash(&self, facts: &Facts<'_>, buffers: &mut Buffers) -> Option<u64> {
+    fn hash<'s>(&'s self, facts: &Facts<'_>, buffers: &mut Buffers, witness: &mut impl Witness<'s>) -> Option<u64> {
         self.by.iter().find_map(|source| {
             let value = buffers.read(source, facts).filter(|value| !value.is_empty())?;
+            witness.step(|| Step::Key { source, value: value.to_vec() });
             Some(share::hash(&self.salt, value))
         })
     }
@@ -157,6 +186,11 @@ impl Sticky {
 
 fn keys(sticky: Option<&Sticky>) -> &[Source] {
     sticky.map_or(&[], |sticky| &sticky.by)
+}
+
+fn field_of(condition: Option<&Condition>, test: &Test) -> String {
+    let path = condition.and_then(|condition| condition.path_of(test));
+    format!("match{}", path.unwrap_or_default())
 }
 
 /// A tag; `baseline` and the empty text are baseline.

@@ -14,7 +14,12 @@ pub fn hash(salt: &[u8], key: &[u8]) -> u64 {
 
 /// Is this hash, or throw of the dice, inside a share? Monotone: a larger share only adds callers.
 pub fn is_in(hash: u64, basis_points: u32) -> bool {
-    hash % u64::from(BASIS_POINTS) < u64::from(basis_points)
+    bucket(hash) < u64::from(basis_points)
+}
+
+/// Which of the 10,000 parts of all callers a hash falls into.
+pub fn bucket(hash: u64) -> u64 {
+    hash % u64::from(BASIS_POINTS)
 }
 
 /// Position of the weighted outcome that a hash falls on, in the order of the list; `None` where all weights are 0.

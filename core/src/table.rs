@@ -190,6 +190,18 @@ impl<'s, 'p> Among<'s, 'p> {
         endpoint.address.with_port(self.port)
     }
 
+    /// Every endpoint that [`Among::pick`] may draw: for `explain` alone.
+    pub(crate) fn candidates(self, load: &dyn Load) -> Vec<EndpointAddr> {
+        let (mut usable, mut ejected) = (Vec::new(), Vec::new());
+        for set in self.sets() {
+            for endpoint in set.endpoints.iter().filter(|e| e.state.is_usable() && e.weight > 0) {
+                let address = self.called_at(endpoint);
+                if load.is_ejected(address) { ejected.push(address) } else { usable.push(address) }
+            }
+        }
+        if usable.is_empty() && self.is_last_resort { ejected } else { usable }
+    }
+
     /// The instance to call: `dialled`, if it is one of these and usable, else two drawn by weight and the one with fewer
     /// requests outstanding.
     pub(crate) fn pick(self, dialled: Option<&'s Endpoint>, load: &dyn Load, dice: &mut Dice) -> Option<&'s Endpoint> {

@@ -10,15 +10,19 @@ use laneway_core::check::check;
 use laneway_core::compile::{Catalog, Compiled, Objects, compile, sort};
 use laneway_core::context::{Context, Passed};
 use laneway_core::correlation::{Bounds, Correlations, Known};
-use laneway_core::decide::{Evidence, InFlight, Load, Scratch, decide_connection, decide_inbound, decide_outbound};
+use laneway_core::decide::{
+    Evidence, InFlight, Inbound, Load, Outbound, Scratch, decide_connection, decide_inbound, decide_outbound,
+};
 use laneway_core::decode::{Resources, decode};
 use laneway_core::document::{self, ServiceDocument};
+use laneway_core::explain::{Step, explain_connection, explain_inbound, explain_outbound};
 use laneway_core::facts::{Facts, Headers, Source};
 use laneway_core::in_flight::Contexts;
 use laneway_core::name;
 use laneway_core::snapshot::{Destination, Endpoint, EndpointAddr, Group, Identity, Snapshot};
 use laneway_core::tag::{RequestTag, Tag};
-use laneway_core::why::{source_label, why_label};
+use laneway_core::why::{Why, source_label, why_label};
+use laneway_proto::admin::ExplainRouteResponse;
 use laneway_proto::admin::diagnostic::Severity;
 use laneway_proto::routing::NewTrace;
 use serde_json::{Value, json};
@@ -244,6 +248,9 @@ impl World {
         let mut scratch = Scratch::new(dice);
         let port = self.address(pod).port();
         let inbound = decide_inbound(&snapshot, &facts, port, handed_over, &Idle, &mut scratch);
+        let explained = explain_inbound(&snapshot, &facts, port, handed_over, &Idle, &mut Scratch::new(dice));
+        same("explained", &format!("{:?}", explained.0), &format!("{inbound:?}"))?;
+        inbound_is_explained(&inbound, &explained.1, &snapshot)?;
         let expected = &case["inbound"];
         known_keys(expected, &["tag", "source", "refused", "rule", "dryRun", "handOver"]);
         let rule = |rule: Option<(&str, &str)>| rule.map(|(lane, rule)| format!("{}/{rule}", name::id_of(lane)));
@@ -277,14 +284,19 @@ impl World {
             let context = Context::of(group, tag_in_flight(running), &inbound);
             told.add(group, context, &inbound);
         }
-        let mut scratch = Scratch::new(dice);
-        let outbound = if case["opaque"].as_bool().unwrap_or(false) {
-            decide_connection(&snapshot, &destination, &Idle, &mut scratch)
+        let (mut scratch, mut again) = (Scratch::new(dice), Scratch::new(dice));
+        let (outbound, explained) = if case["opaque"].as_bool().unwrap_or(false) {
+            let explained = explain_connection(&snapshot, &destination, &Idle, &mut again);
+            (decide_connection(&snapshot, &destination, &Idle, &mut scratch), explained)
         } else {
             let told = told.by(group, &request);
-            decide_outbound(&snapshot, &destination, &facts, &told, &Idle, &mut scratch)
+            let explained = explain_outbound(&snapshot, &destination, &facts, &told, &Idle, &mut again);
+            (decide_outbound(&snapshot, &destination, &facts, &told, &Idle, &mut scratch), explained)
         };
         let outbound = outbound.ok_or("the destination is unknown")?;
+        let (explained, response) = explained.ok_or("the destination of the explanation is unknown")?;
+        same("explained endpoint", &endpoint_address(&explained), &endpoint_address(&outbound))?;
+        outbound_is_explained(&outbound, &response, &snapshot)?;
         let expected = &case["outbound"];
         known_keys(expected, &["tag", "source", "why", "endpoint", "refused", "doubt", "passed"]);
         let passed = outbound.context.iter().flat_map(|context| &context.passed);
@@ -309,6 +321,76 @@ impl World {
         let service = name::service("default", peer.service).leak();
         Source { service, tag: peer.tag, address: Some(address), is_meshed: true }
     }
+}
+
+/// An explanation says what was decided, and its last step that decided names the object which did.
+fn inbound_is_explained(inbound: &Inbound<'_>, response: &ExplainRouteResponse, own: &Snapshot) -> Result<(), String> {
+    same("explained tag", &response.tag, inbound.tag.wire().unwrap_or_default())?;
+    same("explained source", source_label(response.tag_source()), source_label(inbound.source))?;
+    let group = &own.group().name;
+    let lane = |tag: &str| format!("{group}/lanes/{tag}");
+    let own_tag = own.identity.tag.map(|tag| tag.to_string()).unwrap_or_default();
+    let expected = match (inbound.hand_over, inbound.rule) {
+        (Some(over), _) => lane(&over.endpoint.tag.map_or(own_tag, |tag| tag.to_string())),
+        (None, Some((lane, _))) => lane.to_owned(),
+        (None, None) => group.clone(),
+    };
+    let at = last_decided(response)?;
+    if at.message.starts_with("handed over") {
+        return same("resource", &at.resource, own.own_service_name());
+    }
+    same("resource", &at.resource, &expected)
+}
+
+fn outbound_is_explained(
+    outbound: &Outbound<'_>,
+    response: &ExplainRouteResponse,
+    own: &Snapshot,
+) -> Result<(), String> {
+    same("explained tag", &response.tag, outbound.tag.wire().unwrap_or_default())?;
+    same("explained source", source_label(response.tag_source()), source_label(outbound.source))?;
+    same("explained why", why_label(response.why()), why_label(outbound.why))?;
+    let endpoint_tag = outbound.endpoint_tag.map(|tag| tag.to_string()).unwrap_or_default();
+    same("explained endpoint tag", &response.endpoint_tag, &endpoint_tag)?;
+    match outbound.endpoint {
+        None => same("candidates", &response.candidate_endpoints.len().to_string(), "0")?,
+        Some(chosen) => {
+            let chosen = chosen.address.0.to_string();
+            let is_named = response.candidate_endpoints.contains(&chosen);
+            same("the chosen instance is a candidate", &is_named.to_string(), "true")?;
+        }
+    }
+    let at = last_decided(response)?;
+    let group = &own.group().name;
+    let service = &*outbound.service.name;
+    let id = &*outbound.service.id;
+    let lane = match outbound.tag {
+        RequestTag::Lane(tag) => format!("{group}/lanes/{tag}"),
+        RequestTag::None | RequestTag::Baseline => String::new(),
+    };
+    let expected: &[&str] = match outbound.why {
+        Why::Hit | Why::Baseline | Why::NoEndpoint => &[service],
+        Why::Policy => &[&name::policy("default", id)],
+        // A tag without a lane has the group's fallback.
+        Why::FallbackAbsent | Why::FallbackUnhealthy | Why::Any => &[&lane, group],
+        Why::LaneOff | Why::StrictReject => &[&lane],
+        Why::AmbiguousReject => &[group],
+        Why::Dialled => &[service, &name::policy("default", id)],
+        other => return Err(format!("{other:?} is not expected here")),
+    };
+    match expected.contains(&at.resource.as_str()) {
+        true => Ok(()),
+        false => Err(format!("{:?}: decided by {at:?}, expected one of {expected:?}", outbound.why)),
+    }
+}
+
+fn last_decided(response: &ExplainRouteResponse) -> Result<&Step, String> {
+    let mut decided = response.steps.iter().rev().filter(|step| step.decided);
+    decided.next().ok_or_else(|| format!("no step decided: {:#?}", response.steps))
+}
+
+fn endpoint_address(outbound: &Outbound<'_>) -> String {
+    outbound.endpoint.map_or_else(|| "none".to_owned(), |endpoint| endpoint.address.0.to_string())
 }
 
 fn service_document(service: &str, n: usize, instances: &Value) -> Value {

@@ -6,6 +6,7 @@ use super::{Buffers, Condition};
 use crate::document::{self, Document};
 use crate::facts::{Facts, Headers, Source};
 use crate::tag::Tag;
+use crate::witness::Nobody;
 
 struct Lines(&'static [(&'static str, &'static str)]);
 
@@ -60,7 +61,7 @@ fn on(target: &str, condition: &str, expected: bool) {
             is_meshed: true,
         },
     };
-    assert_eq!(compiled.holds(&facts, &mut Buffers::new()), expected, "{condition} on {target}");
+    assert_eq!(compiled.holds(&facts, &mut Buffers::new(), &mut Nobody), expected, "{condition} on {target}");
 }
 
 #[test]

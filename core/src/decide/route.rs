@@ -3,6 +3,7 @@
 use super::{Among, Dice, Endpoint, Facts, Fallback, Load, Outbound, RequestTag, Scratch, Service, Snapshot, Tag};
 use crate::snapshot::Destination;
 use crate::why::{TagSource, Why};
+use crate::witness::{Step, Witness};
 
 /// The last step; a hand-over shares it.
 pub(super) fn pick<'s>(
@@ -10,8 +11,16 @@ pub(super) fn pick<'s>(
     dialled: Option<&'s Endpoint>,
     load: &dyn Load,
     dice: &mut Dice,
+    witness: &mut impl Witness<'s>,
 ) -> Option<&'s Endpoint> {
-    among.pick(dialled, load, dice)
+    let chosen = among.pick(dialled, load, dice);
+    witness.step(|| match (chosen, dialled) {
+        (Some(chosen), Some(dialled)) if std::ptr::eq(chosen, dialled) => {
+            Step::Candidates(vec![dialled.address.with_port(among.port)])
+        }
+        _ => Step::Candidates(among.candidates(load)),
+    });
+    chosen
 }
 
 /// Routes a request with that tag. `None`: the destination is unknown. `source` and `refused` are the caller's to fill in.
@@ -20,21 +29,20 @@ pub(super) fn route<'s>(
     destination: &Destination<'s>,
     tag: RequestTag,
     facts: &Facts<'_>,
-    is_opaque: bool,
     load: &dyn Load,
     scratch: &mut Scratch,
+    witness: &mut impl Witness<'s>,
 ) -> Option<Outbound<'s>> {
     let Destination::Known { service, port, port_name, instance, .. } = *destination else { return None };
-    let mut routing = Routing { snapshot, service, port, port_name, dialled: instance, facts, load, scratch };
+    let mut routing = Routing { snapshot, service, port, port_name, dialled: instance, facts, load, scratch, witness };
     let keeps = service.policy.as_ref().is_some_and(|policy| policy.keeps_dialled);
-    let mut choice = match instance {
-        Some(dialled) if keeps => Choice { why: Why::Dialled, endpoint: Some(dialled), wanted: dialled.tag },
+    let choice = match instance {
+        Some(dialled) if keeps => {
+            routing.witness.step(|| Step::KeepsDialled(dialled));
+            Choice { why: Why::Dialled, endpoint: Some(dialled), wanted: dialled.tag }
+        }
         _ => routing.choose(tag),
     };
-    let kept = matches!((choice.endpoint, instance), (Some(chosen), Some(dialled)) if std::ptr::eq(chosen, dialled));
-    if is_opaque && kept {
-        choice.why = Why::Dialled;
-    }
     Some(Outbound {
         tag,
         source: TagSource::None,
@@ -70,7 +78,7 @@ struct Choice<'s> {
     wanted: Option<Tag>,
 }
 
-struct Routing<'s, 'r> {
+struct Routing<'s, 'r, T> {
     snapshot: &'s Snapshot,
     service: &'s Service,
     port: u16,
@@ -79,19 +87,22 @@ struct Routing<'s, 'r> {
     facts: &'r Facts<'r>,
     load: &'r dyn Load,
     scratch: &'r mut Scratch,
+    witness: &'r mut T,
 }
 
-impl<'s> Routing<'s, '_> {
+impl<'s, T: Witness<'s>> Routing<'s, '_, T> {
     fn choose(&mut self, tag: RequestTag) -> Choice<'s> {
         let group_fallback = &self.snapshot.group.fallback;
         let RequestTag::Lane(tag) = tag else {
             return self.by_policy_or_baseline(Why::Baseline, Why::Policy, group_fallback.any_last);
         };
         if !self.service.is_of_group {
+            self.witness.step(|| Step::OtherGroup(self.service));
             // Its policies apply to untagged requests only; the tag is carried on.
             return self.baseline(Why::Baseline, group_fallback.any_last);
         }
         let lane = self.snapshot.lane(tag);
+        self.witness.step(|| Step::LaneOf { tag, lane: lane.map(|lane| &**lane) });
         if lane.is_some_and(|lane| lane.is_off()) {
             return self.by_policy_or_baseline(Why::LaneOff, Why::LaneOff, group_fallback.any_last);
         }
@@ -100,42 +111,51 @@ impl<'s> Routing<'s, '_> {
             Ok(endpoint) => return Choice { why: Why::Hit, endpoint: Some(endpoint), wanted: Some(tag) },
             Err(reason) => reason,
         };
-        for &next in &fallback.chain {
+        for (index, &next) in fallback.chain.iter().enumerate() {
+            self.witness.step(|| Step::Chain { index, tag: next });
             let Some(next) = next else {
                 return self.by_policy_or_baseline(reason, Why::Policy, fallback.any_last);
             };
             if next == tag || self.snapshot.lane(next).is_some_and(|lane| lane.is_off()) {
+                self.witness.step(|| Step::ChainSkips { tag: next });
                 continue;
             }
             if let Ok(endpoint) = self.above_thresholds(next, fallback) {
                 return Choice { why: reason, endpoint: Some(endpoint), wanted: Some(next) };
             }
         }
+        self.witness.step(|| Step::ChainEnds { is_strict: fallback.chain.is_empty() });
         // Strict, or a chain that does not end in baseline: no policy is asked.
         Choice { why: Why::StrictReject, endpoint: None, wanted: Some(tag) }
     }
 
     /// An instance with that tag, if enough of them are usable; else why not.
-    fn above_thresholds(&mut self, tag: Tag, fallback: &Fallback) -> Result<&'s Endpoint, Why> {
-        let Some(pool) = self.service.table.pool_of(Some(tag)) else { return Err(Why::FallbackAbsent) };
+    fn above_thresholds(&mut self, tag: Tag, fallback: &'s Fallback) -> Result<&'s Endpoint, Why> {
+        let Some(pool) = self.service.table.pool_of(Some(tag)) else {
+            self.witness.step(|| Step::Pool { tag, health: None, fallback, verdict: Err(Why::FallbackAbsent) });
+            return Err(Why::FallbackAbsent);
+        };
         let pools = [pool];
         let among = self.among(&pools, false);
         let health = among.health(self.load);
-        if health.counted == 0 {
-            return Err(Why::FallbackAbsent);
-        }
         let share = u64::from(health.usable) * u64::from(laneway_proto::contract::BASIS_POINTS);
         let share_min = u64::from(health.counted) * u64::from(fallback.basis_points_min);
-        if health.usable < fallback.healthy_min || share < share_min {
-            return Err(Why::FallbackUnhealthy);
-        }
+        let verdict = if health.counted == 0 {
+            Err(Why::FallbackAbsent)
+        } else if health.usable < fallback.healthy_min || share < share_min {
+            Err(Why::FallbackUnhealthy)
+        } else {
+            Ok(())
+        };
+        self.witness.step(|| Step::Pool { tag, health: Some(health), fallback, verdict });
+        verdict?;
         self.pick_of_pool(pool).ok_or(Why::FallbackUnhealthy)
     }
 
     fn by_policy_or_baseline(&mut self, otherwise: Why, chosen: Why, any_last: bool) -> Choice<'s> {
         let policy = self.service.policy.as_deref();
-        let tag =
-            policy.and_then(|policy| policy.choose(self.facts, &mut self.scratch.buffers, &mut self.scratch.dice));
+        let Scratch { buffers, dice } = &mut *self.scratch;
+        let tag = policy.and_then(|policy| policy.choose(self.facts, buffers, dice, self.witness));
         match tag {
             None => self.baseline(otherwise, any_last),
             Some(None) => self.baseline(chosen, any_last),
@@ -145,7 +165,10 @@ impl<'s> Routing<'s, '_> {
                 // Thresholds do not hold for a policy's choice.
                 match pool.and_then(|pool| self.pick_of_pool(pool)) {
                     Some(endpoint) => Choice { why: chosen, endpoint: Some(endpoint), wanted: Some(tag) },
-                    None => self.baseline(otherwise, any_last),
+                    None => {
+                        self.witness.step(|| Step::PolicyVoid { tag, is_off });
+                        self.baseline(otherwise, any_last)
+                    }
                 }
             }
         }
@@ -154,12 +177,16 @@ impl<'s> Routing<'s, '_> {
     fn baseline(&mut self, why: Why, any_last: bool) -> Choice<'s> {
         let service = self.service;
         let among = self.among(&service.baseline, true);
-        if let Some(endpoint) = pick(among, self.dialled, self.load, &mut self.scratch.dice) {
+        let endpoint = pick(among, self.dialled, self.load, &mut self.scratch.dice, self.witness);
+        self.witness.step(|| Step::Baseline { found: endpoint.is_some() });
+        if let Some(endpoint) = endpoint {
             return Choice { why, endpoint: Some(endpoint), wanted: None };
         }
         if any_last {
             let among = self.among(&service.any, true);
-            if let Some(endpoint) = pick(among, self.dialled, self.load, &mut self.scratch.dice) {
+            let endpoint = pick(among, self.dialled, self.load, &mut self.scratch.dice, self.witness);
+            self.witness.step(|| Step::Any { found: endpoint.is_some() });
+            if let Some(endpoint) = endpoint {
                 return Choice { why: Why::Any, endpoint: Some(endpoint), wanted: None };
             }
         }
@@ -169,7 +196,7 @@ impl<'s> Routing<'s, '_> {
     fn pick_of_pool(&mut self, pool: u32) -> Option<&'s Endpoint> {
         let pools = [pool];
         let among = self.among(&pools, false);
-        pick(among, self.dialled, self.load, &mut self.scratch.dice)
+        pick(among, self.dialled, self.load, &mut self.scratch.dice, self.witness)
     }
 
     fn among<'p>(&self, pools: &'p [u32], is_last_resort: bool) -> Among<'s, 'p>

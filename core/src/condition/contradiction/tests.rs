@@ -257,7 +257,7 @@ fn holds(condition: &Condition, request: &Request) -> bool {
         is_grpc: false,
         source,
     };
-    condition.holds(&facts, &mut Buffers::new())
+    condition.holds(&facts, &mut Buffers::new(), &mut crate::witness::Nobody)
 }
 
 proptest! {
