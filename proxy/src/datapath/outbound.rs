@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use laneway_core::decide::decide_outbound;
+use laneway_core::decide::{Outbound, decide_outbound};
 use laneway_core::facts::{Facts, Source};
 use laneway_core::snapshot::{Destination, Place, Protocol, Snapshot};
 use laneway_core::tag::RequestTag;
@@ -29,7 +29,7 @@ use crate::h1::fields::Slots;
 use crate::h1::{Parsed, request};
 
 /// What all requests of one connection share.
-struct Context {
+struct Connection {
     worker: Rc<Worker>,
     peer: SocketAddr,
     original: Option<SocketAddr>,
@@ -42,7 +42,7 @@ struct Context {
 /// Finds out what a connection is. `None`: it was served to its end, without being read.
 pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opened> {
     let Accepted { wire, peer, original, listener } = accepted;
-    let context = Rc::new(Context {
+    let connection = Rc::new(Connection {
         worker: Rc::clone(&worker),
         peer,
         original,
@@ -55,32 +55,32 @@ pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opene
         Box::pin(learn_address(&worker, original)).await;
         match worker.reader.load().destination(Some(original), None, None) {
             Destination::Known { protocol: Protocol::Opaque, .. } => {
-                pass(&context, wire).await;
+                pass(&connection, wire).await;
                 return None;
             }
             Destination::Known { .. } => is_known = true,
             Destination::Unknown => {}
         }
         if worker.config.opaque_ports.contains(&original.port()) {
-            pass(&context, wire).await;
+            pass(&connection, wire).await;
             return None;
         }
     }
-    let (wire, is_http2) = match Box::pin(opening(&worker, wire, || connection_target(&context), From::Any)).await {
+    let (wire, is_http2) = match Box::pin(opening(&worker, wire, || connection_target(&connection), From::Any)).await {
         Opening::Http1(wire) => (wire, false),
         Opening::Http2(wire) => (wire, true),
         Opening::Opaque(wire) => {
-            pass(&context, wire).await;
+            pass(&connection, wire).await;
             return None;
         }
         Opening::Over => return None,
     };
     if !is_known && (is_http2 || !Box::pin(host_is_known(&worker, wire.unread())).await) {
         // Byte for byte, with no time-out of ours.
-        pass(&context, wire).await;
+        pass(&connection, wire).await;
         return None;
     }
-    Some(Opened { wire, is_http2, route: context })
+    Some(Opened { wire, is_http2, route: connection })
 }
 
 /// Asks the control plane who has this address, unless it is known or known to be unknown.
@@ -120,21 +120,21 @@ fn first_host(before: &[u8]) -> Option<String> {
 }
 
 /// Bytes that we do not read: decided once for the connection.
-async fn pass(context: &Context, wire: Wire) {
-    match connection_target(context) {
-        Some(to) => opaque::pass(&context.worker, wire, to, From::Any).await,
+async fn pass(connection: &Connection, wire: Wire) {
+    match connection_target(connection) {
+        Some(to) => opaque::pass(&connection.worker, wire, to, From::Any).await,
         None => wire.reset(),
     }
 }
 
 /// The instance for bytes that we do not read, or the original destination where that is unknown to us.
-fn connection_target(context: &Context) -> Option<SocketAddr> {
-    let worker = &context.worker;
+fn connection_target(connection: &Connection) -> Option<SocketAddr> {
+    let worker = &connection.worker;
     let snapshot = worker.reader.load();
-    let destination = snapshot.destination(context.original, None, context.listener.default_service.as_deref());
+    let destination = snapshot.destination(connection.original, None, connection.listener.default_service.as_deref());
     let Destination::Known { port, .. } = &destination else {
         worker.counters.request("outbound", Why::Passthrough, TagSource::None);
-        return context.original;
+        return connection.original;
     };
     let decision = laneway_core::decide::decide_connection(
         &snapshot,
@@ -147,7 +147,7 @@ fn connection_target(context: &Context) -> Option<SocketAddr> {
     (!worker.is_self(address)).then_some(address)
 }
 
-impl Route for Context {
+impl Route for Connection {
     fn route(&self, head: &Head<'_>) -> Verdict {
         let snapshot = self.worker.reader.load();
         if *self.authority.borrow() != head.authority {
@@ -174,7 +174,7 @@ impl Route for Context {
     }
 }
 
-impl Context {
+impl Connection {
     /// The client names this authority from now on.
     fn turn_to(&self, authority: &str) {
         authority.clone_into(&mut self.authority.borrow_mut());
@@ -194,14 +194,14 @@ impl Context {
 }
 
 /// Decides, and writes the tag.
-fn plan(context: &Context, snapshot: &Snapshot, head: &Head<'_>) -> Result<Plan, (Failure, Option<Arc<str>>)> {
-    let worker = &context.worker;
+fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result<Plan, (Failure, Option<Arc<str>>)> {
+    let worker = &connection.worker;
     let names = worker.names(snapshot);
-    let destination = context.destination(snapshot, head.authority);
+    let destination = connection.destination(snapshot, head.authority);
     let Destination::Known { service, port, protocol, .. } = &destination else {
         // The service went away while the connection stood: its address is all there is.
         worker.counters.request("outbound", Why::Passthrough, TagSource::None);
-        let Some(original) = context.original else { return Err((Failure::UnknownDestination, None)) };
+        let Some(original) = connection.original else { return Err((Failure::UnknownDestination, None)) };
         let target = target(original, worker.config.timeouts.connect, Protocol::Detect);
         let rewrite = Rewrite::new(names);
         return Ok(Plan { target, service: None, rewrite, path: None, in_flight: None });
@@ -224,8 +224,8 @@ fn plan(context: &Context, snapshot: &Snapshot, head: &Head<'_>) -> Result<Plan,
         ids: &snapshot.group().ids,
         headers: head.headers,
         own: snapshot.identity.tag,
-        source: context.peer,
-        destination: context.original,
+        source: connection.peer,
+        destination: connection.original,
         now: worker.clock.seconds(),
     };
     let decision =
@@ -248,16 +248,7 @@ fn plan(context: &Context, snapshot: &Snapshot, head: &Head<'_>) -> Result<Plan,
         if let Some(path) = path {
             path.refused();
         }
-        let lane = match decision.tag {
-            RequestTag::Lane(tag) => Some(tag),
-            RequestTag::None | RequestTag::Baseline => None,
-        };
-        let failure = match decision.why {
-            Why::StrictReject => Failure::NoInstance { lane },
-            Why::AmbiguousReject => Failure::Ambiguous,
-            _ => Failure::NoBaseline,
-        };
-        return Err((failure, id));
+        return Err((refusal_of(&decision), id));
     };
     let address = with_port(endpoint.address, *port);
     if worker.is_self(address) {
@@ -277,6 +268,19 @@ fn plan(context: &Context, snapshot: &Snapshot, head: &Head<'_>) -> Result<Plan,
         path: path.map(Rc::new),
         in_flight: None,
     })
+}
+
+/// Why a call has no instance.
+fn refusal_of(decision: &Outbound<'_>) -> Failure {
+    let lane = match decision.tag {
+        RequestTag::Lane(tag) => Some(tag),
+        RequestTag::None | RequestTag::Baseline => None,
+    };
+    match decision.why {
+        Why::StrictReject => Failure::NoInstance { lane },
+        Why::AmbiguousReject => Failure::Ambiguous,
+        _ => Failure::NoBaseline,
+    }
 }
 
 fn target(address: SocketAddr, connect_timeout: std::time::Duration, protocol: Protocol) -> Target {
