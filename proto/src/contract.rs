@@ -27,7 +27,7 @@ pub const CONDITION_DEPTH_MAX: usize = 8;
 pub const CONDITION_TESTS_MAX: usize = 256;
 /// Values of `in` in one rule, and their bytes together.
 pub const IN_VALUES_MAX: usize = 100_000;
-pub const IN_BYTES_MAX: usize = 1 << 20;
+pub const IN_BYTES_MAX: usize = 4 << 20;
 /// A regular expression: bytes of the text, and of the compiled program.
 pub const REGEX_BYTES_MAX: usize = 1024;
 pub const REGEX_COMPILED_BYTES_MAX: usize = 1 << 20;

@@ -68,7 +68,7 @@ fn help(code: &str) -> &'static str {
         code::STICKY => {
             "1 to 4 keys, each a header, cookie, query parameter, JWT claim or attribute; a salt of at most 128 bytes"
         }
-        code::CONDITION_SIZE => "at most 8 levels, 256 tests, and in a rule 100,000 values of 1 MiB; split the rule",
+        code::CONDITION_SIZE => "at most 8 levels, 256 tests, and in a rule 100,000 values of 4 MiB; split the rule",
         code::TOO_MANY => "at most 256 rules",
         code::PERCENT => "0% to 100%",
         code::WEIGHTS => "1 to 16 tags, weights 0 to 1,000,000, not all 0",

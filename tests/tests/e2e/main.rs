@@ -15,6 +15,7 @@ mod floods;
 mod frames;
 mod h2spec;
 mod injection;
+mod lists;
 mod path;
 mod refusals;
 mod scenarios;
