@@ -77,9 +77,11 @@ impl IdHeaders {
         IdHeaders { headers: headers.collect(), names: names.iter().collect() }
     }
 
-    /// Does the request say an id, be it one that we cannot read?
-    pub fn are_in(&self, headers: &dyn Headers) -> bool {
-        headers.has_any(self.names) && self.headers.iter().any(|header| headers.line(&header.name, 0).is_some())
+    /// Does the request belong to a trace, be it by an id that we cannot read? What is compared as text is an id of a request, which
+    /// tracing libraries do not look at.
+    pub fn say_a_trace(&self, headers: &dyn Headers) -> bool {
+        let is_said = |header: &IdHeader| header.format.is_trace() && headers.line(&header.name, 0).is_some();
+        headers.has_any(self.names) && self.headers.iter().any(is_said)
     }
 
     /// In lower case, in order of precedence.
@@ -87,10 +89,13 @@ impl IdHeaders {
         self.headers.iter().map(|header| header.name.as_str())
     }
 
-    /// The ids of a request, in order of precedence; of several lines of one name the first.
+    /// The ids of a request, in order of precedence. Several lines of one name are none: who could say which one goes on?
     pub fn read<'r>(&'r self, headers: &'r dyn Headers) -> impl Iterator<Item = Id> + 'r {
         let headers_here = if headers.has_any(self.names) { self.headers.as_slice() } else { &[] };
-        headers_here.iter().filter_map(|header| header.format.read(headers.line(&header.name, 0)?))
+        headers_here.iter().filter_map(|header| {
+            let line = headers.line(&header.name, 0)?;
+            headers.line(&header.name, 1).is_none().then(|| header.format.read(line))?
+        })
     }
 }
 
@@ -108,6 +113,10 @@ impl Format {
             "grpc-trace-bin" => Format::GrpcTraceBin,
             other => Format::Text(xxhash_rust::xxh3::xxh3_64(other.as_bytes())),
         }
+    }
+
+    fn is_trace(self) -> bool {
+        !matches!(self, Format::Text(_))
     }
 
     fn read(self, value: &[u8]) -> Option<Id> {

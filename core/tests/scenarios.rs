@@ -193,7 +193,7 @@ impl World {
             let mut told = Told::new(pod.tag);
             let arrived = Request { lines: lines.clone(), case };
             let context = Context::of(group, inbound.tag, &arrived);
-            if context.is_some() && group.new_trace != NewTrace::Never && !group.ids.are_in(&arrived) {
+            if context.is_some() && group.new_trace != NewTrace::Never && !group.ids.say_a_trace(&arrived) {
                 lines.push(("traceparent".to_owned(), NEW_TRACE.to_owned()));
             }
             told.add(group, context, &Request { lines: lines.clone(), case });

@@ -84,13 +84,26 @@ fn texts_are_equal_within_one_header_only() {
 }
 
 #[test]
+fn two_lines_of_one_name_are_no_id() {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let lines = Lines(&[("traceparent", trace), ("traceparent", trace)]);
+    let headers = IdHeaders::new(&["traceparent".to_owned()]);
+    assert_eq!(headers.read(&lines).next(), None);
+    assert!(headers.say_a_trace(&lines), "a third one would be no help");
+}
+
+#[test]
+fn a_request_id_is_no_trace() {
+    let headers = IdHeaders::new(&["sw8", "x-request-id", "x-own"].map(str::to_owned));
+    assert!(!headers.say_a_trace(&Lines(&[("x-request-id", "1"), ("x-own", "2")])));
+    assert!(headers.say_a_trace(&Lines(&[("sw8", "1-")])));
+}
+
+#[test]
 fn ids_come_in_the_order_of_the_names() {
     let names = ["x-request-id", "traceparent"].map(str::to_owned);
-    let lines = Lines(&[
-        ("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
-        ("x-request-id", "abc"),
-        ("x-request-id", "second"),
-    ]);
+    let lines =
+        Lines(&[("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"), ("x-request-id", "abc")]);
     let ids: Vec<Id> = IdHeaders::new(&names).read(&lines).collect();
     assert_eq!(ids, [read("x-request-id", "abc"), Id::of_trace(0x8448_eb21_1c80_319c)].map(|id| id.expect("an id")));
 }

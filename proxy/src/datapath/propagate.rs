@@ -243,7 +243,7 @@ pub(crate) fn pass(headers: &dyn Headers, context: &Context, rewrite: &mut Rewri
     }
 }
 
-/// Gives a request that hands something on, and has no trace id of any known kind, a `traceparent`, so that an instrumented
+/// Gives a request that hands something on, and belongs to no trace of any known kind, a `traceparent`, so that an instrumented
 /// application carries on one that we can recognise. `random` is 24 fresh bytes. Returns the id.
 pub(crate) fn start_trace(
     headers: &dyn Headers,
@@ -257,7 +257,7 @@ pub(crate) fn start_trace(
         NewTrace::Unsampled => "00",
         NewTrace::Never => return None,
     };
-    if context.is_none() || headers.line(TRACEPARENT, 0).is_some() || group.ids.are_in(headers) {
+    if context.is_none() || headers.line(TRACEPARENT, 0).is_some() || group.ids.say_a_trace(headers) {
         return None;
     }
     let [high, low, parent] = random();
