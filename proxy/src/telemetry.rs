@@ -11,6 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use laneway_core::decide::{Doubt, TagRefusal};
 use laneway_core::why::{TagSource, Why, source_label, why_label};
 
+use self::rules::RuleMatches;
+pub use self::rules::RuleMode;
+
+mod rules;
+
 /// Different words of one free label set; a word beyond is counted as `other`.
 const WORDS_MAX: usize = 64;
 const WHYS: usize = 14;
@@ -35,6 +40,7 @@ struct Counts {
     opened: [AtomicU64; 2],
     closed: [AtomicU64; 2],
     panics: AtomicU64,
+    rules: RuleMatches,
     // Rare events: a lock that only the scrape contends for.
     failures: Mutex<BTreeMap<&'static str, u64>>,
     gate: Mutex<BTreeMap<&'static str, u64>>,
@@ -72,6 +78,11 @@ impl Worker {
                 add(&self.0.tag_refused[index]);
             }
         }
+    }
+
+    /// A rule took an inbound request, or would have. `lane` is its resource name.
+    pub fn rule_matched(&self, lane: &str, rule: &str, mode: RuleMode) {
+        self.0.rules.matched(lane, rule, mode);
     }
 
     /// Nothing told the tag of an outbound call for certain.
@@ -155,6 +166,7 @@ impl Telemetry {
             let count = sum(&|counts| counts.tag_refused[index].load(Relaxed));
             let _ = writeln!(text, "laneway_tag_rejected_total{{reason=\"{reason}\"}} {count}");
         }
+        rules::render(&mut text, self.0.iter().map(|worker| &worker.0.rules));
         let help =
             "Outbound calls whose tag nothing told for certain: an id of two contexts, or several tags in flight";
         header(&mut text, "laneway_ambiguous_total", "counter", help);

@@ -20,6 +20,7 @@ use super::path::Path;
 use super::propagate::{self, Rewrite};
 use super::route::{Head, Plan, Route, Target, Verdict};
 use super::worker::Worker;
+use crate::telemetry::RuleMode;
 
 /// What all requests of one connection share.
 struct Connection {
@@ -91,6 +92,11 @@ impl Route for Connection {
         );
         if let Some(refused) = decision.refused {
             worker.counters.tag_refused(refused);
+        }
+        for (matched, mode) in [(decision.rule, RuleMode::Enabled), (decision.dry_run, RuleMode::DryRun)] {
+            if let Some((lane, rule)) = matched {
+                worker.counters.rule_matched(lane, rule, mode);
+            }
         }
         let tag = decision.tag;
         worker.counters.request("inbound", Why::Hit, decision.source);

@@ -18,6 +18,7 @@ mod injection;
 mod lists;
 mod path;
 mod refusals;
+mod rules;
 mod scenarios;
 mod sidecar;
 mod streams;
