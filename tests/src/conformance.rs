@@ -7,6 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use laneway_proto::contract;
 
 use crate::client::Speech;
 use crate::entry::Rule;
@@ -47,6 +48,9 @@ pub struct Outcome {
     pub request: String,
     pub expected: &'static str,
     pub actual: String,
+    /// What the sidecars say of it: `x-laneway-path` of the answer.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub path: String,
     pub ok: bool,
 }
 
@@ -198,11 +202,21 @@ pub fn ask(mesh: &Mesh, check: &Check) -> Result<Outcome> {
         .map(|part| if part.contains(' ') { format!("\"{part}\"") } else { (*part).to_owned() })
         .collect();
     let request = format!("curl {}", quoted.join(" "));
-    let actual = match mesh.curl(&arguments) {
-        Ok(answer) => answer.trim_end().to_owned(),
-        Err(error) => format!("{error:#}"),
+    arguments.push("--include");
+    let (actual, path) = match mesh.curl(&arguments) {
+        Ok(answer) => parts(&answer),
+        Err(error) => (format!("{error:#}"), String::new()),
     };
-    Ok(Outcome { id: check.id, request, expected: check.expected, ok: names(&actual) == check.expected, actual })
+    let ok = names(&actual) == check.expected;
+    Ok(Outcome { id: check.id, request, expected: check.expected, actual, path, ok })
+}
+
+/// The body of an answer, and the path that its head says.
+fn parts(answer: &str) -> (String, String) {
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or(("", answer));
+    let mut lines = head.lines().filter_map(|line| line.split_once(": "));
+    let path = lines.find(|(name, _)| name.eq_ignore_ascii_case(contract::PATH_HEADER));
+    (body.trim_end().to_owned(), path.map_or_else(String::new, |(_, path)| path.to_owned()))
 }
 
 /// The chain without the addresses: `Agray[10.1.0.12] -> B[10.1.0.13]` is `Agray -> B`.

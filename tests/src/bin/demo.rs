@@ -163,6 +163,7 @@ fn switch(mesh: &Mesh) -> Result<Vec<Outcome>> {
                 milliseconds(switched_off, Some(off)),
                 samples.len()
             ),
+            path: String::new(),
             ok: lost == 0 && late == 0 && last_gray.is_some(),
         },
         Outcome {
@@ -174,6 +175,7 @@ fn switch(mesh: &Mesh) -> Result<Vec<Outcome>> {
                 milliseconds(switched_on, first_gray),
                 milliseconds(switched_on, Some(on)),
             ),
+            path: String::new(),
             ok: early == 0 && first_gray.is_some(),
         },
     ])
@@ -208,6 +210,9 @@ impl Say {
             println!("  {:<10} {}", outcome.id, outcome.request);
             println!("             expected  {}", outcome.expected);
             println!("             actual    {}   {verdict}", outcome.actual);
+            if !outcome.path.is_empty() {
+                println!("             path      {}", outcome.path);
+            }
         }
         let _ = std::io::stdout().flush();
     }
