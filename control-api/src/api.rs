@@ -41,6 +41,7 @@ use tonic::{Request, Response, Status};
 
 use crate::drain::Draining;
 use crate::fleet::Fleet;
+use crate::leader::Leader;
 use crate::reconcile::Reconciler;
 
 /// Largest request: a bundle of very many objects.
@@ -54,13 +55,14 @@ const PING_ANSWER: Duration = Duration::from_secs(5);
 pub struct Api {
     reconciler: Reconciler,
     fleet: Fleet,
+    leader: Leader,
     replica: String,
     started: SystemTime,
 }
 
 impl Api {
-    pub fn new(reconciler: Reconciler, fleet: Fleet, replica: String) -> Api {
-        Api { reconciler, fleet, replica, started: SystemTime::now() }
+    pub fn new(reconciler: Reconciler, fleet: Fleet, leader: Leader, replica: String) -> Api {
+        Api { reconciler, fleet, leader, replica, started: SystemTime::now() }
     }
 
     /// Serves until the drain; then what runs is finished.

@@ -1,6 +1,6 @@
 //! Puts the control plane together, runs it, and takes it down. Imported by `main` alone.
 //!
-//! Start: store, discovery, first compile, then the ports, so that the first sidecar finds everything. End: SIGTERM or
+//! Start: store, discovery, first compile, lanes that ended meanwhile, then the ports, so that the first sidecar finds everything. End: SIGTERM or
 //! SIGINT; streams are closed with a word, calls in progress finish, at most `drain_max`.
 
 use std::net::SocketAddr;
@@ -13,10 +13,13 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::api::Api;
+use crate::clock::Clock;
 use crate::config::{Config, LogFormat};
 use crate::discovery::file::Files;
 use crate::drain;
+use crate::expirer::Expirer;
 use crate::fleet::Fleet;
+use crate::leader::Leader;
 use crate::push::Push;
 use crate::reconcile::Reconciler;
 use crate::store::sqlite::Sqlite;
@@ -46,10 +49,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if config.discovery.is_empty() {
         warn!("no --discovery: nothing is known to run, sidecars pass everything through");
     }
-    let reconciler = Reconciler::start(Box::new(store), services.clone()).await.context("load the store")?;
+    let reconciler =
+        Reconciler::start(Box::new(store), services.clone(), Clock::system()).await.context("load the store")?;
     let (found, discovered) = watch::channel(services);
     let following = tokio::spawn(files.follow(found));
     let reconciling = tokio::spawn(reconciler.clone().run(discovered));
+    let leader = Leader::sole();
+    let mut expirer = Expirer::new(reconciler.clone(), leader.clone());
+    expirer.catch_up().await;
+    let expiring = tokio::spawn(expirer.run());
 
     let fleet = Fleet::new();
     let (trigger, draining) = drain::channel();
@@ -59,7 +67,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let push = Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone());
     let mut pushing = tokio::spawn(push.serve(discovery, draining.clone()));
-    let mut answering = tokio::spawn(Api::new(reconciler, fleet, config.replica).serve(api, draining));
+    let mut answering = tokio::spawn(Api::new(reconciler, fleet, leader, config.replica).serve(api, draining));
 
     if config.insecure_listen {
         warn!("no TLS and no authentication, on addresses beyond loopback: whoever reaches a port can change the mesh");
@@ -83,6 +91,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         warn!("cut what was still running");
     }
     following.abort();
+    expiring.abort();
     reconciling.abort();
     info!("ended");
     Ok(())

@@ -1,10 +1,13 @@
 //! From the objects that are there and what somebody asks for, to the objects that would be there. Pure: the time and the
-//! source of new uids come in, nothing is stored, and nothing but names, etags and immutable fields is judged; whether the
-//! whole makes sense is `core::check`'s business.
+//! source of new uids come in, nothing is stored, and nothing but names, etags, immutable fields and the end of a lane is
+//! judged; whether the whole makes sense is `core::check`'s business.
+
+pub mod expiry;
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
 
+use laneway_core::check;
 use laneway_core::compile::Objects;
 use laneway_proto::admin::{Diagnostic, Lane, LaneGroup, ResourceChange, ServicePolicy, diagnostic, resource_change};
 use laneway_proto::contract::GROUP_DEFAULT;
@@ -22,6 +25,7 @@ const CODE_NAME: &str = "LANE0801";
 const CODE_TWICE: &str = "LANE0802";
 const CODE_IMMUTABLE: &str = "LANE0803";
 const CODE_NO_GROUP: &str = "LANE0804";
+const CODE_OVER: &str = "LANE0806";
 
 /// What somebody asks for. Puts replace whole objects.
 #[derive(Clone, Debug, Default)]
@@ -33,6 +37,20 @@ pub struct Edit {
     pub deletes: Vec<String>,
     /// Deletes what lies under this name and is not among the puts.
     pub prune_parent: Option<String>,
+    /// Of the puts.
+    pub cause: Cause,
+}
+
+/// Why objects are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Cause {
+    /// Somebody wants them so.
+    #[default]
+    Written,
+    /// Lanes are switched on: a ttl counts from now, also where they are on already.
+    Enabled,
+    /// The time of lanes is over. They are remembered as expired.
+    Expired,
 }
 
 /// When, and as which revision.
@@ -40,6 +58,13 @@ pub struct Edit {
 pub struct Stamp {
     pub revision: i64,
     pub time: SystemTime,
+}
+
+/// When and why.
+#[derive(Clone, Copy, Debug)]
+struct Occasion {
+    stamp: Stamp,
+    cause: Cause,
 }
 
 /// The outcome, not yet checked and not yet stored.
@@ -73,6 +98,7 @@ pub fn plan(current: &Objects, edit: Edit, stamp: Stamp, uid: &mut dyn FnMut() -
     let mut plan =
         Plan { objects: current.clone(), changes: Vec::new(), puts: Vec::new(), deletes: Vec::new(), switched: false };
     let mut findings = Vec::new();
+    let occasion = Occasion { stamp, cause: edit.cause };
     let mut named = BTreeSet::new();
     let mut once = |name: &str, findings: &mut Vec<Diagnostic>| {
         if !named.insert(name.to_owned()) {
@@ -82,15 +108,15 @@ pub fn plan(current: &Objects, edit: Edit, stamp: Stamp, uid: &mut dyn FnMut() -
 
     for group in edit.groups {
         once(&group.name, &mut findings);
-        put(&mut plan, group, stamp, uid, &mut findings)?;
+        put(&mut plan, group, occasion, uid, &mut findings)?;
     }
     for lane in edit.lanes {
         once(&lane.name, &mut findings);
-        put(&mut plan, lane, stamp, uid, &mut findings)?;
+        put(&mut plan, lane, occasion, uid, &mut findings)?;
     }
     for policy in edit.policies {
         once(&policy.name, &mut findings);
-        put(&mut plan, policy, stamp, uid, &mut findings)?;
+        put(&mut plan, policy, occasion, uid, &mut findings)?;
     }
     for name in &edit.deletes {
         if !delete(&mut plan, name) {
@@ -134,8 +160,8 @@ trait Object: Message + Clone + Default + PartialEq {
     fn is_named_well(name: &str) -> bool;
     fn of(objects: &Objects, name: &str) -> Option<Self>;
     fn keep(self, objects: &mut Objects);
-    /// Fills in what depends on what was there before; names a field that may not change.
-    fn settle(&mut self, before: Option<&Self>) -> Result<(), &'static str>;
+    /// Fills in what depends on what was there before, and finds what may not be.
+    fn settle(&mut self, before: Option<&Self>, occasion: Occasion, findings: &mut Vec<Diagnostic>);
     fn is_switched(&self, before: Option<&Self>) -> bool;
     fn output(&mut self) -> Output<'_>;
 }
@@ -176,9 +202,7 @@ impl Object for LaneGroup {
     fn keep(self, objects: &mut Objects) {
         objects.groups.insert(self.name.clone(), self);
     }
-    fn settle(&mut self, _before: Option<&Self>) -> Result<(), &'static str> {
-        Ok(())
-    }
+    fn settle(&mut self, _before: Option<&Self>, _occasion: Occasion, _findings: &mut Vec<Diagnostic>) {}
     fn is_switched(&self, _before: Option<&Self>) -> bool {
         false
     }
@@ -202,14 +226,21 @@ impl Object for Lane {
     fn keep(self, objects: &mut Objects) {
         objects.lanes.insert(self.name.clone(), self);
     }
-    fn settle(&mut self, before: Option<&Self>) -> Result<(), &'static str> {
+    fn settle(&mut self, before: Option<&Self>, occasion: Occasion, findings: &mut Vec<Diagnostic>) {
         if self.tag.is_empty() {
             self.tag = before.map_or_else(|| name::id(&self.name).to_owned(), |before| before.tag.clone());
         }
         // A file that does not speak of it never undoes a kill switch.
         self.enabled = self.enabled.or(before.and_then(|before| before.enabled)).or(Some(true));
-        (self.state, self.coverage, self.warnings) = (0, Vec::new(), Vec::new());
-        if before.is_some_and(|before| before.tag != self.tag) { Err("tag") } else { Ok(()) }
+        (self.coverage, self.warnings) = (Vec::new(), Vec::new());
+        if before.is_some_and(|before| before.tag != self.tag) {
+            findings.push(immutable(&self.name, "tag"));
+        }
+        let wrong = check::expiration(self);
+        if wrong.is_empty() {
+            findings.extend(expiry::settle(self, before, occasion));
+        }
+        findings.extend(wrong);
     }
     fn is_switched(&self, before: Option<&Self>) -> bool {
         before.is_some_and(|before| before.enabled != self.enabled)
@@ -234,12 +265,14 @@ impl Object for ServicePolicy {
     fn keep(self, objects: &mut Objects) {
         objects.policies.insert(self.name.clone(), self);
     }
-    fn settle(&mut self, before: Option<&Self>) -> Result<(), &'static str> {
+    fn settle(&mut self, before: Option<&Self>, _occasion: Occasion, findings: &mut Vec<Diagnostic>) {
         if self.service.is_empty() {
             self.service = before.map_or_else(|| name::id(&self.name).to_owned(), |before| before.service.clone());
         }
         self.enabled = self.enabled.or(before.and_then(|before| before.enabled)).or(Some(true));
-        if before.is_some_and(|before| before.service != self.service) { Err("service") } else { Ok(()) }
+        if before.is_some_and(|before| before.service != self.service) {
+            findings.push(immutable(&self.name, "service"));
+        }
     }
     fn is_switched(&self, before: Option<&Self>) -> bool {
         before.is_some_and(|before| before.enabled != self.enabled)
@@ -252,7 +285,7 @@ impl Object for ServicePolicy {
 fn put<T: Object>(
     plan: &mut Plan,
     mut object: T,
-    stamp: Stamp,
+    occasion: Occasion,
     uid: &mut dyn FnMut() -> String,
     findings: &mut Vec<Diagnostic>,
 ) -> Result<(), EditError> {
@@ -272,10 +305,9 @@ fn put<T: Object>(
     if !etag.is_empty() && etag != etag_before {
         return Err(EditError::Stale { name });
     }
-    if let Err(field) = object.settle(before.as_ref()) {
-        let message = format!("{field} of an object that is there cannot be changed");
-        let help = "Delete the object and create it again, or make one of another name";
-        findings.push(finding(CODE_IMMUTABLE, &name, field, &message, help));
+    let found = findings.len();
+    object.settle(before.as_ref(), occasion, findings);
+    if findings.len() > found {
         return Ok(());
     }
     let kind = T::KIND.as_str();
@@ -285,6 +317,7 @@ fn put<T: Object>(
         return Ok(());
     }
     plan.switched |= object.is_switched(before.as_ref());
+    let stamp = occasion.stamp;
     {
         let output = object.output();
         match before.clone() {
@@ -334,6 +367,12 @@ fn delete(plan: &mut Plan, name: &str) -> bool {
     });
     plan.deletes.push(name.to_owned());
     true
+}
+
+fn immutable(resource: &str, field: &str) -> Diagnostic {
+    let message = format!("{field} of an object that is there cannot be changed");
+    let help = "Delete the object and create it again, or make one of another name";
+    finding(CODE_IMMUTABLE, resource, field, &message, help)
 }
 
 fn finding(code: &str, resource: &str, field: &str, message: &str, help: &str) -> Diagnostic {

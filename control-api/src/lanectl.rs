@@ -70,13 +70,8 @@ async fn command(arguments: Arguments, out: &mut String) -> Result<(), Trouble> 
         Command::Apply(options) => apply::apply(&mut client, options, format, out).await,
         Command::Get(options) => objects::get(&mut client, options, format, out).await,
         Command::Delete(options) => objects::delete(&mut client, options, out).await,
-        Command::Lane { action } => {
-            let (enable, options) = match action {
-                Do::Enable(options) => (true, options),
-                Do::Disable(options) => (false, options),
-            };
-            switch::switch(&mut client, enable, options, format, out).await
-        }
+        Command::Lane { action: Do::Enable(options) } => switch::enable(&mut client, options, format, out).await,
+        Command::Lane { action: Do::Disable(options) } => switch::disable(&mut client, options, format, out).await,
         Command::Status(options) => status::status(&mut client, options, format, out).await,
     }
 }

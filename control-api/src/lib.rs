@@ -2,24 +2,27 @@
 //!
 //! ```text
 //!   lanectl ---> api --Edit--> reconcile --> store                    discovery (what runs)
-//!                 |               |   ^------------------------------------/
+//!                 |   expirer ----+   ^------------------------------------/
 //!                 |               v  watch<Arc<Published>>
 //!               fleet <--------- push <===== delta streams =====> sidecars
 //! ```
-//! Directions: api -> {reconcile, fleet}; reconcile -> {edit, catalog, store}; push -> {reconcile's result, fleet}; store and
+//! Directions: api -> {reconcile, fleet}; expirer -> reconcile; reconcile -> {edit, catalog, store}; push -> {reconcile's result, fleet}; store and
 //! discovery know nothing of each other. Only `config` reads the environment, only `app` wires, only the mains exit.
 //! tonic is named in `push`, `api` and `lanectl/client` alone.
 
 pub mod api;
 pub mod app;
 pub mod catalog;
+pub mod clock;
 pub mod config;
 pub mod discovery;
 pub mod drain;
 pub mod edit;
+pub mod expirer;
 pub mod fleet;
 pub mod json;
 pub mod lanectl;
+pub mod leader;
 pub mod name;
 pub mod push;
 pub mod reconcile;

@@ -21,6 +21,7 @@ use tokio::sync::{Notify, watch};
 use tracing::{debug, error, info};
 
 use self::debounce::{Debounce, Pace};
+use crate::clock::Clock;
 use crate::edit::{self, Edit, EditError, Plan, Stamp};
 use crate::store::{Commit, Store, StoreError};
 
@@ -91,6 +92,7 @@ pub struct Reconciler {
 
 struct Shared {
     store: Box<dyn Store>,
+    clock: Clock,
     /// Held by whoever commits, across the store's work.
     writing: tokio::sync::Mutex<()>,
     desired: Mutex<Desired>,
@@ -108,7 +110,11 @@ pub type MakeEdit = Box<dyn FnOnce(&State) -> Result<Edit, WriteError> + Send>;
 
 impl Reconciler {
     /// Reads the store and compiles for the first time, so that the first sidecar finds everything.
-    pub async fn start(store: Box<dyn Store>, services: Vec<ServiceDocument>) -> Result<Reconciler, StoreError> {
+    pub async fn start(
+        store: Box<dyn Store>,
+        services: Vec<ServiceDocument>,
+        clock: Clock,
+    ) -> Result<Reconciler, StoreError> {
         let stored = store.load().await?;
         let objects = edit::restore(&stored.records).map_err(|source| {
             StoreError::Unusable(format!("the database holds an object that cannot be read: {source}"))
@@ -128,6 +134,7 @@ impl Reconciler {
         let first = Arc::new(Published { revision: state.revision, compiled });
         let shared = Shared {
             store,
+            clock,
             writing: tokio::sync::Mutex::new(()),
             desired: Mutex::new(Desired { state, debounce: Debounce::default() }),
             wake: Notify::new(),
@@ -168,6 +175,11 @@ impl Reconciler {
         self.desired().state.clone()
     }
 
+    /// The time that changes are stamped with.
+    pub fn now(&self) -> SystemTime {
+        self.shared.clock.now()
+    }
+
     /// What sidecars are sent, and its changes.
     pub fn published(&self) -> watch::Receiver<Arc<Published>> {
         self.shared.published.subscribe()
@@ -192,7 +204,7 @@ impl Reconciler {
             return Err(WriteError::Moved { found: state.revision, expected: request.expected_revision });
         }
         let edit = make(&state)?;
-        let stamp = Stamp { revision: state.revision + 1, time: SystemTime::now() };
+        let stamp = Stamp { revision: state.revision + 1, time: self.now() };
         let plan = match edit::plan(&state.objects, edit, stamp, &mut new_uid) {
             Ok(plan) => plan,
             Err(EditError::Refused(findings)) if request.validate_only => {

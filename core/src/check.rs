@@ -15,6 +15,7 @@ mod tests;
 use laneway_proto::admin;
 use laneway_proto::admin::diagnostic::Severity;
 
+pub use self::objects::expiration;
 pub use self::unsupported::{unsupported_group, unsupported_lane, unsupported_policy};
 use crate::compile::{Catalog, Objects};
 

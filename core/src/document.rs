@@ -21,6 +21,7 @@ use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value};
 
 pub use self::files::{Direction, EndpointDocument, ListenerDocument, PortDocument, ProxyDocument, ServiceDocument};
+pub use self::units::parse_duration;
 use self::walk::{BAD_VALUE, Walk};
 pub use self::write::{write_group, write_lane, write_policy};
 use crate::name;

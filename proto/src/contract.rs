@@ -41,6 +41,9 @@ pub const STICKY_KEYS_MAX: usize = 4;
 pub const SALT_BYTES_MAX: usize = 128;
 /// Tags of a fallback chain.
 pub const CHAIN_MAX: usize = 8;
+/// How long a lane may be told to last.
+pub const TTL_MIN: std::time::Duration = std::time::Duration::from_secs(60);
+pub const TTL_MAX: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
 /// Endpoints in one Endpoints resource.
 pub const SHARD_ENDPOINTS_MAX: usize = 500;
 /// A share's whole, in basis points.

@@ -2,15 +2,17 @@
 //!
 //! The path that must be short: plan, one fsync, compile, push. Disabling is held up by no check of anything else.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use laneway_core::compile::Objects;
-use laneway_proto::admin::{DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse, Lane};
+use laneway_proto::admin::{
+    DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse, Lane, enable_lane_request, lane,
+};
 use tonic::Status;
 
 use super::write::{common, has_group, shown_lane, write};
 use super::{Api, errors, rollout};
-use crate::edit::Edit;
+use crate::edit::{Cause, Edit, expiry};
 use crate::reconcile::{MakeEdit, WriteError};
 use crate::{catalog, name};
 
@@ -24,6 +26,7 @@ pub(super) async fn enable(api: &Api, request: EnableLaneRequest) -> Result<Enab
     is_lane(&request.name)?;
     let wait = wait(request.wait_timeout)?;
     let name = request.name.clone();
+    let now = api.reconciler.now();
     let make: MakeEdit = Box::new(move |state| {
         let mut lane = found(&state.objects, &request.name, &request.etag)?;
         if request.require_coverage {
@@ -35,11 +38,13 @@ pub(super) async fn enable(api: &Api, request: EnableLaneRequest) -> Result<Enab
                 )));
             }
         }
+        lane.expiration = expiration(&lane, request.expiration, now)?;
         lane.enabled = Some(true);
-        Ok(Edit { lanes: vec![lane], ..Edit::default() })
+        Ok(Edit { lanes: vec![lane], cause: Cause::Enabled, ..Edit::default() })
     });
     let validate_only = common.validate_only;
-    let outcome = write(api, common, make, &name, "name").await?;
+    // Findings are of fields that the request has itself (`ttl`), or of the lane that is there.
+    let outcome = write(api, common, make, &name, "").await?;
     let lane = shown_lane(api, &outcome, &name)?;
     let rollout = rollout::follow(api, &name, outcome.revision, begun, wait, validate_only).await;
     Ok(EnableLaneResponse { lane: Some(lane), rollout })
@@ -69,6 +74,31 @@ pub(super) async fn disable(api: &Api, request: DisableLaneRequest) -> Result<Di
     let lane = shown_lane(api, &outcome, &name)?;
     let rollout = rollout::follow(api, &name, outcome.revision, begun, wait, validate_only).await;
     Ok(DisableLaneResponse { lane: Some(lane), rollout })
+}
+
+/// When a lane ends that is enabled now: as asked, else its ttl anew, else at its time if that is still to come.
+fn expiration(
+    lane: &Lane,
+    asked: Option<enable_lane_request::Expiration>,
+    now: SystemTime,
+) -> Result<Option<lane::Expiration>, WriteError> {
+    use enable_lane_request::Expiration;
+    match asked {
+        Some(Expiration::Ttl(ttl)) => return Ok(Some(lane::Expiration::Ttl(ttl))),
+        Some(Expiration::ExpireTime(end)) => return Ok(Some(lane::Expiration::ExpireTime(end))),
+        None => {}
+    }
+    if let Some(ttl) = lane.given_ttl {
+        return Ok(Some(lane::Expiration::Ttl(ttl)));
+    }
+    match expiry::expire_time(lane) {
+        Some(end) if expiry::is_over(&end, now) => Err(WriteError::Precondition(format!(
+            "the time of {} was over at {end}. Say how long it is to run now: `lanectl lane enable {} --ttl 48h` or              --expire-time, in the API `ttl` or `expire_time`; or change its document",
+            lane.name,
+            name::id(&lane.name)
+        ))),
+        _ => Ok(lane.expiration),
+    }
 }
 
 fn found(objects: &Objects, name: &str, etag: &str) -> Result<Lane, WriteError> {

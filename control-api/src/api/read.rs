@@ -99,6 +99,7 @@ pub(super) async fn list_policies(
 pub(super) fn shown(state: &State, lane: &Lane, findings: &[Diagnostic]) -> Lane {
     let mut lane = lane.clone();
     let current = match (lane.enabled, lane.dry_run) {
+        (Some(false), _) if lane.state() == lane::State::Expired => lane::State::Expired,
         (Some(false), _) => lane::State::Disabled,
         (_, true) => lane::State::DryRun,
         _ => lane::State::Enabled,

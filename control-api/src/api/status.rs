@@ -52,7 +52,7 @@ pub(super) async fn get_server_info(api: &Api, _request: GetServerInfoRequest) -
     Ok(ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         replica: api.replica.clone(),
-        leader: true,
+        leader: api.leader.leads(),
         revision: api.reconciler.state().revision,
         connected_proxies: u32::try_from(api.fleet.connected_count()).unwrap_or(u32::MAX),
         features: vec![api.reconciler.store_name().to_owned(), "discovery.file".to_owned()],

@@ -6,7 +6,7 @@ use laneway_core::compile::Objects;
 use laneway_proto::admin::{
     ApplyBundleRequest, ApplyBundleResponse, CreateLaneGroupRequest, CreateLaneRequest, CreateServicePolicyRequest,
     DeleteLaneGroupRequest, DeleteLaneRequest, DeleteServicePolicyRequest, Diagnostic, Lane, LaneGroup, ServicePolicy,
-    UpdateLaneGroupRequest, UpdateLaneRequest, UpdateServicePolicyRequest, diagnostic, resource_change,
+    UpdateLaneGroupRequest, UpdateLaneRequest, UpdateServicePolicyRequest, diagnostic, lane, resource_change,
 };
 use laneway_proto::contract::GROUP_DEFAULT;
 use prost_types::FieldMask;
@@ -62,14 +62,16 @@ pub(super) async fn apply(api: &Api, request: ApplyBundleRequest) -> Result<Appl
         groups: bundle.lane_groups,
         lanes: bundle.lanes,
         policies: bundle.service_policies,
-        deletes: Vec::new(),
         prune_parent: (!parent.is_empty()).then_some(parent),
+        ..Edit::default()
     };
+    let lanes: Vec<String> = edit.lanes.iter().map(|lane| lane.name.clone()).collect();
     let before = api.reconciler.state();
     let outcome = api.reconciler.write(common, Box::new(move |_| Ok(edit))).await;
     let place = |resource: &str| places.get(resource).cloned().unwrap_or_else(|| resource.to_owned());
     let mut outcome = outcome.map_err(|error| errors::write(error, &place))?;
     outcome.diagnostics.extend(orphans(&before, &outcome));
+    outcome.diagnostics.extend(still_expired(&lanes, &outcome));
     Ok(ApplyBundleResponse { revision: outcome.revision, changes: outcome.changes, diagnostics: outcome.diagnostics })
 }
 
@@ -87,6 +89,20 @@ fn orphans(before: &State, outcome: &Outcome) -> Vec<Diagnostic> {
         })
     });
     running.collect()
+}
+
+/// Warnings for lanes whose time is over: applying them again does not bring them back.
+fn still_expired(lanes: &[String], outcome: &Outcome) -> Vec<Diagnostic> {
+    let lanes = lanes.iter().filter_map(|name| outcome.objects.lanes.get(name));
+    let expired = lanes.filter(|lane| lane.state() == lane::State::Expired).map(|lane| Diagnostic {
+        severity: diagnostic::Severity::Warning.into(),
+        code: "LANE0807".to_owned(),
+        resource: lane.name.clone(),
+        field: "enabled".to_owned(),
+        message: "the lane has expired and stays disabled".to_owned(),
+        help: format!("To bring it back: lanectl lane enable {} --ttl 48h", name::id(&lane.name)),
+    });
+    expired.collect()
 }
 
 fn running_instances(state: &State, lane: &str) -> Option<u32> {

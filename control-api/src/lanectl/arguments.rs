@@ -128,10 +128,25 @@ pub enum Kind {
 
 #[derive(Debug, Subcommand)]
 pub enum Do {
-    /// Its rules run, its pods stamp, its tag selects instances.
-    Enable(Switch),
+    /// Its rules run, its pods stamp, its tag selects instances. A lane that was given a ttl begins it anew.
+    Enable(Enable),
     /// Its requests go to baseline from the next hop on; works for a tag that has no lane too.
     Disable(Switch),
+}
+
+#[derive(Debug, Args)]
+pub struct Enable {
+    #[command(flatten)]
+    pub switch: Switch,
+    /// End the lane after this time from now, 1m to 8760h. Not said: the ttl it was given begins anew.
+    #[arg(long, value_parser = ttl, value_name = "TIME", conflicts_with = "expire_time")]
+    pub ttl: Option<prost_types::Duration>,
+    /// End the lane then: `2030-01-01T00:00:00Z`.
+    #[arg(long, value_parser = moment, value_name = "WHEN")]
+    pub expire_time: Option<prost_types::Timestamp>,
+    /// Refuse a lane without a ready instance of any service.
+    #[arg(long)]
+    pub require_coverage: bool,
 }
 
 #[derive(Debug, Args)]
@@ -142,9 +157,6 @@ pub struct Switch {
     /// Return when every sidecar concerned has acknowledged, at most after this time.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = duration, value_name = "TIME")]
     pub wait: Option<Duration>,
-    /// Enable: refuse a lane without a ready instance of any service.
-    #[arg(long)]
-    pub require_coverage: bool,
     /// For the history.
     #[arg(long, default_value = "", hide_default_value = true)]
     pub reason: String,
@@ -154,6 +166,17 @@ pub struct Switch {
 pub struct Status {
     /// One sidecar, with every resource it has.
     pub node: Option<String>,
+}
+
+/// `48h`, as documents say it; whether it is a good one is the control plane's question.
+fn ttl(text: &str) -> Result<prost_types::Duration, String> {
+    let (seconds, nanos) = laneway_core::document::parse_duration(text)
+        .ok_or_else(|| "a time is a number and a unit of h, m or s: 48h, 90m".to_owned())?;
+    Ok(prost_types::Duration { seconds, nanos })
+}
+
+fn moment(text: &str) -> Result<prost_types::Timestamp, String> {
+    text.parse().map_err(|_| "a moment is written as 2030-01-01T00:00:00Z".to_owned())
 }
 
 /// `500ms`, `5s`, `1m`.

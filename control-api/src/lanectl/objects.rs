@@ -1,5 +1,7 @@
 //! `lanectl get` and `lanectl delete`.
 
+use std::time::SystemTime;
+
 use laneway_core::document;
 use laneway_proto::admin::{
     DeleteLaneGroupRequest, DeleteLaneRequest, DeleteServicePolicyRequest, Lane, LaneGroup, ServicePolicy, lane,
@@ -61,7 +63,7 @@ pub(super) async fn get(client: &mut Client, options: Get, format: Format, out: 
             let shows = |kind: Kinds, count: usize| options.kind == kind || (wants(kind) && count > 0);
             let tables = [
                 shows(Kinds::Lanegroups, groups.len()).then(|| groups_table(&groups)),
-                shows(Kinds::Lanes, lanes.len()).then(|| lanes_table(&lanes)),
+                shows(Kinds::Lanes, lanes.len()).then(|| lanes_table(&lanes, SystemTime::now())),
                 shows(Kinds::Policies, policies.len()).then(|| policies_table(&policies)),
             ];
             let tables: Vec<String> = tables.into_iter().flatten().map(|table| table.render()).collect();
@@ -87,8 +89,8 @@ fn groups_table(groups: &[LaneGroup]) -> Table {
     table
 }
 
-fn lanes_table(lanes: &[Lane]) -> Table {
-    let mut table = Table::new(&["LANE", "GROUP", "TAG", "STATE", "PRIORITY", "ENTRY", "RULES", "COVERED"]);
+fn lanes_table(lanes: &[Lane], now: SystemTime) -> Table {
+    let mut table = Table::new(&["LANE", "GROUP", "TAG", "STATE", "ENDS", "PRIORITY", "ENTRY", "RULES", "COVERED"]);
     for lane in lanes {
         let state = match lane.state() {
             lane::State::Enabled => "enabled",
@@ -105,6 +107,7 @@ fn lanes_table(lanes: &[Lane]) -> Table {
             name::id(laneway_core::name::group_of_lane(&lane.name)).to_owned(),
             lane.tag.clone(),
             state.to_owned(),
+            ends(lane, now),
             lane.priority.to_string(),
             dash(&entry.map(|entry| entry.services.join(",")).unwrap_or_default()),
             entry.map_or(0, |entry| entry.rules.len()).to_string(),
@@ -112,6 +115,21 @@ fn lanes_table(lanes: &[Lane]) -> Table {
         ]);
     }
     table
+}
+
+/// When a lane that runs will end, or an expired one has ended.
+fn ends(lane: &Lane, now: SystemTime) -> String {
+    let Some(lane::Expiration::ExpireTime(end)) = lane.expiration else { return "-".to_owned() };
+    let Ok(end) = SystemTime::try_from(end) else { return "-".to_owned() };
+    match lane.state() {
+        lane::State::Disabled | lane::State::Tripped | lane::State::Unspecified => "-".to_owned(),
+        // It was given another time since, which holds when it is enabled.
+        lane::State::Expired if end > now => "-".to_owned(),
+        lane::State::Enabled | lane::State::DryRun | lane::State::Expired => match end.duration_since(now) {
+            Ok(left) => format!("in {}", print::about(left)),
+            Err(over) => format!("{} ago", print::about(over.duration())),
+        },
+    }
 }
 
 fn policies_table(policies: &[ServicePolicy]) -> Table {

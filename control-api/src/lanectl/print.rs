@@ -1,5 +1,7 @@
 //! How answers look: tables for people, documents for machines. Pure.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 use super::arguments::Format;
@@ -58,4 +60,15 @@ fn yaml(value: &Value) -> String {
 /// `-` for nothing.
 pub(super) fn dash(text: &str) -> String {
     if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// A span of time in one unit, rounded: `90s`, `47h`, `3d`.
+pub(super) fn about(span: Duration) -> String {
+    let (unit, word) = match span.as_secs() {
+        0..180 => (1, "s"),
+        180..10_800 => (60, "m"),
+        10_800..259_200 => (3600, "h"),
+        _ => (86_400, "d"),
+    };
+    format!("{}{word}", (span.as_secs() + unit / 2) / unit)
 }

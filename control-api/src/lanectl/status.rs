@@ -51,7 +51,10 @@ fn all(proxies: &[Proxy], server: &ServerInfo, now: SystemTime, out: &mut String
             state(proxy.state()).to_owned(),
             acked.to_string(),
             sent.to_string(),
-            last.map_or_else(|| "-".to_owned(), |last| ago(now, last)),
+            last.map_or_else(
+                || "-".to_owned(),
+                |last| format!("{} ago", print::about(now.duration_since(last).unwrap_or_default())),
+            ),
             dash(&node.proxy_version),
         ]);
     }
@@ -107,15 +110,5 @@ fn state(state: ConfigState) -> &'static str {
         ConfigState::Error => "error",
         ConfigState::Disconnected => "disconnected",
         ConfigState::Unspecified => "-",
-    }
-}
-
-fn ago(now: SystemTime, then: SystemTime) -> String {
-    let seconds = now.duration_since(then).unwrap_or_default().as_secs();
-    match seconds {
-        0..60 => format!("{seconds}s ago"),
-        60..3600 => format!("{}m ago", seconds / 60),
-        3600..86400 => format!("{}h ago", seconds / 3600),
-        _ => format!("{}d ago", seconds / 86400),
     }
 }

@@ -2,29 +2,54 @@
 
 use std::time::Duration;
 
-use laneway_proto::admin::{DisableLaneRequest, EnableLaneRequest, Lane};
+use laneway_proto::admin::{DisableLaneRequest, EnableLaneRequest, Lane, enable_lane_request, lane};
 use laneway_proto::contract::GROUP_DEFAULT;
 use laneway_proto::status::Rollout;
 
-use super::arguments::{Format, Switch};
+use super::arguments::{Enable, Format, Switch};
 use super::client::Client;
 use super::objects::{Found, lanes_named};
 use super::{Trouble, print};
 use crate::{json, name};
 
-pub(super) async fn switch(
+pub(super) async fn enable(
     client: &mut Client,
-    enable: bool,
+    options: Enable,
+    format: Format,
+    out: &mut String,
+) -> Result<(), Trouble> {
+    let Enable { switch, ttl, expire_time, require_coverage } = options;
+    let Found::Name(name) = lanes_named(client, &switch.name, &switch.place).await? else {
+        let place = &switch.place.namespace;
+        return Err(Trouble::Said(format!("no lane {:?} in namespace {place:?}", switch.name)));
+    };
+    let at = expire_time.map(enable_lane_request::Expiration::ExpireTime);
+    let request = EnableLaneRequest {
+        name,
+        wait_timeout: wait_timeout(&switch),
+        require_coverage,
+        reason: switch.reason,
+        expiration: ttl.map(enable_lane_request::Expiration::Ttl).or(at),
+        ..EnableLaneRequest::default()
+    };
+    let response = client.enable(request).await?;
+    let (lane, rollout) = (response.lane.unwrap_or_default(), response.rollout.unwrap_or_default());
+    let done = match lane.expiration {
+        Some(lane::Expiration::ExpireTime(end)) => format!("enabled until {end}"),
+        _ => "enabled".to_owned(),
+    };
+    report(&lane, &done, &rollout, switch.wait, format, out);
+    outcome(&rollout, switch.wait)
+}
+
+pub(super) async fn disable(
+    client: &mut Client,
     options: Switch,
     format: Format,
     out: &mut String,
 ) -> Result<(), Trouble> {
     let name = match lanes_named(client, &options.name, &options.place).await? {
         Found::Name(name) => name,
-        Found::None if enable => {
-            let place = &options.place.namespace;
-            return Err(Trouble::Said(format!("no lane {:?} in namespace {place:?}", options.name)));
-        }
         // A tag that runs without a lane: the lane is created, disabled, in the group where that is no question.
         Found::None => {
             let groups = client.groups(&format!("namespaces/{}", options.place.namespace)).await?;
@@ -43,33 +68,24 @@ pub(super) async fn switch(
             laneway_core::name::lane(&options.place.namespace, group, &options.name)
         }
     };
-    let wait_timeout = options.wait.map(|wait| prost_types::Duration::try_from(wait).unwrap_or_default());
-    let (lane, rollout) = if enable {
-        let request = EnableLaneRequest {
-            name,
-            wait_timeout,
-            require_coverage: options.require_coverage,
-            reason: options.reason,
-            ..EnableLaneRequest::default()
-        };
-        let response = client.enable(request).await?;
-        (response.lane.unwrap_or_default(), response.rollout.unwrap_or_default())
-    } else {
-        let request = DisableLaneRequest {
-            name,
-            wait_timeout,
-            allow_missing: true,
-            reason: options.reason,
-            ..DisableLaneRequest::default()
-        };
-        let response = client.disable(request).await?;
-        (response.lane.unwrap_or_default(), response.rollout.unwrap_or_default())
+    let request = DisableLaneRequest {
+        name,
+        wait_timeout: wait_timeout(&options),
+        allow_missing: true,
+        reason: options.reason,
+        ..DisableLaneRequest::default()
     };
-    report(&lane, enable, &rollout, options.wait, format, out);
+    let response = client.disable(request).await?;
+    let (lane, rollout) = (response.lane.unwrap_or_default(), response.rollout.unwrap_or_default());
+    report(&lane, "disabled", &rollout, options.wait, format, out);
     outcome(&rollout, options.wait)
 }
 
-fn report(lane: &Lane, enable: bool, rollout: &Rollout, wait: Option<Duration>, format: Format, out: &mut String) {
+fn wait_timeout(options: &Switch) -> Option<prost_types::Duration> {
+    options.wait.map(|wait| prost_types::Duration::try_from(wait).unwrap_or_default())
+}
+
+fn report(lane: &Lane, done: &str, rollout: &Rollout, wait: Option<Duration>, format: Format, out: &mut String) {
     match format {
         Format::Json | Format::Yaml => {
             let value = json::of(rollout, "laneway.status.v1.Rollout");
@@ -77,8 +93,7 @@ fn report(lane: &Lane, enable: bool, rollout: &Rollout, wait: Option<Duration>, 
         }
         Format::Name => out.push_str(&format!("{}\n", lane.name)),
         Format::Table => {
-            let word = if enable { "enabled" } else { "disabled" };
-            out.push_str(&format!("{} {word}, revision {}\n", lane.name, rollout.revision));
+            out.push_str(&format!("{} {done}, revision {}\n", lane.name, rollout.revision));
             if wait.is_some() {
                 out.push_str(&format!("{}\n", progress(rollout)));
             }

@@ -1,5 +1,6 @@
 //! The admin API over the wire.
 
+use laneway_proto::admin::enable_lane_request::Expiration;
 use laneway_proto::admin::{
     ApplyBundleRequest, Bundle, CreateLaneRequest, DeleteLaneGroupRequest, DeleteLaneRequest, DisableLaneRequest,
     EnableLaneRequest, GetLaneRequest, Lane, LaneGroup, ListLanesRequest, ListRevisionsRequest, UpdateLaneRequest,
@@ -109,6 +110,45 @@ async fn the_switch_knows_lanes_that_are_not_there() {
     assert_eq!((lane.enabled, lane.description.as_str()), (Some(false), "again"));
     let covered = lane.coverage.iter().filter(|service| service.ready_endpoints > 0).count();
     assert_eq!((lane.coverage.len(), covered), (2, 2));
+}
+
+#[tokio::test]
+async fn enabling_says_when_a_lane_ends() {
+    let control = Control::start();
+    control.apply(SHOP);
+    let mut admin = control.admin().await;
+    let with = |expiration| EnableLaneRequest {
+        name: GRAY.to_owned(),
+        expiration: Some(expiration),
+        ..EnableLaneRequest::default()
+    };
+    let ttl = |seconds| Expiration::Ttl(prost_types::Duration { seconds, nanos: 0 });
+    let begun = prost_types::Timestamp::from(std::time::SystemTime::now()).seconds;
+    let lane = admin.enable_lane(with(ttl(3600))).await.expect("enabled").into_inner().lane.expect("the lane");
+    let Some(lane::Expiration::ExpireTime(end)) = lane.expiration else { panic!("{:?}", lane.expiration) };
+    assert!((begun + 3600..begun + 3660).contains(&end.seconds) && end.nanos == 0, "{end}");
+    assert_eq!((lane.state(), lane.given_ttl.map(|ttl| ttl.seconds)), (lane::State::Enabled, Some(3600)));
+
+    let trial = EnableLaneRequest { validate_only: true, ..with(ttl(7200)) };
+    let tried = admin.enable_lane(trial).await.expect("it would do").into_inner().lane.expect("the lane");
+    assert_eq!(tried.given_ttl.map(|ttl| ttl.seconds), Some(7200));
+    let read = admin.get_lane(GetLaneRequest { name: GRAY.to_owned() }).await.expect("it is there").into_inner();
+    assert_eq!(read.expiration, lane.expiration);
+
+    let past = Expiration::ExpireTime(prost_types::Timestamp { seconds: begun - 1, nanos: 0 });
+    for (bad, field) in [(ttl(59), "ttl"), (ttl(365 * 86_400 + 1), "ttl"), (past, "expireTime")] {
+        let refusal = admin.enable_lane(with(bad)).await.expect_err("it is refused");
+        assert_eq!(refusal.code(), Code::InvalidArgument, "{refusal}");
+        let violations = refusal.get_details_bad_request().expect("fields are named").field_violations;
+        assert_eq!(violations.len(), 1, "{violations:?}");
+        assert_eq!(violations[0].field, field);
+    }
+
+    // What only the server writes is not believed.
+    let forged = Lane { given_ttl: Some(prost_types::Duration { seconds: 1, nanos: 0 }), ..lane_of("gray") };
+    admin.apply_bundle(bundle(&[Lane { state: lane::State::Expired.into(), ..forged }])).await.expect("it is applied");
+    let read = admin.get_lane(GetLaneRequest { name: GRAY.to_owned() }).await.expect("it is there").into_inner();
+    assert_eq!((read.expiration, read.given_ttl, read.state()), (None, None, lane::State::Enabled));
 }
 
 #[tokio::test]

@@ -82,7 +82,7 @@ fn what_is_got_can_be_applied_again() {
     );
     let table = control.lanectl_ok(&["get", "lanes"]);
     let row: Vec<&str> = table.lines().nth(1).expect("a row").split_whitespace().collect();
-    assert_eq!(row, ["gray", "shop", "gray", "enabled", "0", "a", "0", "2/2", "services"]);
+    assert_eq!(row, ["gray", "shop", "gray", "enabled", "-", "0", "a", "0", "2/2", "services"]);
     let output = control.lanectl(&["get", "lane", "none"]);
     assert_eq!(output.status.code(), Some(1));
 }
@@ -114,6 +114,107 @@ async fn the_switch_tells_how_many_acknowledged() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("force"), "{refused:?}");
     assert!(control.lanectl_ok(&["delete", "lane", "gray", "--force"]).contains("deleted"));
     sidecars.into_iter().for_each(|sidecar| sidecar.abort());
+}
+
+/// An instant so many seconds from now, as documents say it.
+fn in_seconds(seconds: u64) -> String {
+    let at = std::time::SystemTime::now() + std::time::Duration::from_secs(seconds);
+    prost_types::Timestamp::from(at).to_string()
+}
+
+/// STATE and ENDS of the lane gray, as people see them.
+fn shown(control: &Control) -> (String, String) {
+    let table = control.lanectl_ok(&["get", "lane", "gray"]);
+    let cells: Vec<&str> = table.lines().nth(1).expect("a row").split("   ").collect();
+    let cells: Vec<&str> = cells.into_iter().map(str::trim).filter(|cell| !cell.is_empty()).collect();
+    (cells[3].to_owned(), cells[4].to_owned())
+}
+
+#[test]
+fn a_lane_with_a_ttl_says_when_it_ends_and_the_same_again_extends_nothing() {
+    let control = Control::start();
+    let file = format!("{SHOP}ttl: 48h\n");
+    control.apply(&file);
+    assert_eq!(shown(&control), ("enabled".to_owned(), "in 48h".to_owned()));
+    let document = control.lanectl_ok(&["get", "lane", "gray", "-o", "yaml"]);
+    assert!(document.contains("expireTime:") && !document.contains("ttl"), "{document}");
+    assert_eq!(control.apply(&file), "nothing to do, revision 1\n");
+    assert_eq!(control.apply(&document), "nothing to do, revision 1\n", "{document}");
+    assert_eq!(control.lanectl_ok(&["get", "lane", "gray", "-o", "yaml"]), document);
+
+    // Another ttl counts from now; enabling counts the ttl anew, or another one.
+    assert!(control.apply(&file.replace("48h", "30m")).contains("updated: expireTime"));
+    assert_eq!(shown(&control).1, "in 30m");
+    let told = control.lanectl_ok(&["lane", "enable", "gray", "--ttl", "8760h"]);
+    assert!(told.contains("lanes/gray enabled until 20") && told.contains("Z, revision 3"), "{told}");
+    assert_eq!(shown(&control).1, "in 365d");
+    let told = control.lanectl_ok(&["lane", "enable", "gray", "--expire-time", "2199-01-01T00:00:00Z"]);
+    assert!(told.contains("enabled until 2199-01-01T00:00:00Z, revision 4"), "{told}");
+    control.lanectl_ok(&["lane", "disable", "gray"]);
+    assert_eq!(shown(&control), ("disabled".to_owned(), "-".to_owned()));
+    control.apply(SHOP);
+    assert!(control.lanectl_ok(&["lane", "enable", "gray"]).contains("lanes/gray enabled, revision"));
+
+    for (arguments, words) in [
+        (["--ttl", "59s"], "1m to 8760h"),
+        (["--ttl", "8761h"], "1m to 8760h"),
+        (["--expire-time", "1999-12-31T23:59:59Z"], "was over at 1999"),
+    ] {
+        let output = control.lanectl(&[&["lane", "enable", "gray"][..], &arguments].concat());
+        let told = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && told.contains(words), "{arguments:?}: {told}");
+    }
+    for wrong in [&["--ttl", "2d"][..], &["--expire-time", "soon"], &["--ttl", "1h", "--expire-time", "2199-01-01"]] {
+        let output = control.lanectl(&[&["lane", "enable", "gray"], wrong].concat());
+        assert_eq!(output.status.code(), Some(2), "{wrong:?}: {output:?}");
+    }
+}
+
+#[test]
+fn an_expired_lane_is_off_stays_off_and_says_how_it_comes_back() {
+    let mut control = Control::start();
+    control.apply(&format!("{SHOP}expireTime: {}\n", in_seconds(1)));
+    let is_expired = || shown(&control).0 == "expired";
+    assert!(await_so(is_expired), "{}", control.lanectl_ok(&["get", "lanes"]));
+    assert!(shown(&control).1.ends_with("s ago"), "{:?}", shown(&control));
+    assert!(control.log().contains("laneway:expiry"), "{}", control.log());
+
+    // A file that does not speak of `enabled` does not bring it back, and says so.
+    control.write("again.yaml", SHOP);
+    let output = control.lanectl(&["apply", "-f", "again.yaml"]);
+    let warning = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success() && warning.contains("LANE0807"), "{warning}");
+    assert!(warning.contains("document 2") && warning.contains("lanectl lane enable gray --ttl 48h"), "{warning}");
+    assert_eq!(shown(&control).0, "expired");
+    let past = format!("{SHOP}enabled: true\nexpireTime: {}\n", in_seconds(0));
+    assert!(refusal(&control, &past).contains("LANE0806"));
+
+    // One with a moment needs another; a ttl of its own begins anew.
+    control.apply(&format!("{SHOP}expireTime: 2000-01-01T00:00:00Z\n"));
+    let output = control.lanectl(&["lane", "enable", "gray"]);
+    let told = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && told.contains("lanectl lane enable gray --ttl 48h"), "{told}");
+    control.lanectl_ok(&["lane", "enable", "gray", "--ttl", "90m"]);
+    assert_eq!(shown(&control), ("enabled".to_owned(), "in 90m".to_owned()));
+
+    // What ends while the control plane is away is off when it is back.
+    control.lanectl_ok(&["lane", "enable", "gray", "--expire-time", &in_seconds(1)]);
+    control.kill();
+    std::thread::sleep(std::time::Duration::from_millis(1100));
+    control.restart();
+    assert_eq!(shown(&control).0, "expired", "{}", control.log());
+}
+
+/// Waits until it is so, at most ten seconds.
+fn await_so(is_so: impl Fn() -> bool) -> bool {
+    let begun = std::time::Instant::now();
+    while !is_so() {
+        if begun.elapsed() > std::time::Duration::from_secs(10) {
+            return false;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    true
 }
 
 #[test]

@@ -130,6 +130,7 @@ impl<'w> Whole<'w> {
         let tag = lane_tag(lane_name, lane);
         unsupported::lane_parts(&mut report, lane);
         report.about(&lane.description, lane.labels.len());
+        report.expiration(lane);
         if group.is_none() && name::id_of(group_name) != GROUP_DEFAULT {
             let message = format!("there is no group `{}`", name::id_of(group_name));
             report.error(code::GROUP, "group", message, "create the LaneGroup, or leave `group` out for `default`");
@@ -242,6 +243,13 @@ impl<'w> Whole<'w> {
         report.known::<routing::Reselect>("reselect", policy.reselect);
         report.diagnostics
     }
+}
+
+/// What is wrong with the end of a lane as it is written, whatever the time is.
+pub fn expiration(lane: &admin::Lane) -> Vec<admin::Diagnostic> {
+    let mut report = Report::new(&lane.name);
+    report.expiration(lane);
+    report.diagnostics
 }
 
 /// The resource name stands in for a salt that is not given, and may be longer than a salt.

@@ -54,6 +54,10 @@ fn good_configurations_are_accepted() {
             .to_owned(),
         rule("{match: {header: x, in: ['1', '2'], ignoreCase: true}, percent: 100%, sticky: {by: [{cookie: c}]}}"),
         rule("{name: '1', percent: 1%}, {name: two}"),
+        "{kind: Lane, name: gray, ttl: 1m}".to_owned(),
+        "{kind: Lane, name: gray, ttl: 8760h}".to_owned(),
+        // What time it is, is the control plane's question.
+        "{kind: Lane, name: gray, expireTime: '1999-12-31T23:59:59Z'}".to_owned(),
         "{kind: ServicePolicy, name: a, timeouts: {connect: 1ms}, rules: [{to: [{tag: gray, weight: 0}, {tag: baseline}]}]}"
             .to_owned(),
         // A share that is not the whole, a key that may be absent, a rule that is asked of tagged requests alone.
@@ -208,6 +212,8 @@ fn bad_configurations_are_refused() {
         (policy("service: b"), "LANE0117 a", "service"),
         (policy("timeouts: {connect: 100us}"), "LANE0118 a", "timeouts.connect"),
         (policy("timeouts: {connect: 25h}"), "LANE0118 a", "timeouts.connect"),
+        ("{kind: Lane, name: gray, ttl: 59.999s}".to_owned(), "LANE0118 gray", "ttl"),
+        ("{kind: Lane, name: gray, ttl: 8760h1ns}".to_owned(), "LANE0118 gray", "ttl"),
         (rule("{name: a_b}"), "LANE0119 gray", "entry.rules[0].name"),
         (rule("{name: x}, {name: x}"), "LANE0119 gray", "entry.rules[1].name"),
         // A rule without a name has its position as one.

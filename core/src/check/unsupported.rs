@@ -33,11 +33,6 @@ pub fn unsupported_lane(lane: &admin::Lane) -> Vec<admin::Diagnostic> {
 
 pub(super) fn lane_parts(report: &mut Report, lane: &admin::Lane) {
     let leave_out = "leave it out";
-    match &lane.expiration {
-        Some(admin::lane::Expiration::Ttl(_)) => report.unsupported("ttl", leave_out),
-        Some(admin::lane::Expiration::ExpireTime(_)) => report.unsupported("expireTime", leave_out),
-        None => {}
-    }
     if lane.limits.is_some() {
         report.unsupported("limits", leave_out);
     }

@@ -1,9 +1,10 @@
 //! The grammar of single values: tags, header names, references, shares, times.
 
 use laneway_proto::admin;
-use laneway_proto::contract::{BASELINE, BASIS_POINTS, CHAIN_MAX};
+use laneway_proto::admin::lane::Expiration;
+use laneway_proto::contract::{BASELINE, BASIS_POINTS, CHAIN_MAX, TTL_MAX, TTL_MIN};
 use laneway_proto::routing::Percent;
-use prost_types::Duration;
+use prost_types::{Duration, Timestamp};
 
 use super::{Report, code};
 use crate::document::{ID_HELP, underscore};
@@ -35,6 +36,20 @@ impl Report {
         let too_short = seconds < 0 || nanos < 0 || (seconds == 0 && nanos < 1_000_000);
         if too_short || seconds > DAY || (seconds == DAY && nanos > 0) {
             self.error(code::DURATION, field, "the time is out of range".into(), "1ms to 24h");
+        }
+    }
+
+    /// When a lane ends: after a ttl, or at a moment.
+    pub(super) fn expiration(&mut self, lane: &admin::Lane) {
+        match &lane.expiration {
+            Some(Expiration::Ttl(ttl)) if !is_ttl(ttl) => {
+                self.error(code::DURATION, "ttl", "the time is out of range".into(), "1m to 8760h (1 year)");
+            }
+            Some(Expiration::ExpireTime(at)) if !is_moment(at) => {
+                let help = "a time such as 2030-01-01T00:00:00Z";
+                self.error(code::DURATION, "expireTime", "there is no such time".into(), help);
+            }
+            Some(Expiration::Ttl(_) | Expiration::ExpireTime(_)) | None => {}
         }
     }
 
@@ -138,6 +153,16 @@ impl Report {
             }
         }
     }
+}
+
+fn is_ttl(ttl: &Duration) -> bool {
+    let nanos = i128::from(ttl.seconds) * 1_000_000_000 + i128::from(ttl.nanos);
+    u128::try_from(nanos).is_ok_and(|nanos| (TTL_MIN.as_nanos()..=TTL_MAX.as_nanos()).contains(&nanos))
+}
+
+/// Within the bounds of google.protobuf.Timestamp: the years 1 to 9999.
+fn is_moment(at: &Timestamp) -> bool {
+    (-62_135_596_800..=253_402_300_799).contains(&at.seconds) && (0..1_000_000_000).contains(&at.nanos)
 }
 
 /// Whose header this is, if it is not the user's.

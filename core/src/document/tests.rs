@@ -143,7 +143,7 @@ fn short_forms() {
 }
 
 /// Text, then code, field, and words of message and help.
-const REFUSED: [(&str, &str, &str, &str); 29] = [
+const REFUSED: [(&str, &str, &str, &str); 33] = [
     ("kind: Lane\nname: [", "LANE0001", "", "neither YAML nor JSON"),
     ("kind: Lane\nname: a\nname: b", "LANE0001", "", "name"),
     ("name: gray", "LANE0004", "kind", "has no `kind`"),
@@ -194,7 +194,11 @@ const REFUSED: [(&str, &str, &str, &str); 29] = [
         "name",
         "document 2, Lane a: this object is given twice",
     ),
-    ("{kind: Lane, name: a, ttl: 48h}", "LANE0900", "ttl", "not supported yet"),
+    ("{kind: Lane, name: a, ttl: 2d}", "LANE0003", "ttl", "`2d` is no duration"),
+    ("{kind: Lane, name: a, ttl: 48h, expireTime: '2030-01-01T00:00:00Z'}", "LANE0003", "ttl", "exclude each other"),
+    ("{kind: Lane, name: a, expireTime: 2030}", "LANE0003", "expireTime", "2030-01-01T00:00:00Z"),
+    ("{kind: Lane, name: a, expireTime: tomorrow}", "LANE0003", "expireTime", "2030-01-01T00:00:00Z"),
+    ("{kind: Lane, name: a, guard: {window: 60s}}", "LANE0900", "guard", "not supported yet"),
     (
         "{kind: Lane, name: a, entry: {rules: [{match: {not: {all: [{dubboArgument: {index: 0}, exact: jim}]}}}]}}",
         "LANE0900",
@@ -261,6 +265,7 @@ namespace: trade
 enabled: false
 dryRun: true
 priority: -3
+expireTime: 2030-01-01T00:00:00Z
 entry: {services: [a], rules: [{match: {header: x, between: {min: -1, max: 9}, negate: true}, percent: 12.34%, sticky: {by: [{attribute: sourceIp}], salt: s}}]}
 fallback: {mode: strict}
 serviceOverrides: {payment: {fallback: {mode: strict}}}

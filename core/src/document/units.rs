@@ -7,7 +7,7 @@ const NANOS: u128 = 1_000_000_000;
 const SECONDS_MAX: u128 = 315_576_000_000;
 
 /// Reads `48h`, `1h30m`, `1.5s`, `500ms`: seconds and nanoseconds.
-pub(super) fn parse_duration(text: &str) -> Option<(i64, i32)> {
+pub fn parse_duration(text: &str) -> Option<(i64, i32)> {
     let mut rest = text;
     let mut nanos: u128 = 0;
     if rest.is_empty() {

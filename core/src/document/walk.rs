@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::units;
 
 /// Fields that the control plane writes (AIP-203 OUTPUT_ONLY): read over, as the API does.
-pub(super) const OUTPUT_ONLY: [&str; 7] =
-    ["uid", "revision", "createTime", "updateTime", "state", "coverage", "warnings"];
+pub(super) const OUTPUT_ONLY: [&str; 8] =
+    ["uid", "revision", "createTime", "updateTime", "state", "coverage", "warnings", "givenTtl"];
 
 /// Deeper than any document that makes sense; bounds the recursion.
 const DEPTH_MAX: usize = 64;
@@ -86,12 +86,7 @@ impl Walk {
     pub(super) fn message(&mut self, desc: &MessageDescriptor, value: Value, path: &str) -> Option<Value> {
         match desc.full_name() {
             DURATION => return self.duration(value, path),
-            TIMESTAMP => {
-                return match value {
-                    Value::String(_) => Some(value),
-                    other => self.wrong_type(path, &other, "a time such as \"2030-01-01T00:00:00Z\""),
-                };
-            }
+            TIMESTAMP => return self.timestamp(value, path),
             PERCENT if !value.is_object() => return self.percent(value, path),
             _ => {}
         }
@@ -231,6 +226,19 @@ impl Walk {
             None => {
                 let message = format!("`{text}` is no duration");
                 self.report(BAD_VALUE, path, message, "a number and a unit of h, m, s, ms, us, ns: `48h`, `500ms`");
+                None
+            }
+        }
+    }
+
+    fn timestamp(&mut self, value: Value, path: &str) -> Option<Value> {
+        let Value::String(text) = &value else {
+            return self.wrong_type(path, &value, "a time such as \"2030-01-01T00:00:00Z\"");
+        };
+        match text.parse::<prost_types::Timestamp>() {
+            Ok(time) => Some(Value::from(time.to_string())),
+            Err(_) => {
+                self.report(BAD_VALUE, path, format!("`{text}` is no time"), "a time such as 2030-01-01T00:00:00Z");
                 None
             }
         }

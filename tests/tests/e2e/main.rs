@@ -11,6 +11,7 @@ mod control;
 mod dialled;
 mod drain;
 mod exchange;
+mod expiry;
 mod floods;
 mod frames;
 mod h2spec;
