@@ -11,6 +11,7 @@ use laneway_proto::routing::{self, Attribute, StickyKey, sticky_key};
 use crate::facts::Facts;
 use crate::pattern::{Caches, Pattern};
 use crate::witness::{Step, Witness};
+use claim::Claims;
 
 mod claim;
 mod contradiction;
@@ -55,6 +56,7 @@ impl Refusal {
 pub(crate) struct Buffers {
     value: Vec<u8>,
     folded: Vec<u8>,
+    claims: Claims,
     caches: Caches,
 }
 
@@ -66,13 +68,14 @@ impl Buffers {
         Buffers {
             value: Vec::with_capacity(BUFFER_BYTES),
             folded: Vec::with_capacity(BUFFER_BYTES),
+            claims: Claims::new(),
             caches: Caches::default(),
         }
     }
 
     /// The value of a source.
     pub(crate) fn read<'b>(&'b mut self, source: &Source, facts: &Facts<'b>) -> Option<&'b [u8]> {
-        source.read(facts, &mut self.value)
+        source.read(facts, &mut self.value, &mut self.claims)
     }
 }
 
@@ -172,14 +175,14 @@ impl Test {
 
     #[inline(always)]
     fn answer(&self, facts: &Facts<'_>, buffers: &mut Buffers) -> bool {
-        let Buffers { value: buffer, folded, caches } = buffers;
+        let Buffers { value: buffer, folded, claims, caches } = buffers;
         if let Operator::Networks(networks) = &self.operator {
             return facts.source.address.is_some_and(|address| networks.iter().any(|n| n.contains(address)));
         }
         let value = match (&self.operator, &self.source) {
             (Operator::Present(wanted), Source::CallerIp) => return facts.source.address.is_some() == *wanted,
-            (Operator::Present(wanted), source) => return source.read(facts, buffer).is_some() == *wanted,
-            (_, source) => source.read(facts, buffer),
+            (Operator::Present(wanted), source) => return source.read(facts, buffer, claims).is_some() == *wanted,
+            (_, source) => source.read(facts, buffer, claims),
         };
         value.is_some_and(|value| self.matches(value, folded, caches))
     }
@@ -213,8 +216,8 @@ impl Test {
 }
 
 impl Source {
-    fn read<'b>(&self, facts: &Facts<'b>, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
-        value::read(self, facts, buffer)
+    fn read<'b>(&self, facts: &Facts<'b>, buffer: &'b mut Vec<u8>, claims: &'b mut Claims) -> Option<&'b [u8]> {
+        value::read(self, facts, buffer, claims)
     }
 
     pub(crate) fn of_key(from: &StickyKey, field: &str) -> Result<Source, Refusal> {

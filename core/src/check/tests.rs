@@ -239,7 +239,7 @@ fn bad_configurations_are_refused() {
         (
             rule("{match: {all: [{header: x, exact: a}, {header: x, exact: b}]}}"),
             "LANE0205 gray",
-            "entry.rules[0] | no request can match: header `x`",
+            "entry.rules[0] | no request can match: header x",
         ),
         // A rule that is refused does not hide the others.
         (
@@ -250,12 +250,12 @@ fn bad_configurations_are_refused() {
         (
             rule("{match: {header: x, present: false}, sticky: {by: [{header: X}]}}"),
             "LANE0205 gray",
-            "entry.rules[0] | no request can match: header `x`",
+            "entry.rules[0] | no request can match: header x",
         ),
         (
             policy("rules: [{match: {attribute: sourceTag, exact: Gray}, to: [{tag: gray}]}]"),
             "LANE0205 a",
-            "rules[0] | no request can match: the caller's tag",
+            "rules[0] | no request can match: source tag",
         ),
         (rule("{name: all}, {match: {header: x, exact: a}}"), "LANE0206 gray", "entry.rules[1] | the rule `all`"),
         (

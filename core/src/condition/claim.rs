@@ -9,24 +9,66 @@ use std::ops::Range;
 use crate::carry::trim;
 use crate::facts::Headers;
 
-/// Claims longer than this are not read, bytes of JSON: each test reads them once, and an ordinary server takes no longer line.
+/// Claims longer than this are not read, bytes of JSON: each test walks them, and an ordinary server takes no longer line.
 pub(super) const CLAIMS_BYTES_MAX: usize = 8 << 10;
+/// What they are encoded in.
+const PAYLOAD_BYTES_MAX: usize = (CLAIMS_BYTES_MAX * 4).div_ceil(3);
 /// Objects and arrays inside one another; the scanner recurses.
 const DEPTH_MAX: usize = 32;
 
+/// The claims that were read last. Many tests look at one token, and a connection sends the same one again.
+pub(super) struct Claims {
+    /// Without the signature it lets nobody in, so it may stay here.
+    payload: Vec<u8>,
+    /// Empty: it has no claims.
+    json: Vec<u8>,
+}
+
+impl Claims {
+    pub(super) fn new() -> Claims {
+        Claims { payload: Vec::with_capacity(PAYLOAD_BYTES_MAX), json: Vec::with_capacity(CLAIMS_BYTES_MAX) }
+    }
+
+    fn of(&mut self, payload: &[u8]) -> &[u8] {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return &[];
+        }
+        if self.payload != payload {
+            self.payload.clear();
+            self.payload.extend_from_slice(payload);
+            if decode(payload, &mut self.json).is_none() || !is_object(&self.json) {
+                self.json.clear();
+            }
+        }
+        &self.json
+    }
+}
+
 /// A text without its escapes, the JSON text of a number, `true` or `false`. An array, an object, `null` and a claim that is
 /// not there are absent. Of members with one name the last counts (RFC 7519 section 4).
-pub(super) fn read<'b>(headers: &dyn Headers, claim: &str, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+pub(super) fn read<'b>(
+    headers: &dyn Headers,
+    claim: &str,
+    claims: &'b mut Claims,
+    buffer: &'b mut Vec<u8>,
+) -> Option<&'b [u8]> {
     let authorization = headers.line("authorization", 0)?;
     if headers.line("authorization", 1).is_some() {
         return None;
     }
-    decode(payload(trim(authorization))?, buffer)?;
-    let value = find(buffer, claim)?;
-    match buffer[value.start] {
-        b'"' => Some(unescape(buffer, value.start + 1..value.end - 1)),
-        b'{' | b'[' | b'n' => None,
-        _ => Some(&buffer[value]),
+    let json = claims.of(payload(trim(authorization))?);
+    let value = &json[find(json, claim)?];
+    match value {
+        [b'"', text @ .., b'"'] if text.contains(&b'\\') => {
+            buffer.clear();
+            for letter in Unescaped(text) {
+                buffer.extend_from_slice(letter.bytes(&mut [0; 4]));
+            }
+            Some(buffer)
+        }
+        [b'"', text @ .., b'"'] => Some(text),
+        [b'{' | b'[' | b'n', ..] => None,
+        _ => Some(value),
     }
 }
 
@@ -43,14 +85,15 @@ fn payload(authorization: &[u8]) -> Option<&[u8]> {
 
 /// base64url without padding (RFC 7515 section 2); bits that fill no byte are dropped.
 fn decode(text: &[u8], into: &mut Vec<u8>) -> Option<()> {
-    if text.len() / 4 * 3 > CLAIMS_BYTES_MAX || text.len() % 4 == 1 {
-        return None;
-    }
     into.clear();
     for chunk in text.chunks(4) {
         let mut bits = 0_u32;
         for &letter in chunk {
-            bits = bits << 6 | u32::from(sextet(letter)?);
+            let sextet = SEXTETS[usize::from(letter)];
+            if sextet == NO_LETTER || chunk.len() == 1 {
+                return None;
+            }
+            bits = bits << 6 | u32::from(sextet);
         }
         let bytes = (bits << (6 * (4 - chunk.len()))).to_be_bytes();
         into.extend_from_slice(&bytes[1..chunk.len()]);
@@ -58,29 +101,34 @@ fn decode(text: &[u8], into: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
-fn sextet(letter: u8) -> Option<u8> {
-    match letter {
-        b'A'..=b'Z' => Some(letter - b'A'),
-        b'a'..=b'z' => Some(letter - b'a' + 26),
-        b'0'..=b'9' => Some(letter - b'0' + 52),
-        b'-' => Some(62),
-        b'_' => Some(63),
-        _ => None,
+const NO_LETTER: u8 = 0xff;
+
+/// What each byte stands for.
+const SEXTETS: [u8; 256] = {
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut table = [NO_LETTER; 256];
+    let mut at = 0;
+    while at < letters.len() {
+        table[letters[at] as usize] = at as u8;
+        at += 1;
     }
+    table
+};
+
+/// One object of JSON, and nothing else.
+fn is_object(json: &[u8]) -> bool {
+    let mut scanner = Scanner { json, at: 0 };
+    scanner.blanks();
+    let is_value = std::str::from_utf8(json).is_ok() && scanner.peek() == Some(b'{') && scanner.value(0).is_some();
+    scanner.blanks();
+    is_value && scanner.at == json.len()
 }
 
 /// Where the value of a claim stands, quotes and brackets too. In each object the longest name that is the whole of what is
 /// left of `claim`, or goes before a dot in it, leads on: `tenant.id` is the member `tenant.id`, else `id` of `tenant`.
 fn find(json: &[u8], claim: &str) -> Option<Range<usize>> {
-    std::str::from_utf8(json).ok()?;
-    let mut whole = Scanner { json, at: 0 };
-    whole.blanks();
-    let mut object = whole.value(0)?;
-    whole.blanks();
-    if whole.at != json.len() {
-        return None;
-    }
     let mut wanted = claim.as_bytes();
+    let mut object = 0..json.len();
     loop {
         let (name, value) = member(&json[..object.end], object.start, wanted)?;
         if name == wanted.len() {
@@ -127,24 +175,6 @@ fn length_in(name: &[u8], wanted: &[u8]) -> Option<usize> {
         length += utf8.len();
     }
     matches!(wanted.get(length), None | Some(b'.')).then_some(length)
-}
-
-/// In place: a text is never longer than its escapes.
-fn unescape(buffer: &mut [u8], text: Range<usize>) -> &[u8] {
-    if !buffer[text.clone()].contains(&b'\\') {
-        return &buffer[text];
-    }
-    let (mut read, mut written) = (text.start, text.start);
-    while read < text.end {
-        let mut rest = Unescaped(&buffer[read..text.end]);
-        let Some(letter) = rest.next() else { break };
-        read = text.end - rest.0.len();
-        let mut utf8 = [0; 4];
-        let utf8 = letter.bytes(&mut utf8);
-        buffer[written..written + utf8.len()].copy_from_slice(utf8);
-        written += utf8.len();
-    }
-    &buffer[text.start..written]
 }
 
 /// What a text that was scanned stands for, piece by piece. Half of a surrogate pair is U+FFFD.

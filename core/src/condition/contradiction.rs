@@ -113,7 +113,7 @@ impl<'c> Search<'c> {
         let literals: Vec<Literal<'c>> = self.held.iter().filter(|l| l.test.source == *source).copied().collect();
         let why = self.disagreement(source, &literals);
         if let Some(why) = why.filter(|_| self.steps <= STEPS_MAX) {
-            self.why.get_or_insert_with(|| format!("no request can match: {} {why}", described(source)));
+            self.why.get_or_insert_with(|| format!("no request can match: {} {why}", source.in_words()));
             return false;
         }
         true
@@ -380,23 +380,6 @@ fn never_inside(source: &Source, text: &[u8], ignore_case: bool) -> Option<&'sta
         Source::CallerTag if text.len() > TAG_BYTES_MAX || !text.iter().all(is_of_tag) => Some(A_TAG),
         Source::CallerService | Source::CallerNamespace if text.contains(&b'/') => Some(AN_ID),
         _ => None,
-    }
-}
-
-fn described(source: &Source) -> String {
-    match source {
-        Source::Header(name) => format!("header `{name}`"),
-        Source::Cookie(name) => format!("cookie `{name}`"),
-        Source::Query(name) => format!("query parameter `{name}`"),
-        Source::JwtClaim(name) => format!("claim `{name}`"),
-        Source::Path => "the path".to_owned(),
-        Source::Method => "the method".to_owned(),
-        Source::Host => "the host".to_owned(),
-        Source::GrpcMethod => "the gRPC method".to_owned(),
-        Source::CallerService => "the caller's service".to_owned(),
-        Source::CallerNamespace => "the caller's namespace".to_owned(),
-        Source::CallerTag => "the caller's tag".to_owned(),
-        Source::CallerIp => "the caller's address".to_owned(),
     }
 }
 

@@ -2,12 +2,18 @@
 
 use std::net::IpAddr;
 
-use super::{Source, claim};
+use super::Source;
+use super::claim::{self, Claims};
 use crate::carry::{hex, trim};
 use crate::facts::{Facts, Headers};
 use crate::name;
 
-pub(super) fn read<'b>(source: &Source, facts: &Facts<'b>, buffer: &'b mut Vec<u8>) -> Option<&'b [u8]> {
+pub(super) fn read<'b>(
+    source: &Source,
+    facts: &Facts<'b>,
+    buffer: &'b mut Vec<u8>,
+    claims: &'b mut Claims,
+) -> Option<&'b [u8]> {
     let caller = &facts.source;
     // What nobody knows is absent; a caller without a tag is known to be baseline.
     let is_known = caller.is_meshed || !caller.service.is_empty() || caller.tag.is_some();
@@ -15,7 +21,7 @@ pub(super) fn read<'b>(source: &Source, facts: &Facts<'b>, buffer: &'b mut Vec<u
         Source::Header(name) => header(facts.headers, name, buffer),
         Source::Cookie(name) => cookie(facts.headers, name.as_bytes()),
         Source::Query(name) => query(facts.target, name.as_bytes(), buffer),
-        Source::JwtClaim(name) => claim::read(facts.headers, name, buffer),
+        Source::JwtClaim(name) => claim::read(facts.headers, name, claims, buffer),
         Source::Path => path(facts.target, buffer),
         Source::Method => (!facts.method.is_empty()).then_some(facts.method.as_bytes()),
         Source::Host => host(facts.authority, buffer),

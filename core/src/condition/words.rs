@@ -1,5 +1,6 @@
 //! A test in words, for `explain`: what was looked at, what it was, and how that stands to the rule. Values that may be
-//! secrets are counted, never shown. No worker comes here.
+//! secrets are counted, never shown. The checker names sources so too. No worker comes
+//! here.
 
 use super::{Condition, Operator, Source, Test};
 
@@ -63,7 +64,7 @@ impl Source {
         }
     }
 
-    fn in_words(&self) -> String {
+    pub(super) fn in_words(&self) -> String {
         match self {
             Source::Header(name) => format!("header {name}"),
             Source::Cookie(name) => format!("cookie {name}"),

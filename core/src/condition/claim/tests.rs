@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 
-use super::{CLAIMS_BYTES_MAX, read};
+use super::{CLAIMS_BYTES_MAX, Claims, read};
 use crate::facts::Headers;
 
 const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
@@ -29,8 +29,8 @@ fn bearer(claims: &[u8]) -> String {
 }
 
 fn claim_of(lines: Vec<Vec<u8>>, claim: &str) -> Option<String> {
-    let mut buffer = Vec::new();
-    let value = read(&Authorization(lines), claim, &mut buffer)?;
+    let (mut claims, mut buffer) = (Claims::new(), Vec::new());
+    let value = read(&Authorization(lines), claim, &mut claims, &mut buffer)?;
     Some(String::from_utf8(value.to_vec()).expect("claims are UTF-8"))
 }
 
@@ -152,6 +152,27 @@ fn size_and_depth_are_bounded() {
     check(&nested(4_000), "a", None);
 }
 
+/// What is kept from one token to the next is never another token's.
+#[test]
+fn each_token_has_its_own_claims() {
+    let (mut claims, mut buffer) = (Claims::new(), Vec::new());
+    let long = "x".repeat(2 * CLAIMS_BYTES_MAX);
+    let tokens = [
+        bearer(br#"{"a":"1"}"#),
+        bearer(b"{"),
+        bearer(br#"{"a":"2\n"}"#),
+        bearer(long.as_bytes()),
+        "Bearer ..".to_owned(),
+    ];
+    for _ in 0..2 {
+        for (token, expected) in tokens.iter().zip([Some("1"), None, Some("2\n"), None, None]) {
+            let lines = Authorization(vec![token.clone().into_bytes()]);
+            let found = read(&lines, "a", &mut claims, &mut buffer);
+            assert_eq!(found, expected.map(str::as_bytes), "{token}");
+        }
+    }
+}
+
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![4 => "[a-c.]{0,4}", 1 => "\\PC{0,6}", 1 => "[\"\\\\\\x00-\\x1f/]{0,4}"]
 }
@@ -241,10 +262,11 @@ proptest! {
         claim in text(),
     ) {
         for line in [token.clone(), [b"Bearer ".to_vec(), token].concat(), bearer(&payload).into_bytes(), bearer(brackets.as_bytes()).into_bytes()] {
-            let mut buffer = Vec::with_capacity(CLAIMS_BYTES_MAX);
-            let room = buffer.capacity();
-            let _ = read(&Authorization(vec![line]), &claim, &mut buffer);
-            prop_assert_eq!(buffer.capacity(), room);
+            let (mut claims, mut buffer) = (Claims::new(), Vec::with_capacity(CLAIMS_BYTES_MAX));
+            let room = |claims: &Claims, buffer: &Vec<u8>| [claims.json.capacity(), claims.payload.capacity(), buffer.capacity()];
+            let before = room(&claims, &buffer);
+            let _ = read(&Authorization(vec![line]), &claim, &mut claims, &mut buffer);
+            prop_assert_eq!(room(&claims, &buffer), before);
         }
     }
 }
