@@ -1,10 +1,20 @@
 //! Shares of traffic: who is in, and how a caller stays on one side. Pure arithmetic; the dice are the caller's.
 
 use laneway_proto::contract::BASIS_POINTS;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+/// Salt and key up to this are hashed in one go: the state of a stream costs more than hashing them does.
+const SHORT_BYTES: usize = 256;
 
 /// `xxh3_64(salt, 0x00, key; seed 0)`.
 pub fn hash(salt: &[u8], key: &[u8]) -> u64 {
+    let length = salt.len() + 1 + key.len();
+    if length <= SHORT_BYTES {
+        let mut text = [0; SHORT_BYTES];
+        text[..salt.len()].copy_from_slice(salt);
+        text[salt.len() + 1..length].copy_from_slice(key);
+        return xxh3_64(&text[..length]);
+    }
     let mut hasher = Xxh3::new();
     hasher.update(salt);
     hasher.update(&[0]);
