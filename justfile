@@ -23,12 +23,13 @@ test *arguments: programs
 h2spec: programs
     cargo test --quiet --profile quick -p laneway-tests --test e2e h2spec -- --nocapture
 
-# Format, lints, architecture, coverage
+# Format, lints, architecture, coverage, what a decision costs
 check: programs
     cargo fmt --all -- --check
     cargo clippy --workspace --all-targets --quiet -- --deny warnings
     cargo test --quiet --profile quick -p laneway-tests --test architecture
     python3 tests/coverage.py
+    @python3 tests/load/decide.py
 
 # Check, and what a request may cost: the committed counts (a release build, ten minutes)
 check-all: check

@@ -12,6 +12,10 @@ use laneway_core::document;
 use laneway_core::facts::{Facts, Headers, Source};
 use laneway_core::snapshot::{EndpointAddr, Identity, Snapshot};
 use laneway_core::tag::Tag;
+use laneway_core::why::TagSource;
+
+#[path = "world/large.rs"]
+mod large;
 
 /// Counts allocations of each thread.
 struct Counting;
@@ -113,6 +117,23 @@ fn decisions_allocate_nothing() {
     let allocated = COUNT.get() - before;
     assert_eq!(allocated, 0, "{} decisions allocated", inputs.len());
     assert!(reached > inputs.len(), "the inputs reach rules and instances: {reached}");
+}
+
+#[test]
+fn decisions_among_a_thousand_rules_and_a_list_of_all_users_allocate_nothing() {
+    const VALUES: usize = 100_000;
+    let snapshot = large::snapshot(1_000, VALUES);
+    let requests: Vec<large::Request> =
+        (0..200).map(|n| large::Request::new(&large::user(n * VALUES / 100), None)).collect();
+    let mut scratch = Scratch::new(1);
+    let before = COUNT.get();
+    let mut taken = 0;
+    for request in &requests {
+        let inbound = decide_inbound(&snapshot, &request.facts(), 8080, false, &SomeEjected, &mut scratch);
+        taken += usize::from(inbound.source == TagSource::Rule);
+    }
+    assert_eq!(COUNT.get() - before, 0, "{} decisions allocated", requests.len());
+    assert_eq!(taken, 100, "the first half are users of the list, the others are not");
 }
 
 fn snapshot(identity: &Identity) -> Snapshot {
