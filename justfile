@@ -44,7 +44,7 @@ fmt:
 programs:
     @cargo build --profile quick --workspace --bins
 
-# Our proxy beside nginx, HAProxy, Envoy (`bench --help`); `bench counts`: against committed numbers; `bench switch`: 100 switches
+# Our proxy beside nginx, HAProxy, Envoy (`bench --help`); `bench counts`: against committed numbers; `bench ladder`, `bench switch`
 bench *arguments:
     @python3 tests/load/bench.py "$@"
 

@@ -3,7 +3,6 @@
 //! Looks at a head and says what is to change in it ([`Rewrite`]); whoever writes the head for the next hop does it. Which carriers,
 //! and their names, is the group's choice; the names are made once for a snapshot.
 
-use std::io::Write as _;
 use std::rc::Rc;
 
 use laneway_core::context::Context;
@@ -253,8 +252,8 @@ pub(crate) fn start_trace(
     rewrite: &mut Rewrite,
 ) -> Option<Id> {
     let flags = match group.new_trace {
-        NewTrace::Sampled | NewTrace::Unspecified => "01",
-        NewTrace::Unsampled => "00",
+        NewTrace::Sampled | NewTrace::Unspecified => b"01",
+        NewTrace::Unsampled => b"00",
         NewTrace::Never => return None,
     };
     if context.is_none() || headers.line(TRACEPARENT, 0).is_some() || group.ids.say_a_trace(headers) {
@@ -263,11 +262,21 @@ pub(crate) fn start_trace(
     let [high, low, parent] = random();
     // An id of zeros is invalid (W3C Trace Context section 3.2.2.3).
     let (low, parent) = (low.max(1), parent.max(1));
-    // Writing to a vector cannot fail.
-    rewrite.make_room();
-    let _ = write!(rewrite.added, "{TRACEPARENT}: 00-{high:016x}{low:016x}-{parent:016x}-{flags}\r\n");
+    let mut value = *b"00-................................-................-..";
+    for (at, word) in [(3, high), (19, low), (36, parent)] {
+        write_hex(word, &mut value[at..at + 16]);
+    }
+    value[53..].copy_from_slice(flags);
+    rewrite.add(TRACEPARENT, &[value]);
     rewrite.has_new_trace = true;
     Id::of_trace(low)
+}
+
+/// Sixteen digits, lower case.
+fn write_hex(word: u64, digits: &mut [u8]) {
+    for (at, digit) in digits.iter_mut().enumerate() {
+        *digit = b"0123456789abcdef"[(word >> (60 - 4 * at)) as usize & 0xf];
+    }
 }
 
 fn write_header(headers: &dyn Headers, names: &Names, value: Option<&str>, rewrite: &mut Rewrite) {
