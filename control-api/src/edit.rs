@@ -77,13 +77,14 @@ pub struct Plan {
     pub deletes: Vec<String>,
     /// A lane was switched on or off: pushed without waiting for more.
     pub switched: bool,
+    /// Each an error: with one the plan is good for being checked, so that all that is wrong is told at once, and for
+    /// nothing else.
+    pub findings: Vec<Diagnostic>,
 }
 
 /// Why there is no outcome.
 #[derive(Debug, PartialEq)]
 pub enum EditError {
-    /// Every finding; each an error.
-    Refused(Vec<Diagnostic>),
     /// The object has moved on from the etag that was given.
     Stale {
         name: String,
@@ -95,8 +96,14 @@ pub enum EditError {
 
 /// Works out an edit. `uid` gives a new unique id each time it is called.
 pub fn plan(current: &Objects, edit: Edit, stamp: Stamp, uid: &mut dyn FnMut() -> String) -> Result<Plan, EditError> {
-    let mut plan =
-        Plan { objects: current.clone(), changes: Vec::new(), puts: Vec::new(), deletes: Vec::new(), switched: false };
+    let mut plan = Plan {
+        objects: current.clone(),
+        changes: Vec::new(),
+        puts: Vec::new(),
+        deletes: Vec::new(),
+        switched: false,
+        findings: Vec::new(),
+    };
     let mut findings = Vec::new();
     let occasion = Occasion { stamp, cause: edit.cause };
     let mut named = BTreeSet::new();
@@ -144,11 +151,22 @@ pub fn plan(current: &Objects, edit: Edit, stamp: Stamp, uid: &mut dyn FnMut() -
             findings.push(finding(CODE_NO_GROUP, lane, "group", &message, help));
         }
     }
-    if !findings.is_empty() {
-        return Err(EditError::Refused(findings));
-    }
     plan.changes.sort_by(|left, right| left.name.cmp(&right.name));
+    plan.findings = findings;
     Ok(plan)
+}
+
+/// The findings of a plan, and those that `core::check` has of it and that say something new.
+pub fn join(planned: &[Diagnostic], checked: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let is_told = |finding: &Diagnostic| {
+        planned.iter().filter(|told| told.resource == finding.resource).any(|told| {
+            // A bad name makes a bad group and a bad tag.
+            told.field == finding.field
+                || (told.code == CODE_NAME && ["group", "tag"].contains(&finding.field.as_str()))
+        })
+    };
+    let new = checked.into_iter().filter(|finding| !is_told(finding));
+    planned.iter().cloned().chain(new).collect()
 }
 
 /// What the three kinds have in common.
@@ -297,6 +315,7 @@ fn put<T: Object>(
             T::SHAPE
         );
         findings.push(finding(CODE_NAME, &name, "name", &message, &help));
+        refuse(plan, name, object);
         return Ok(());
     }
     let before = T::of(&plan.objects, &name);
@@ -308,6 +327,7 @@ fn put<T: Object>(
     let found = findings.len();
     object.settle(before.as_ref(), occasion, findings);
     if findings.len() > found {
+        refuse(plan, name, object);
         return Ok(());
     }
     let kind = T::KIND.as_str();
@@ -346,6 +366,12 @@ fn put<T: Object>(
     plan.puts.push(Record { name, kind: T::KIND, body: object.encode_to_vec() });
     object.keep(&mut plan.objects);
     Ok(())
+}
+
+/// An object with findings: there to be checked, and marked as touched.
+fn refuse<T: Object>(plan: &mut Plan, name: String, object: T) {
+    plan.changes.push(ResourceChange { name, ..ResourceChange::default() });
+    object.keep(&mut plan.objects);
 }
 
 /// True when it was there.

@@ -205,27 +205,18 @@ impl Reconciler {
         }
         let edit = make(&state)?;
         let stamp = Stamp { revision: state.revision + 1, time: self.now() };
-        let plan = match edit::plan(&state.objects, edit, stamp, &mut new_uid) {
-            Ok(plan) => plan,
-            Err(EditError::Refused(findings)) if request.validate_only => {
-                return Ok(Outcome {
-                    revision: state.revision,
-                    changes: Vec::new(),
-                    diagnostics: findings,
-                    objects: state.objects,
-                });
-            }
-            Err(error) => return Err(error.into()),
-        };
+        let plan = edit::plan(&state.objects, edit, stamp, &mut new_uid)?;
         let (plan, diagnostics) = self.checked(plan, &state, request.is_urgent).await?;
         let refused = diagnostics.iter().any(is_error);
         if refused && !request.validate_only {
             return Err(WriteError::Refused(diagnostics));
         }
-        let Plan { objects, changes, puts, deletes, switched } = plan;
+        if refused {
+            return Ok(Outcome { revision: state.revision, changes: Vec::new(), diagnostics, objects: state.objects });
+        }
+        let Plan { objects, changes, puts, deletes, switched, findings: _ } = plan;
         let objects = Arc::new(objects);
         if request.validate_only || changes.is_empty() {
-            let changes = if refused { Vec::new() } else { changes };
             return Ok(Outcome { revision: state.revision, changes, diagnostics, objects });
         }
         let commit = Commit {
@@ -256,7 +247,8 @@ impl Reconciler {
     /// change (a kill switch) is held up by nothing.
     async fn checked(&self, plan: Plan, state: &State, is_urgent: bool) -> Result<(Plan, Vec<Diagnostic>), WriteError> {
         if is_urgent {
-            return Ok((plan, Vec::new()));
+            let findings = plan.findings.clone();
+            return Ok((plan, findings));
         }
         let (before, catalog) = (Arc::clone(&state.objects), Arc::clone(&state.catalog));
         let work = tokio::task::spawn_blocking(move || {
@@ -266,6 +258,7 @@ impl Reconciler {
                 let old = check(&before, &catalog);
                 findings.retain(|finding| !is_error(finding) || is_touched(finding) || !old.contains(finding));
             }
+            let findings = edit::join(&plan.findings, findings);
             (plan, findings)
         });
         work.await.map_err(|_| WriteError::Store(StoreError::Closed))
@@ -301,7 +294,6 @@ impl Reconciler {
 impl From<EditError> for WriteError {
     fn from(error: EditError) -> WriteError {
         match error {
-            EditError::Refused(findings) => WriteError::Refused(findings),
             EditError::Stale { name } => WriteError::Stale { name },
             EditError::Missing { name } => WriteError::Missing { name },
         }

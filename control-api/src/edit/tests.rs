@@ -2,10 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use laneway_core::compile::Objects;
-use laneway_proto::admin::{Lane, LaneGroup, ServicePolicy, resource_change};
+use laneway_core::check::check;
+use laneway_core::compile::{Catalog, Objects};
+use laneway_proto::admin::diagnostic::Severity;
+use laneway_proto::admin::{Fallback, Lane, LaneGroup, ServicePolicy, lane, resource_change};
 
-use super::{Edit, EditError, Plan, Stamp, plan, restore};
+use super::{Edit, EditError, Plan, Stamp, join, plan, restore};
 
 const GRAY: &str = "namespaces/default/laneGroups/shop/lanes/gray";
 
@@ -33,13 +35,9 @@ fn shop() -> Objects {
 }
 
 fn refusal(objects: &Objects, edit: Edit) -> (String, String) {
-    match make(objects, 9, edit) {
-        Err(EditError::Refused(findings)) => {
-            assert_eq!(findings.len(), 1, "{findings:?}");
-            (findings[0].code.clone(), findings[0].field.clone())
-        }
-        other => panic!("{other:?}"),
-    }
+    let findings = make(objects, 9, edit).expect("nothing is stale or missing").findings;
+    assert_eq!(findings.len(), 1, "{findings:?}");
+    (findings[0].code.clone(), findings[0].field.clone())
 }
 
 #[test]
@@ -80,6 +78,46 @@ fn what_cannot_be_is_refused_by_field() {
     check(with(vec![lane(), lane()]), "LANE0802", "name");
     check(with(vec![Lane { tag: "other".to_owned(), ..lane() }]), "LANE0803", "tag");
     check(with(vec![Lane { name: GRAY.replace("shop", "nowhere"), ..Lane::default() }]), "LANE0804", "group");
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_and_nothing_twice() {
+    let lanes = vec![
+        // Findings of both sorts in one object.
+        Lane { tag: "other".to_owned(), fallback: chain(&["gray", "gray"]), ..lane() },
+        Lane { name: GRAY.replace("gray", "with_underscore"), fallback: chain(&["x", "x"]), ..Lane::default() },
+        Lane { name: GRAY.replace("shop", "nowhere"), ..Lane::default() },
+        Lane { name: GRAY.replace("gray", "short"), expiration: Some(seconds(1)), ..Lane::default() },
+        Lane { name: GRAY.replace("gray", "bad"), fallback: chain(&["x", "x"]), ..Lane::default() },
+    ];
+    let planned = make(&shop(), 9, Edit { lanes, ..Edit::default() }).expect("nothing is stale or missing");
+    let findings = join(&planned.findings, check(&planned.objects, &Catalog::default()));
+    let mut errors: Vec<(&str, &str, &str)> = findings
+        .iter()
+        .filter(|finding| finding.severity() == Severity::Error)
+        .map(|finding| (crate::name::id(&finding.resource), finding.field.as_str(), finding.code.as_str()))
+        .collect();
+    errors.sort_unstable();
+    assert_eq!(
+        errors,
+        [
+            ("bad", "fallback.chain[1]", "LANE0115"),
+            ("gray", "fallback.chain[1]", "LANE0115"),
+            ("gray", "group", "LANE0804"),
+            ("gray", "tag", "LANE0803"),
+            ("short", "ttl", "LANE0118"),
+            ("with_underscore", "fallback.chain[1]", "LANE0115"),
+            ("with_underscore", "name", "LANE0801"),
+        ]
+    );
+}
+
+fn chain(tags: &[&str]) -> Option<Fallback> {
+    Some(Fallback { chain: tags.iter().map(|tag| (*tag).to_owned()).collect(), ..Fallback::default() })
+}
+
+fn seconds(seconds: i64) -> lane::Expiration {
+    lane::Expiration::Ttl(prost_types::Duration { seconds, nanos: 0 })
 }
 
 #[test]

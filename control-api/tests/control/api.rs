@@ -2,9 +2,9 @@
 
 use laneway_proto::admin::enable_lane_request::Expiration;
 use laneway_proto::admin::{
-    ApplyBundleRequest, Bundle, CreateLaneRequest, DeleteLaneGroupRequest, DeleteLaneRequest, DisableLaneRequest,
-    EnableLaneRequest, GetLaneRequest, Lane, LaneGroup, ListLanesRequest, ListRevisionsRequest, UpdateLaneRequest,
-    lane,
+    ApplyBundleRequest, Bundle, CreateLaneRequest, DeleteLaneGroupRequest, DeleteLaneRequest, Diagnostic,
+    DisableLaneRequest, EnableLaneRequest, Fallback, GetLaneRequest, Lane, LaneGroup, ListLanesRequest,
+    ListRevisionsRequest, UpdateLaneRequest, diagnostic, lane,
 };
 use laneway_proto::status::GetServerInfoRequest;
 use tonic::Code;
@@ -56,6 +56,31 @@ async fn a_bundle_is_one_revision_or_none() {
     assert_eq!(admin.apply_bundle(stale).await.expect_err("it is stale").code(), Code::Aborted);
     let repeated = ApplyBundleRequest { request_id: "x".to_owned(), ..bundle(&[]) };
     assert!(admin.apply_bundle(repeated).await.expect_err("not yet").message().contains("request_id"));
+}
+
+#[tokio::test]
+async fn a_refusal_names_everything_that_is_wrong() {
+    let control = Control::start();
+    let mut admin = control.admin().await;
+    let chain = Fallback { chain: vec!["x".to_owned(), "x".to_owned()], ..Fallback::default() };
+    let short = lane::Expiration::Ttl(prost_types::Duration { seconds: 1, nanos: 0 });
+    let lanes = [
+        Lane { name: "gray".to_owned(), ..Lane::default() },
+        Lane { expiration: Some(short), fallback: Some(chain.clone()), ..lane_of("short") },
+        Lane { fallback: Some(chain), ..lane_of("chain") },
+    ];
+    let refusal = admin.apply_bundle(bundle(&lanes)).await.expect_err("it is refused");
+    let violations = refusal.get_details_bad_request().expect("fields are named").field_violations;
+    let mut fields: Vec<&str> = violations.iter().map(|violation| violation.field.as_str()).collect();
+    fields.sort_unstable();
+    let all = ["lanes[0].name", "lanes[1].fallback.chain[1]", "lanes[1].ttl", "lanes[2].fallback.chain[1]"];
+    assert_eq!(fields, all.map(|field| format!("bundle.{field}")));
+
+    // A trial says the same, and shows nothing as done.
+    let trial = ApplyBundleRequest { validate_only: true, ..bundle(&lanes) };
+    let response = admin.apply_bundle(trial).await.expect("a trial answers").into_inner();
+    let is_error = |finding: &&Diagnostic| finding.severity() == diagnostic::Severity::Error;
+    assert_eq!((response.diagnostics.iter().filter(is_error).count(), response.changes.len()), (4, 0));
 }
 
 #[tokio::test]

@@ -32,21 +32,24 @@ impl World {
     fn edit(&mut self, edit: Edit) -> Result<Plan, EditError> {
         let stamp = Stamp { revision: self.revision + 1, time: self.now() };
         let plan = plan(&self.objects, edit, stamp, &mut || "uid".to_owned())?;
-        self.revision += 1;
-        self.objects = plan.objects.clone();
+        if plan.findings.is_empty() {
+            self.revision += 1;
+            self.objects = plan.objects.clone();
+        }
         Ok(plan)
     }
 
     /// Applies a lane; the hour at which it ends.
     fn apply(&mut self, enabled: Option<bool>, expiration: Option<Expiration>) -> Option<u64> {
-        self.edit(written(enabled, expiration)).expect("a good edit");
+        let plan = self.edit(written(enabled, expiration)).expect("a good edit");
+        assert_eq!(plan.findings, []);
         self.end()
     }
 
     /// Applies a lane that is refused: code and field of the finding.
     fn refusal(&mut self, enabled: Option<bool>, expiration: Option<Expiration>) -> (String, String) {
         match self.edit(written(enabled, expiration)) {
-            Err(EditError::Refused(findings)) if findings.len() == 1 => {
+            Ok(Plan { findings, .. }) if findings.len() == 1 => {
                 assert!(!findings[0].help.is_empty());
                 (findings[0].code.clone(), findings[0].field.clone())
             }
