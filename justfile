@@ -19,6 +19,10 @@ test *arguments: programs
     cargo test --profile quick --workspace "$@"
     @[ ! -s "$LANEWAY_SKIPPED" ] || { echo "skipped: $(wc -l <"$LANEWAY_SKIPPED")"; cat "$LANEWAY_SKIPPED"; }
 
+# Right, wrong and unknown lanes through unmodified applications (--calls, --only, --loopback)
+test-propagation *arguments: programs
+    @"${CARGO_TARGET_DIR:-target}/quick/laneway-propagation" "$@"
+
 # h2spec, the HTTP/2 conformance suite, in strict mode against our listener, with its figures
 h2spec: programs
     cargo test --quiet --profile quick -p laneway-tests --test e2e h2spec -- --nocapture

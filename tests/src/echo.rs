@@ -125,15 +125,23 @@ impl Echo {
 
     /// Own name, then what the next service answers.
     async fn chain(&self, request: &Request<Incoming>) -> (StatusCode, String) {
-        let own = self.own_name();
+        let asked = |key: &str| request.uri().query()?.split('&').find_map(|part| part.strip_prefix(key));
+        // The number of an order is named by everybody whom it reaches, so that no answer can belong to another request.
+        let order = asked("order=");
+        let own = match order {
+            Some(order) => format!("{}{}[{} {order}]", self.config.name, self.config.tag, self.config.address),
+            None => self.own_name(),
+        };
         // A test may send a request elsewhere than the environment says: `?next=http://10.96.0.12:20002/b`.
-        let asked =
-            request.uri().query().and_then(|query| query.split('&').find_map(|part| part.strip_prefix("next=")));
-        let next = asked.unwrap_or(&self.config.next);
+        let next = asked("next=").unwrap_or(&self.config.next);
         if next.is_empty() {
             return (StatusCode::OK, own);
         }
-        match self.call(next, request.headers()).await {
+        let next = match order {
+            Some(order) => format!("{next}?order={order}"),
+            None => next.to_owned(),
+        };
+        match self.call(&next, request.headers()).await {
             Ok(answer) => {
                 match (answer.status, answer.headers.get("grpc-status").or(answer.trailers.get("grpc-status"))) {
                     (StatusCode::OK, Some(code)) if code != "0" => {

@@ -8,6 +8,7 @@
 //!                                      \________________ laneway-control ________________/
 //! ```
 
+pub mod application;
 pub mod client;
 pub mod conformance;
 pub mod echo;
@@ -16,3 +17,4 @@ pub mod grpc;
 pub mod load;
 pub mod mesh;
 pub mod process;
+pub mod propagation;

@@ -191,6 +191,43 @@ impl Mesh {
         Ok(())
     }
 
+    /// Starts a pod's application anew if this changes anything about it, and waits until it listens.
+    pub fn change_application(&mut self, pod: &str, change: impl FnOnce(&mut PodPlan) -> Result<()>) -> Result<()> {
+        let (_, plan) = self.find(pod)?;
+        let mut wanted = plan.clone();
+        change(&mut wanted)?;
+        if !plan.runs_the_same(&wanted) {
+            self.restart_application(pod, |plan| *plan = wanted)?;
+        }
+        self.await_application(pod)
+    }
+
+    /// Waits until a pod's application listens: asked of its own socket, past the sidecar.
+    pub fn await_application(&mut self, name: &str) -> Result<()> {
+        let (index, plan) = self.find(name)?;
+        let port = self.plan.service(&plan.service)?.port;
+        let socket = match &self.network {
+            // Loopback is not redirected.
+            Network::Namespaces(_) => SocketAddr::from(([127, 0, 0, 1], port)),
+            Network::Loopback => self.application_sockets(index, port)[0],
+        };
+        let namespace = self.network.namespace(name);
+        let Some(mut application) = self.pod(name)?.application.take() else {
+            bail!("pod `{name}` has no application")
+        };
+        let asked = std::thread::scope(|threads| {
+            let asking = threads.spawn(|| {
+                if let Some(namespace) = &namespace {
+                    confine::enter_namespace(namespace).context("enter the namespace")?;
+                }
+                application.wait_until(READY_TIMEOUT, "listening", || std::net::TcpStream::connect(socket).is_ok())
+            });
+            asking.join().expect("waiting does not panic")
+        });
+        self.pod(name)?.application = Some(application);
+        asked
+    }
+
     /// curl, from the entry's place, to the entry.
     pub fn curl(&self, arguments: &[&str]) -> Result<String> {
         let mut command = self.command("entry", "curl")?;
@@ -258,7 +295,8 @@ impl Mesh {
                     Speech::Grpc => "grpc",
                 },
             )
-            .env("FORWARD", &plan.forward);
+            .env("FORWARD", &plan.forward)
+            .envs(plan.application_environment.iter().map(|(name, value)| (name, value)));
         if confine::is_root() {
             confine::as_user(&mut command, APPLICATION_UID);
         }

@@ -151,6 +151,14 @@ impl Network {
         }
     }
 
+    /// The namespace of a host, where there are namespaces.
+    pub fn namespace(&self, host: &str) -> Option<String> {
+        match self {
+            Self::Namespaces(namespaces) => Some(namespaces.name(host)),
+            Self::Loopback => None,
+        }
+    }
+
     pub fn is_redirected(&self) -> bool {
         matches!(self, Self::Namespaces(_))
     }

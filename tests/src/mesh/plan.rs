@@ -48,6 +48,8 @@ pub struct PodPlan {
     pub forward: String,
     /// Another application than echo.
     pub program: Option<(PathBuf, Vec<String>)>,
+    /// More environment of the application.
+    pub application_environment: Vec<(String, String)>,
     /// As discovery says: `ready`, `notReady`, `draining`, `warming`; empty: not listed.
     pub state: String,
     /// More environment of the sidecar.
@@ -149,9 +151,16 @@ impl PodPlan {
             speech: Speech::Http1,
             forward: "x-mse-tag".to_owned(),
             program: None,
+            application_environment: Vec::new(),
             state: "ready".to_owned(),
             sidecar_environment: Vec::new(),
         }
+    }
+
+    /// Whether the applications of both are the same program, told the same.
+    pub fn runs_the_same(&self, other: &Self) -> bool {
+        let told = |pod: &Self| (pod.next.clone(), pod.forward.clone(), pod.application_environment.clone());
+        self.program == other.program && self.speech == other.speech && told(self) == told(other)
     }
 }
 

@@ -18,6 +18,7 @@ mod h2spec;
 mod injection;
 mod lists;
 mod path;
+mod propagation;
 mod refusals;
 mod rules;
 mod scenarios;
