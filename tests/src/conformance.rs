@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use laneway_proto::contract;
 
+use crate::application::{Application, Forwards, Propagation, Runtime};
 use crate::client::Speech;
 use crate::entry::Rule;
 use crate::mesh::{Mesh, Plan};
@@ -160,21 +161,38 @@ pub fn documents() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/demo"))
 }
 
-/// Brings the mesh into the state of a scenario.
+/// The scenarios that hold for an application: all, but what it does not speak.
+pub fn scenarios(application: Application) -> impl Iterator<Item = &'static Scenario> {
+    SCENARIOS
+        .iter()
+        .filter(move |scenario| scenario.c_called_by == Speech::Http1 || application.runtime == Runtime::Echo)
+}
+
+/// Brings the mesh into the state of a scenario, with applications that forward what it says.
 pub fn arrange(mesh: &mut Mesh, scenario: &Scenario) -> Result<()> {
+    arrange_with(mesh, scenario, Application { runtime: Runtime::Echo, forwards: Forwards::Tag })
+}
+
+/// The same with other applications. Behind those that forward nothing the sidecars infer the lane, which they can as the
+/// requests of a scenario come one by one.
+pub fn arrange_with(mesh: &mut Mesh, scenario: &Scenario, application: Application) -> Result<()> {
     let names: Vec<String> = mesh.plan().pods.iter().map(|pod| pod.name.clone()).collect();
     for name in &names {
-        let speech = if name.starts_with("b-") { scenario.c_called_by } else { Speech::Http1 };
-        let pod = mesh.plan().pods.iter().find(|pod| &pod.name == name).context("the pod is the plan's own")?;
-        if pod.forward != scenario.forward || pod.speech != speech {
-            mesh.restart_application(name, |pod| {
+        mesh.change_application(name, |pod| {
+            application.dress(pod)?;
+            if application.forwards == Forwards::Tag {
                 scenario.forward.clone_into(&mut pod.forward);
-                pod.speech = speech;
-            })?;
-        }
+            }
+            pod.speech = if name.starts_with("b-") { scenario.c_called_by } else { Speech::Http1 };
+            Ok(())
+        })?;
     }
     mesh.write_entry_rules(&entry_rules(mesh, scenario)?)?;
-    mesh.apply(&documents().join(scenario.documents))?;
+    let propagation = Propagation::for_application(application.forwards, application.forwards == Forwards::Nothing);
+    let documents = mesh.directory().join("scenario.yaml");
+    std::fs::write(&documents, propagation.in_documents(&self::documents().join(scenario.documents))?)
+        .context("write the documents of the scenario")?;
+    mesh.apply(&documents)?;
     let state = |pod: &str| if scenario.absent.contains(&pod) { "" } else { "ready" };
     if mesh.plan().pods.iter().any(|pod| pod.state != state(&pod.name)) {
         mesh.rewrite_discovery(|plan| {

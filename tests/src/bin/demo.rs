@@ -13,10 +13,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
+use laneway_tests::application::{Application, Forwards, Runtime};
 use laneway_tests::conformance::{self, Outcome, SCENARIOS};
 use laneway_tests::load::{Load, Sample};
 use laneway_tests::mesh::Mesh;
-use laneway_tests::mesh::network::{Network, namespaces_work};
+use laneway_tests::mesh::network::namespaces_work;
 use laneway_tests::process::{confine, leave_nothing_behind, read_text};
 use serde_json::json;
 
@@ -88,6 +89,12 @@ fn demonstrate(arguments: &Arguments) -> Result<bool> {
         }
     }
 
+    say.text("\nall of these through applications that do not know of the tag");
+    for outcome in unchanged_applications(&mut mesh)? {
+        failed += usize::from(!outcome.ok);
+        say.outcome(&outcome);
+    }
+
     say.text("\na lane is switched off and on again while requests run (scenario-1.yaml)");
     conformance::arrange(&mut mesh, &SCENARIOS[0])?;
     for outcome in switch(&mesh)? {
@@ -109,13 +116,42 @@ fn demonstrate(arguments: &Arguments) -> Result<bool> {
     Ok(ok)
 }
 
+/// The same checks, a line each for what applications forward that nobody changed for lanes.
+fn unchanged_applications(mesh: &mut Mesh) -> Result<Vec<Outcome>> {
+    let kinds = [("trace-id", Forwards::TraceId, "only a trace id"), ("nothing", Forwards::Nothing, "nothing")];
+    let mut outcomes = Vec::new();
+    for (id, forwards, what) in kinds {
+        let application = Application { runtime: Runtime::Echo, forwards };
+        let (mut count, mut differs) = (0, Vec::new());
+        for scenario in conformance::scenarios(application) {
+            conformance::arrange_with(mesh, scenario, application)?;
+            for check in scenario.checks {
+                let outcome = conformance::ask(mesh, check)?;
+                count += 1;
+                if !outcome.ok {
+                    differs.push(format!("{}: {}", outcome.id, outcome.actual));
+                }
+            }
+        }
+        outcomes.push(Outcome {
+            id,
+            request: format!("every request above, applications forward {what}"),
+            expected: "every answer as above",
+            actual: match differs.is_empty() {
+                true => format!("all {count} as above"),
+                false => format!("{} of {count} differ: {}", differs.len(), differs.join("; ")),
+            },
+            path: String::new(),
+            ok: differs.is_empty(),
+        });
+    }
+    Ok(outcomes)
+}
+
 /// Off, then on, under load; each is a line with its time, and nothing may be lost.
 fn switch(mesh: &Mesh) -> Result<Vec<Outcome>> {
     let load = Load {
-        namespace: match mesh.network() {
-            Network::Namespaces(namespaces) => Some(namespaces.name("entry")),
-            Network::Loopback => None,
-        },
+        namespace: mesh.network().namespace("entry"),
         to: mesh.entry_address(),
         path: "/a".to_owned(),
         headers: vec![("host".to_owned(), "www.base.com".to_owned()), ("x-mse-tag".to_owned(), "gray".to_owned())],
