@@ -1,9 +1,11 @@
-//! The API for people and CI: `LaneAdmin` and `MeshStatus` over gRPC.
+//! The API for people and CI: `LaneAdmin` and `MeshStatus` over gRPC, ExplainRoute as JSON too.
 //!
 //! Each method is a few lines: look at the request, ask `reconcile` or `fleet`, put the answer together. What this
 //! version does not do answers UNIMPLEMENTED and says so; a field that is not supported yet is refused, never ignored.
 
 mod errors;
+mod explain;
+mod json;
 mod lanes;
 mod page;
 mod read;
@@ -67,10 +69,11 @@ impl Api {
 
     /// Serves until the drain; then what runs is finished.
     pub async fn serve(self, listener: TcpListener, mut draining: Draining) -> Result<(), tonic::transport::Error> {
+        let json = json::routes(self.clone());
         let admin = LaneAdminServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX);
         let calls = Routes::new(admin).add_service(MeshStatusServer::new(self)).prepare();
         // For probes, by HTTP/1.1 too. The ports are open only when everything is loaded: whoever answers is ready.
-        let plain = calls.into_axum_router().route("/ready", axum::routing::get(|| async { "ready\n" }));
+        let plain = calls.into_axum_router().route("/ready", axum::routing::get(|| async { "ready\n" })).merge(json);
         Server::builder()
             .accept_http1(true)
             .http2_keepalive_interval(Some(PING_EVERY))
@@ -177,8 +180,8 @@ impl LaneAdmin for Api {
         unsupported("ExportBundle")
     }
 
-    async fn explain_route(&self, _request: Request<ExplainRouteRequest>) -> Answer<ExplainRouteResponse> {
-        unsupported("ExplainRoute")
+    async fn explain_route(&self, request: Request<ExplainRouteRequest>) -> Answer<ExplainRouteResponse> {
+        answer(explain::explain(self, request.into_inner())).await
     }
 
     async fn list_revisions(&self, _request: Request<ListRevisionsRequest>) -> Answer<ListRevisionsResponse> {

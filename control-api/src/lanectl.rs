@@ -8,6 +8,7 @@ pub mod arguments;
 mod apply;
 mod client;
 mod documents;
+mod explain;
 mod objects;
 mod print;
 mod status;
@@ -73,6 +74,7 @@ async fn command(arguments: Arguments, out: &mut String) -> Result<(), Trouble> 
         Command::Lane { action: Do::Enable(options) } => switch::enable(&mut client, options, format, out).await,
         Command::Lane { action: Do::Disable(options) } => switch::disable(&mut client, options, format, out).await,
         Command::Status(options) => status::status(&mut client, options, format, out).await,
+        Command::Explain(options) => explain::explain(&mut client, options, format, out).await,
     }
 }
 

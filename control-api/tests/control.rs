@@ -3,6 +3,7 @@
 mod control {
     mod api;
     mod crash;
+    mod explain;
     mod lanectl;
     mod program;
     mod push;

@@ -19,7 +19,7 @@ mod value;
 mod words;
 
 pub(crate) use contradiction::contradiction;
-pub(crate) use value::split_authority;
+pub(crate) use value::{form_decode, split_authority};
 
 /// Why a field is refused. `field` is a path with proto names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,17 +2,21 @@
 //! ask the control plane or a sidecar; no request comes here.
 
 use laneway_proto::admin::{ExplainRouteResponse, explain_route_response};
+use laneway_proto::descriptors;
+use prost_reflect::DynamicMessage;
 
 use crate::decide::{self, Evidence, Inbound, Load, Outbound, Scratch};
 use crate::facts::Facts;
-use crate::snapshot::{Destination, Snapshot};
+use crate::snapshot::{Destination, EndpointAddr, Snapshot};
 use crate::tag::Tag;
 use crate::why::Why;
 
+mod call;
 mod recorder;
 
 use recorder::Recorder;
 
+pub use call::{BadCall, Call, query_pairs};
 pub use explain_route_response::Step;
 
 /// Instances that an answer names.
@@ -90,6 +94,31 @@ fn of_outbound(mut recorder: Recorder<'_>, outbound: &Outbound<'_>) -> ExplainRo
 pub fn passed_through(what: &str) -> ExplainRouteResponse {
     let step = Step { message: format!("{what} is no service that this sidecar knows: passed through"), ..decided() };
     ExplainRouteResponse { why: Why::Passthrough.into(), steps: vec![step], ..ExplainRouteResponse::default() }
+}
+
+/// ProtoJSON of an answer.
+pub fn to_json(response: &ExplainRouteResponse) -> serde_json::Value {
+    let descriptor = descriptors().get_message_by_name("laneway.admin.v1.ExplainRouteResponse");
+    let mut dynamic = DynamicMessage::new(descriptor.expect("the message is in the contract"));
+    dynamic.transcode_from(response).expect("a message has the form of its own descriptor");
+    serde_json::to_value(&dynamic).expect("messages of the contract have a JSON form")
+}
+
+/// Nothing runs, nothing is ejected: for whoever has no worker at hand.
+pub struct Idle;
+
+impl Load for Idle {
+    fn outstanding(&self, _: EndpointAddr) -> u32 {
+        0
+    }
+
+    fn is_ejected(&self, _: EndpointAddr) -> bool {
+        false
+    }
+
+    fn has_ejected(&self) -> bool {
+        false
+    }
 }
 
 fn decided() -> Step {

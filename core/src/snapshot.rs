@@ -417,6 +417,17 @@ impl Snapshot {
         self.lane_of_tag.contains_key(&tag) || self.index.tables.iter().any(|table| table.pool_of(Some(tag)).is_some())
     }
 
+    /// Where an instance of the own service listens, one with the own tag if there is any; 0: it is not known, or any.
+    pub fn own_port(&self, port_name: Option<&str>) -> u16 {
+        let Some(service) = self.own_service() else { return 0 };
+        let table = &service.table;
+        let first = table.ports.first().map_or("", |port| &port.name);
+        let wanted = port_name.unwrap_or(first);
+        let of_port = || table.endpoints().filter(|(at, _)| &*table.set(*at).port_name == wanted);
+        let found = of_port().find(|(_, endpoint)| endpoint.tag == self.identity.tag).or_else(|| of_port().next());
+        found.map_or(0, |(_, endpoint)| endpoint.address.0.port())
+    }
+
     pub(crate) fn lane(&self, tag: Tag) -> Option<&Arc<Lane>> {
         self.lane_of_tag.get(&tag).map(|at| &self.lanes[*at])
     }
@@ -457,6 +468,17 @@ impl Snapshot {
         }
         let at = self.index.of_name.get(default_service?)?;
         Some(self.by_name(*at, None, None))
+    }
+
+    /// A service by resource name, at the port of that name; without one, at its first.
+    pub fn destination_named(&self, service: &str, port_name: Option<&str>) -> Destination<'_> {
+        let Some(at) = self.index.of_name.get(service) else { return Destination::Unknown };
+        let Some(wanted) = port_name else { return self.at(self.by_name(*at, None, None)) };
+        let ports = &self.services[*at as usize].table.ports;
+        match ports.iter().position(|port| &*port.name == wanted) {
+            Some(index) => self.at(self.place(*at, ports[index].number, PlacePort::Declared(index as u32))),
+            None => Destination::Unknown,
+        }
     }
 
     /// What is at a place of this very snapshot.

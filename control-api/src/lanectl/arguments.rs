@@ -44,6 +44,8 @@ pub enum Command {
     },
     /// Which sidecars are connected, and what they have acknowledged.
     Status(Status),
+    /// Where a request would go and why, step by step, by the sidecars' own decision. No traffic.
+    Explain(Explain),
 }
 
 #[derive(Debug, Args)]
@@ -166,6 +168,51 @@ pub struct Switch {
 pub struct Status {
     /// One sidecar, with every resource it has.
     pub node: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Explain {
+    /// Service that the request enters from outside, and whose application then calls --to. Without it the request enters
+    /// at --to.
+    #[arg(long, value_name = "SERVICE")]
+    pub from: Option<String>,
+    /// Tag of the pod of --from.
+    #[arg(long, value_name = "TAG", requires = "from")]
+    pub from_tag: Option<String>,
+    /// Address that the request comes from.
+    #[arg(long, value_name = "ADDRESS")]
+    pub from_ip: Option<String>,
+    /// Service that is called.
+    #[arg(long, value_name = "SERVICE")]
+    pub to: String,
+    /// Tag of the pod of --to that the request arrives at.
+    #[arg(long, value_name = "TAG", conflicts_with = "from")]
+    pub to_tag: Option<String>,
+    /// Name of the port of --to; without it the first.
+    #[arg(long, value_name = "NAME")]
+    pub port: Option<String>,
+    /// A header, `name: value`. May be given several times.
+    #[arg(short = 'H', long = "header", value_name = "HEADER", value_parser = header)]
+    pub headers: Vec<(String, String)>,
+    #[arg(long, default_value = "GET")]
+    pub method: String,
+    /// May hold a query.
+    #[arg(long, default_value = "/")]
+    pub path: String,
+    /// Authority of the request; without it the service.
+    #[arg(long)]
+    pub host: Option<String>,
+    #[arg(short, long, default_value = "default")]
+    pub namespace: String,
+    /// Documents that are tried over what is stored: file, folder, or `-` for stdin. May be given several times.
+    #[arg(short, long = "file", value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+}
+
+/// `x-user-id: 100`
+fn header(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once(':').ok_or("a header is `name: value`, like 'x-user-id: 100'")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// `48h`, as documents say it; whether it is a good one is the control plane's question.

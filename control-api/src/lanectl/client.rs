@@ -6,9 +6,9 @@ use std::time::Duration;
 use laneway_proto::admin::lane_admin_client::LaneAdminClient;
 use laneway_proto::admin::{
     ApplyBundleRequest, ApplyBundleResponse, DeleteLaneGroupRequest, DeleteLaneRequest, DeleteServicePolicyRequest,
-    DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse, GetLaneGroupRequest,
-    GetLaneRequest, GetServicePolicyRequest, Lane, LaneGroup, ListLaneGroupsRequest, ListLanesRequest,
-    ListServicePoliciesRequest, ServicePolicy,
+    DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse, ExplainRouteRequest,
+    ExplainRouteResponse, GetLaneGroupRequest, GetLaneRequest, GetServicePolicyRequest, Lane, LaneGroup,
+    ListLaneGroupsRequest, ListLanesRequest, ListServicePoliciesRequest, ServicePolicy,
 };
 use laneway_proto::status::mesh_status_client::MeshStatusClient;
 use laneway_proto::status::{
@@ -67,6 +67,10 @@ impl Client {
 
     pub(super) async fn apply(&mut self, request: ApplyBundleRequest) -> Result<ApplyBundleResponse, Failure> {
         Ok(self.admin.apply_bundle(request).await?.into_inner())
+    }
+
+    pub(super) async fn explain(&mut self, request: ExplainRouteRequest) -> Result<ExplainRouteResponse, Failure> {
+        Ok(self.admin.explain_route(request).await?.into_inner())
     }
 
     pub(super) async fn enable(&mut self, request: EnableLaneRequest) -> Result<EnableLaneResponse, Failure> {

@@ -92,7 +92,7 @@ fn query<'b>(target: &str, name: &[u8], buffer: &'b mut Vec<u8>) -> Option<&'b [
 }
 
 /// Percent-decoded, `+` read as a space; what is not a good escape stays as it is.
-fn form_decode(bytes: &[u8]) -> impl Iterator<Item = u8> {
+pub(crate) fn form_decode(bytes: &[u8]) -> impl Iterator<Item = u8> {
     let mut rest = bytes;
     std::iter::from_fn(move || {
         let (&first, tail) = rest.split_first()?;

@@ -4,21 +4,20 @@
 //! what looked decisive on the way may have been overtaken.
 
 use laneway_proto::admin::ExplainRouteResponse;
-use laneway_proto::contract::{BASELINE, TRACESTATE_MEMBER};
-use laneway_proto::routing::{TagCarrier, TagTrust};
+use laneway_proto::contract::BASELINE;
 
 use super::{CANDIDATES_MAX, STEPS_MAX, Step};
-use crate::carry::TagRefusal;
-use crate::ladder::Doubt;
-use crate::lane::{Fallback, Lane};
+use crate::lane::Lane;
 use crate::name;
 use crate::rule::{EntryRule, PolicyRule};
 use crate::share;
 use crate::snapshot::{EndpointAddr, Snapshot};
-use crate::table::Health;
-use crate::tag::{RequestTag, Tag};
+use crate::tag::Tag;
 use crate::why::{TagSource, Why};
-use crate::witness::{self, Passed, Witness};
+use crate::witness::{self, Witness};
+
+mod origin;
+mod route;
 
 /// Tests of one rule that a step names.
 const TESTS_MAX: usize = 8;
@@ -176,20 +175,9 @@ impl<'s> Recorder<'s> {
         name::id_of(self.service)
     }
 
-    /// The policy has the name of its service, where it has no other.
+    /// A policy has the name of its service.
     fn policy(&self) -> String {
         name::policy(name::namespace_of(self.service), self.service_id())
-    }
-
-    /// Who says what happens when the lane lacks a service: resource, and the field of its fallback.
-    fn fallback(&self) -> (&'s str, String) {
-        match self.lane {
-            None => (self.group(), "fallback".to_owned()),
-            Some(lane) if lane.has_own_fallback(self.service) => {
-                (&lane.name, format!("serviceOverrides.{}.fallback", self.service_id()))
-            }
-            Some(lane) => (&lane.name, "fallback".to_owned()),
-        }
     }
 
     /// The tests that a rule has made so far become one step.
@@ -247,68 +235,6 @@ impl<'s> Recorder<'s> {
         self.plain(&rule.resource(self), rule.field("sticky.by"), "none of the keys has a value: not matched");
     }
 
-    fn carrier(&mut self, carrier: TagCarrier, tag: Option<RequestTag>, refused: Option<TagRefusal>) {
-        let header = &self.snapshot.group.tag_header;
-        let word = match carrier {
-            TagCarrier::Header => {
-                let names = std::iter::once(header).chain(&self.snapshot.group.aliases);
-                format!("header {}", names.map(String::as_str).collect::<Vec<_>>().join(" or "))
-            }
-            TagCarrier::Baggage => format!("baggage member {header}"),
-            TagCarrier::Tracestate => format!("tracestate member {TRACESTATE_MEMBER}"),
-            TagCarrier::Mse | TagCarrier::Unspecified => carrier.as_str_name().to_owned(),
-        };
-        let mut message = match (refused, tag.and_then(|tag| tag.wire().map(str::to_owned))) {
-            (Some(TagRefusal::Conflicting), _) => format!("{word} carries different tags: none of them counts"),
-            (Some(_), _) | (None, None) => format!("{word} carries what is no tag"),
-            (None, Some(tag)) => format!("{word} carries {tag}"),
-        };
-        if self.told.carrier.is_some() {
-            message.push_str("; a carrier before it holds one already");
-            return self.plain(self.group(), "tag.carriers", message);
-        }
-        self.told.carrier = self.weighty(self.group(), "tag.carriers", message);
-    }
-
-    fn untrusted(&mut self) {
-        let why = match self.snapshot.group.trust {
-            TagTrust::None if self.snapshot.own.is_entry => "is not believed at an entry",
-            TagTrust::None | TagTrust::Mesh => "is believed only from a caller with a sidecar",
-            TagTrust::Any | TagTrust::Unspecified => "is not believed",
-        };
-        self.told.untrusted = self.weighty(self.group(), "tag.trust", format!("a tag {why}: dropped"));
-    }
-
-    fn lane_passed(&mut self, lane: &Lane, reason: Passed) {
-        let own = name::id_of(&self.snapshot.own.service);
-        let (field, message) = match reason {
-            Passed::Off => ("enabled", "the lane is off".to_owned()),
-            Passed::NoEntry if lane.entry_services.is_empty() => ("entry", "the lane has no entry".to_owned()),
-            Passed::NoEntry if own.is_empty() => ("entry.services", "a pod of no service is no entry".to_owned()),
-            Passed::NoEntry => ("entry.services", format!("{own} is no entry of the lane")),
-            Passed::NoRules => ("entry.rules", "the lane has no rules".to_owned()),
-            Passed::DryRunKnown => ("dryRun", "another dry run has matched already".to_owned()),
-        };
-        self.plain(&lane.name, field, message);
-    }
-
-    fn entry_rule_done(&mut self, takes: bool, is_dry: bool) {
-        self.flush_tests();
-        let Some(Rule::Entry { lane, index, rule }) = self.rule.take() else { return };
-        let field = format!("entry.rules[{index}]");
-        match (takes, is_dry) {
-            (false, _) => {}
-            (true, true) => {
-                let message = format!("rule {} would colour it {}, but is a dry run", rule.name, lane.tag);
-                self.plain(&lane.name, field, message);
-            }
-            (true, false) => {
-                let message = format!("rule {} colours it {}", rule.name, lane.tag);
-                self.told.rule = self.weighty(&lane.name, field, message);
-            }
-        }
-    }
-
     fn policy_rule_done(&mut self, chosen: Option<Option<Tag>>) {
         self.flush_tests();
         let Some(Rule::Policy { index, .. }) = self.rule.take() else { return };
@@ -316,117 +242,6 @@ impl<'s> Recorder<'s> {
             let message = format!("chooses {}", tag_words(tag));
             self.led.policy = self.weighty(&self.policy(), format!("rules[{index}]"), message);
         }
-    }
-
-    fn stamp(&mut self, tag: Option<Tag>) {
-        let own = &self.snapshot.own;
-        let message = match (tag, own.tag) {
-            (Some(tag), _) => format!("nothing else tells a tag: the pod stamps its own, {tag}"),
-            (None, None) => "nothing tells a tag, and the pod has none".to_owned(),
-            (None, Some(tag)) => format!("nothing tells a tag, and the pod does not stamp its own, {tag}"),
-        };
-        self.told.below = self.weighty(self.group(), "propagate.stampPodTag", message);
-    }
-
-    fn ladder(&mut self, tag: RequestTag, source: TagSource, doubt: Option<Doubt>) {
-        let tag = tag.wire().unwrap_or("none");
-        let (field, message) = match source {
-            // The carrier has said so.
-            TagSource::Carried => return,
-            TagSource::Rule | TagSource::Unspecified => ("propagate", format!("the tag is {tag}")),
-            TagSource::Correlated => {
-                ("propagate.correlate", format!("a trace or request id joins it to a request: {tag}"))
-            }
-            TagSource::Kernel => ("propagate", format!("its thread serves a request: {tag}")),
-            TagSource::Inferred => ("propagate.infer", format!("every request in flight has one tag: {tag}")),
-            TagSource::Pod => ("propagate.stampPodTag", format!("nothing else tells a tag: the pod's own, {tag}")),
-            TagSource::None => ("propagate", "nothing tells a tag: none".to_owned()),
-        };
-        self.told.below = self.weighty(self.group(), field, message);
-        let (field, message) = match doubt {
-            None => return,
-            Some(Doubt::Conflict) => ("propagate.correlate", "its ids were seen on requests of different tags"),
-            Some(Doubt::Ambiguous) => ("propagate.ambiguous", "requests of several tags are in flight: a guess"),
-            Some(Doubt::Refused) => ("propagate.ambiguous", "requests of several tags are in flight: refused, 503"),
-        };
-        self.led.doubt = self.weighty(self.group(), field, message);
-    }
-
-    fn hand_over(&mut self, tag: Option<Tag>, to: Option<EndpointAddr>) {
-        let lane_tag = tag.or(self.snapshot.own.tag);
-        let lane = lane_tag.and_then(|tag| self.snapshot.lane(tag));
-        let resource = lane.map_or(self.group(), |lane| &lane.name);
-        let service = self.service_id();
-        let instances = tag_words(tag);
-        let message = match to {
-            Some(address) => format!("redirect: {service} {instances} at {} serves it", address.0),
-            None => format!("redirect: {service} has no usable instance of {instances}; served here"),
-        };
-        self.led.hand_over = self.weighty(resource, "entry.redirect", message);
-    }
-
-    fn lane_of(&mut self, tag: Tag, lane: Option<&'s Lane>) {
-        self.lane = lane;
-        match lane {
-            None => self.plain(self.group(), "", format!("no lane has the tag {tag}: the group's fallback holds")),
-            Some(lane) if lane.is_off() => {
-                self.led.lane_off = self.weighty(&lane.name, "enabled", "the lane is off: policy, then baseline");
-            }
-            Some(lane) => self.plain(&lane.name, "tag", format!("the lane of tag {tag}")),
-        }
-    }
-
-    fn pool(&mut self, tag: Tag, health: Option<Health>, fallback: &Fallback, verdict: Result<(), Why>) {
-        let service = self.service_id();
-        let message = match health {
-            None => format!("{service} has no instance with tag {tag}"),
-            Some(Health { counted: 0, .. }) => {
-                format!("{service} has no instance with tag {tag} on this port that is not draining")
-            }
-            Some(Health { counted, usable }) => {
-                let (healthy_min, percent_min) = (fallback.healthy_min, f64::from(fallback.basis_points_min) / 100.0);
-                let enough = match verdict {
-                    Ok(()) => "enough".to_owned(),
-                    Err(_) => format!("too few (minHealthy {healthy_min}, minHealthyPercent {percent_min} %)"),
-                };
-                format!("{usable} of {counted} instances with tag {tag} are usable: {enough}")
-            }
-        };
-        let step = self.weighty(self.service, "", message);
-        self.led.pool = verdict.is_ok().then_some(step).flatten();
-    }
-
-    fn chain(&mut self, index: usize, tag: Option<Tag>) {
-        let (resource, field) = self.fallback();
-        let message = format!("falls back to {}", tag_words(tag));
-        self.led.chain = self.weighty(resource, format!("{field}.chain[{index}]"), message);
-    }
-
-    fn chain_ends(&mut self, is_strict: bool) {
-        let (resource, field) = self.fallback();
-        let (field, message) = match is_strict {
-            true => (format!("{field}.mode"), "strict: refused, 503"),
-            false => (format!("{field}.chain"), "the chain ends without baseline: refused, 503"),
-        };
-        self.led.chain_ends = self.weighty(resource, field, message);
-    }
-
-    fn baseline(&mut self, found: bool) {
-        let service = self.service_id();
-        let message = match found {
-            true => format!("{} usable instances of {service} {BASELINE}", self.candidates.len()),
-            false => format!("{service} has no usable instance of {BASELINE}"),
-        };
-        self.led.baseline = self.weighty(self.service, "", message);
-    }
-
-    fn any(&mut self, found: bool) {
-        let (resource, field) = self.fallback();
-        let message = match found {
-            true => format!("any: {} usable instances of any tag", self.candidates.len()),
-            false => "any: no usable instance of any tag".to_owned(),
-        };
-        self.led.any = self.weighty(resource, format!("{field}.noBaseline"), message);
     }
 }
 

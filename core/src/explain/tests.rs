@@ -2,15 +2,15 @@
 
 use std::net::SocketAddr;
 
-use super::{STEPS_MAX, explain_inbound, explain_outbound};
+use super::{Call, Idle, STEPS_MAX, explain_inbound, explain_outbound};
 use crate::compile::{compile, sort};
-use crate::decide::{InFlight, Load, Scratch};
+use crate::decide::{InFlight, Scratch};
 use crate::decode::{Resources, decode};
 use crate::document;
 use crate::facts::{Facts, Headers, Source};
-use crate::snapshot::{EndpointAddr, Identity, Snapshot};
+use crate::snapshot::{Identity, Snapshot};
 use crate::tag::Tag;
-use laneway_proto::admin::ExplainRouteResponse;
+use laneway_proto::admin::{self, ExplainRouteResponse, call::Pair};
 
 const SHOP: &str = "
 kind: LaneGroup
@@ -65,18 +65,6 @@ struct Request {
 impl Headers for Request {
     fn line(&self, name: &str, index: usize) -> Option<&[u8]> {
         self.lines.iter().filter(|(n, _)| *n == name).nth(index).map(|(_, value)| value.as_bytes())
-    }
-}
-
-struct Idle;
-
-impl Load for Idle {
-    fn outstanding(&self, _: EndpointAddr) -> u32 {
-        0
-    }
-
-    fn is_ejected(&self, _: EndpointAddr) -> bool {
-        false
     }
 }
 
@@ -287,4 +275,33 @@ fn steps_are_bounded_and_what_decided_is_kept() {
     assert_eq!(none.steps.len(), STEPS_MAX + 2);
     let last = lines(&none).pop().expect("there are steps");
     assert_eq!(last, "-  : 1001 further steps decided nothing and are left out");
+}
+
+#[test]
+fn a_call_that_cannot_be_is_refused_by_field() {
+    let header = |name: &str, value: &str| Pair { name: name.into(), value: value.into() };
+    let call = |change: &dyn Fn(&mut admin::Call)| {
+        let mut call = admin::Call::default();
+        change(&mut call);
+        Call::read(&call, "b").map(|_| ()).map_err(|bad| bad.field)
+    };
+    let refused = |field: &str, change: &dyn Fn(&mut admin::Call)| {
+        assert_eq!(call(change), Err(field.to_owned()));
+    };
+    assert_eq!(call(&|_| {}), Ok(()));
+    assert_eq!(call(&|call| call.headers = vec![header("X-User-Id", "100"), header("x-user-id", "")]), Ok(()));
+    refused("headers[1].name", &|call| call.headers = vec![header("a", "b"), header("x user", "100")]);
+    refused("headers[0].value", &|call| call.headers = vec![header("a", "b\r\nc: d")]);
+    refused("headers", &|call| call.headers = vec![header("a", &"b".repeat(70_000))]);
+    refused("path", &|call| call.path = "beta".into());
+    refused("path", &|call| call.path = "/a b".into());
+    refused("method", &|call| call.method = "GET /".into());
+    refused("host", &|call| call.host = "http://b/".into());
+    refused("dubbo_service", &|call| call.dubbo_service = "x".into());
+    refused("dubbo_method", &|call| call.dubbo_method = "x".into());
+    refused("dubbo_arguments_json", &|call| call.dubbo_arguments_json = vec!["1".into()]);
+    refused("attachments", &|call| call.attachments = vec![header("a", "b")]);
+    refused("topic", &|call| call.topic = "x".into());
+    refused("properties", &|call| call.properties = vec![header("a", "b")]);
+    refused("body", &|call| call.body = "x".into());
 }
