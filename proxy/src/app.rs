@@ -103,8 +103,8 @@ async fn serve_inside(config: Config, first: Snapshot, source: Source) -> anyhow
         Source::Control { .. } => "control",
         Source::File { .. } => "file",
     };
-    let status = Status::new(telemetry.clone(), source_label);
     let (publisher, readers) = current::channel(workers, first);
+    let status = Status::new(telemetry.clone(), source_label, publisher.view());
     let (trigger, watch) = drain::channel();
 
     let bound = datapath::bind(config.datapath.clone()).context("bind the listeners")?;

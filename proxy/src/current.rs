@@ -39,6 +39,10 @@ pub struct Reader {
     slot: Arc<Slot>,
 }
 
+/// Whoever looks at the snapshot beside the workers, to explain it: nobody waits for it.
+#[derive(Clone)]
+pub struct View(Arc<Shared>);
+
 /// The place of one worker; it is given up with the worker's last reader.
 struct Slot {
     shared: Arc<Shared>,
@@ -96,6 +100,16 @@ impl Publisher {
         self.0.current.load().revision
     }
 
+    pub fn current(&self) -> Arc<Snapshot> {
+        self.0.current.load_full()
+    }
+
+    pub fn view(&self) -> View {
+        View(Arc::clone(&self.0))
+    }
+}
+
+impl View {
     pub fn current(&self) -> Arc<Snapshot> {
         self.0.current.load_full()
     }

@@ -1,4 +1,5 @@
-//! What people and machines may ask the sidecar: /ready, /live and /metrics for everybody, /config_dump and /drain on loopback.
+//! What people and machines may ask the sidecar: /ready, /live and /metrics for everybody, /config_dump, /explain and
+//! /drain on loopback.
 //!
 //! Small HTTP/1 servers with bounds of their own, on the control thread: asking never costs a worker anything.
 
@@ -24,7 +25,10 @@ use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
 
+use crate::current::View;
 use crate::telemetry::Telemetry;
+
+mod explain;
 
 /// Askers at a time; slow readers must not cost memory.
 const CONNECTIONS_MAX: usize = 64;
@@ -76,11 +80,12 @@ struct Shared {
     telemetry: Telemetry,
     drain: Notify,
     source: &'static str,
+    view: View,
 }
 
 impl Status {
     /// `source` says where the configuration comes from: `control` or `file`.
-    pub fn new(telemetry: Telemetry, source: &'static str) -> Status {
+    pub fn new(telemetry: Telemetry, source: &'static str, view: View) -> Status {
         Status(Arc::new(Shared {
             state: AtomicU8::new(State::Starting as u8),
             connected: AtomicBool::new(false),
@@ -90,6 +95,7 @@ impl Status {
             telemetry,
             drain: Notify::new(),
             source,
+            view,
         }))
     }
 
@@ -202,12 +208,24 @@ impl Status {
                 let dump = json!({"revision": held.0.revision, "resources": resources});
                 answer(StatusCode::OK, format!("{dump:#}\n"))
             }
+            (&Method::GET, "/explain") => {
+                match explain::answer(&self.0.view.current(), request.uri().query().unwrap_or_default()) {
+                    Ok(json) => {
+                        let mut response = answer(StatusCode::OK, format!("{json:#}\n"));
+                        let kind = hyper::header::HeaderValue::from_static("application/json");
+                        response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
+                        response
+                    }
+                    Err(wrong) => answer(StatusCode::BAD_REQUEST, format!("explain: {wrong}\n")),
+                }
+            }
+            (_, "/explain") => answer(StatusCode::METHOD_NOT_ALLOWED, "GET /explain\n"),
             (&Method::POST, "/drain") => {
                 self.0.drain.notify_one();
                 answer(StatusCode::ACCEPTED, "draining\n")
             }
             (_, "/drain") => answer(StatusCode::METHOD_NOT_ALLOWED, "POST /drain\n"),
-            _ => answer(StatusCode::NOT_FOUND, "here are /config_dump and POST /drain\n"),
+            _ => answer(StatusCode::NOT_FOUND, "here are /config_dump, /explain and POST /drain\n"),
         }
     }
 }
