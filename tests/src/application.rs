@@ -95,6 +95,8 @@ impl Application {
         let mut environment = self.open_telemetry();
         environment.push(("NODE_PATH".to_owned(), packages.display().to_string()));
         if self.is_traced() {
+            // The other detectors ask the metadata services of clouds, which would be counted as calls.
+            environment.push(("OTEL_NODE_RESOURCE_DETECTORS".to_owned(), "env,host".to_owned()));
             let preload = "--require @opentelemetry/auto-instrumentations-node/register";
             environment.push(("NODE_OPTIONS".to_owned(), preload.to_owned()));
         }
