@@ -42,7 +42,7 @@ fn a_slow_head_is_cut_and_a_resting_connection_is_ended() {
 }
 
 /// Answers one request on each connection, says nothing of closing it, and closes it.
-fn serve_once_each() -> SocketAddr {
+pub(crate) fn serve_once_each() -> SocketAddr {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
     let address = listener.local_addr().expect("it is bound");
     thread::spawn(move || {

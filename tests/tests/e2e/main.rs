@@ -12,6 +12,7 @@ mod dialled;
 mod drain;
 mod exchange;
 mod expiry;
+mod explain;
 mod floods;
 mod frames;
 mod h2spec;

@@ -26,6 +26,15 @@ impl Sidecar {
 
     /// The same with further flags.
     pub(crate) fn start_with(label: &str, protocol: &str, instance: SocketAddr, flags: &[&str]) -> Self {
+        Self::start_at(label, protocol, instance, free(), flags)
+    }
+
+    /// With its admin port there.
+    pub(crate) fn start_with_admin(label: &str, protocol: &str, instance: SocketAddr, admin: SocketAddr) -> Self {
+        Self::start_at(label, protocol, instance, admin, &[])
+    }
+
+    fn start_at(label: &str, protocol: &str, instance: SocketAddr, admin: SocketAddr, flags: &[&str]) -> Self {
         let scratch = Scratch::new(label).expect("a directory");
         let address = free();
         let file = scratch.path().join("resources.yaml");
@@ -37,7 +46,7 @@ impl Sidecar {
         );
         std::fs::write(&file, text).expect("the directory is ours");
         let mut command = Command::new(program("laneway-proxy").expect("it is built"));
-        command.arg("--resources").arg(&file).args(["--status", &free().to_string(), "--admin", &free().to_string()]);
+        command.arg("--resources").arg(&file).args(["--status", &free().to_string(), "--admin", &admin.to_string()]);
         command.args(flags);
         let mut process = Process::start("sidecar", command, &scratch.path().join("proxy.log")).expect("it starts");
         let listens = || TcpStream::connect(address).is_ok();
