@@ -5,6 +5,8 @@
 
 mod errors;
 mod explain;
+mod filter;
+mod history;
 mod json;
 mod lanes;
 mod page;
@@ -184,12 +186,12 @@ impl LaneAdmin for Api {
         answer(explain::explain(self, request.into_inner())).await
     }
 
-    async fn list_revisions(&self, _request: Request<ListRevisionsRequest>) -> Answer<ListRevisionsResponse> {
-        unsupported("ListRevisions")
+    async fn list_revisions(&self, request: Request<ListRevisionsRequest>) -> Answer<ListRevisionsResponse> {
+        answer(history::list(self, request.into_inner())).await
     }
 
-    async fn get_revision(&self, _request: Request<GetRevisionRequest>) -> Answer<Revision> {
-        unsupported("GetRevision")
+    async fn get_revision(&self, request: Request<GetRevisionRequest>) -> Answer<Revision> {
+        answer(history::get(self, request.into_inner())).await
     }
 
     async fn rollback(&self, _request: Request<RollbackRequest>) -> Answer<RollbackResponse> {

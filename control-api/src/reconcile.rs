@@ -8,6 +8,7 @@
 //! are from memory. A lane switch is compiled and published at once, with whatever else was waiting.
 
 mod debounce;
+mod history;
 
 use std::io::Read;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,14 +17,14 @@ use std::time::{Instant, SystemTime};
 use laneway_core::check::check;
 use laneway_core::compile::{Catalog, Compiled, Objects, compile};
 use laneway_core::document::ServiceDocument;
-use laneway_proto::admin::{Diagnostic, ResourceChange, diagnostic};
+use laneway_proto::admin::{Diagnostic, ResourceChange, Revision, diagnostic};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, error, info};
 
 use self::debounce::{Debounce, Pace};
 use crate::clock::Clock;
 use crate::edit::{self, Edit, EditError, Plan, Stamp};
-use crate::store::{Commit, Store, StoreError};
+use crate::store::{self, Commit, Store, StoreError};
 
 /// What sidecars are to have.
 pub struct Published {
@@ -52,11 +53,15 @@ pub struct Request {
     pub validate_only: bool,
     /// Take it although the whole has errors: for what must always work.
     pub is_urgent: bool,
+    /// Above 0: the revision whose content this restores.
+    pub rollback_revision: i64,
 }
 
 /// What came of it.
 #[derive(Debug)]
 pub struct Outcome {
+    /// When it was done, or would have been.
+    pub time: SystemTime,
     /// The one it became, or the current one when there was nothing to do.
     pub revision: i64,
     pub changes: Vec<ResourceChange>,
@@ -180,6 +185,13 @@ impl Reconciler {
         self.shared.clock.now()
     }
 
+    /// What was committed before a revision, in full, newest first and without a gap: as many as asked for, fewer where they
+    /// are large. Nothing: none before it is held.
+    pub async fn revisions(&self, before: i64, count_max: usize) -> Result<Vec<Revision>, StoreError> {
+        let found = self.shared.store.revisions(before, count_max).await?;
+        found.into_iter().map(history::read).collect()
+    }
+
     /// What sidecars are sent, and its changes.
     pub fn published(&self) -> watch::Receiver<Arc<Published>> {
         self.shared.published.subscribe()
@@ -212,23 +224,29 @@ impl Reconciler {
             return Err(WriteError::Refused(diagnostics));
         }
         if refused {
-            return Ok(Outcome { revision: state.revision, changes: Vec::new(), diagnostics, objects: state.objects });
+            return Ok(Outcome {
+                time: stamp.time,
+                revision: state.revision,
+                changes: Vec::new(),
+                diagnostics,
+                objects: state.objects,
+            });
         }
         let Plan { objects, changes, puts, deletes, switched, findings: _ } = plan;
         let objects = Arc::new(objects);
         if request.validate_only || changes.is_empty() {
-            return Ok(Outcome { revision: state.revision, changes, diagnostics, objects });
+            return Ok(Outcome { time: stamp.time, revision: state.revision, changes, diagnostics, objects });
         }
-        let commit = Commit {
-            revision: stamp.revision,
+        let revision = store::Revision {
+            number: stamp.revision,
             time: stamp.time,
             principal: request.principal.clone(),
             reason: request.reason,
             method: request.method.to_owned(),
-            changes: history(&changes),
-            puts,
-            deletes,
+            rollback_revision: request.rollback_revision,
+            changes: history::write(&changes),
         };
+        let commit = Commit { revision, puts, deletes };
         let revision = self.shared.store.commit(commit).await.map_err(WriteError::Store)?;
         {
             let mut desired = self.desired();
@@ -240,7 +258,7 @@ impl Reconciler {
         self.shared.wake.notify_one();
         let names: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
         info!(revision, method = request.method, principal = %request.principal, changed = ?names, "committed");
-        Ok(Outcome { revision, changes, diagnostics, objects })
+        Ok(Outcome { time: stamp.time, revision, changes, diagnostics, objects })
     }
 
     /// Checks the whole as it would be. What was wrong before and is not touched does not stand in the way; an urgent
@@ -309,20 +327,6 @@ fn summary(findings: &[Diagnostic]) -> String {
     let errors = findings.iter().filter(|finding| is_error(finding));
     let words = errors.map(|finding| format!("{} {}: {}", finding.resource, finding.field, finding.message));
     words.collect::<Vec<_>>().join("; ")
-}
-
-/// The changes as JSON, for the history.
-fn history(changes: &[ResourceChange]) -> String {
-    let all = changes.iter().map(|change| {
-        serde_json::json!({
-            "name": change.name,
-            "kind": change.kind().as_str_name(),
-            "changedPaths": change.changed_paths,
-            "before": change.before_json,
-            "after": change.after_json,
-        })
-    });
-    serde_json::Value::Array(all.collect()).to_string()
 }
 
 /// A random UUID (version 4).

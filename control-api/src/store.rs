@@ -1,6 +1,6 @@
 //! What people wrote, kept for good: the trait of every store, and what goes in and out of it.
 //!
-//! A store keeps objects as bytes under their resource names and a journal of revisions. It checks nothing, knows nothing
+//! A store keeps objects as bytes under their resource names and a journal of revisions, its oldest part let go. It checks nothing, knows nothing
 //! of lanes, and never says "done" before the bytes are safe from a kill or a power cut. Called by `reconcile` alone.
 
 pub mod sqlite;
@@ -12,12 +12,25 @@ use std::time::SystemTime;
 /// An answer that some other thread works out.
 pub type Pending<'a, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'a>>;
 
+/// How much of the past is kept: the newest revision always, and the ones before while all are within both.
+#[derive(Clone, Copy, Debug)]
+pub struct HistoryBound {
+    pub revisions: usize,
+    pub bytes: usize,
+}
+
+/// Months of changes by hand, an afternoon of a program's; restoring any of it reads all that came later.
+pub const HISTORY_BOUND: HistoryBound = HistoryBound { revisions: 10_000, bytes: 64 << 20 };
+
 /// A place that keeps the objects. One writer at a time; every method may block its own thread, never the caller's.
 pub trait Store: Send + Sync {
     /// Everything there is. Called once, at start.
     fn load(&self) -> Pending<'_, Stored>;
     /// All of it becomes the next revision, or nothing does. When this returns, it is on disk.
     fn commit(&self, commit: Commit) -> Pending<'_, i64>;
+    /// Revisions before that number, newest first and without a gap: at most so many, fewer where they are large. Nothing:
+    /// none before it is held.
+    fn revisions(&self, before: i64, count_max: usize) -> Pending<'_, Vec<Revision>>;
     /// "store.sqlite", for people.
     fn name(&self) -> &'static str;
 }
@@ -63,17 +76,26 @@ pub struct Stored {
     pub records: Vec<Record>,
 }
 
-/// One change, and who made it.
-#[derive(Clone, Debug)]
-pub struct Commit {
-    /// The revision that this becomes; it must follow the last one.
-    pub revision: i64,
+/// One entry of the journal: who changed what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revision {
+    /// From 1, one after the other.
+    pub number: i64,
     pub time: SystemTime,
     pub principal: String,
     pub reason: String,
     pub method: String,
-    /// JSON, for the history.
+    /// The number of the revision that was restored. 0: none was.
+    pub rollback_revision: i64,
+    /// JSON, as `reconcile` writes and reads it.
     pub changes: String,
+}
+
+/// One change.
+#[derive(Clone, Debug)]
+pub struct Commit {
+    /// What this becomes; its number must follow the last one.
+    pub revision: Revision,
     pub puts: Vec<Record>,
     pub deletes: Vec<String>,
 }

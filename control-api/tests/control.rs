@@ -4,6 +4,7 @@ mod control {
     mod api;
     mod crash;
     mod explain;
+    mod history;
     mod lanectl;
     mod program;
     mod push;

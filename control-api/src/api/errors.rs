@@ -7,6 +7,7 @@ use tonic::{Code, Status};
 use tonic_types::pb;
 
 use crate::reconcile::{self, WriteError};
+use crate::store::StoreError;
 
 const DOMAIN: &str = "laneway.io";
 /// Details travel in a trailer, and a client may take no more than 16 KiB of these; what is left out is counted in the
@@ -36,6 +37,17 @@ pub(super) fn missing(name: &str) -> Status {
 
 pub(super) fn exists(name: &str) -> Status {
     build(Code::AlreadyExists, format!("{name} is there already"), "ALREADY_EXISTS", Vec::new())
+}
+
+/// Something of the past that was let go.
+pub(super) fn no_longer_held(message: String) -> Status {
+    build(Code::OutOfRange, message, "COMPACTED", Vec::new())
+}
+
+/// The store could not be read.
+pub(super) fn unreadable(error: &StoreError) -> Status {
+    tracing::error!(error = %chain(error), "the history cannot be read");
+    build(Code::Internal, chain(error), "STORE_FAILED", Vec::new())
 }
 
 /// A write that was not done. `path` says where in the request an object was given.

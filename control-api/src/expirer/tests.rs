@@ -15,7 +15,7 @@ use crate::clock::Clock;
 use crate::edit::Edit;
 use crate::leader::Leader;
 use crate::reconcile::{Reconciler, Request};
-use crate::store::{Commit, Pending, Store, StoreError, Stored};
+use crate::store::{Commit, Pending, Revision, Store, StoreError, Stored};
 
 const GRAY: &str = "namespaces/default/laneGroups/default/lanes/gray";
 /// When these tests begin, in seconds since 1970.
@@ -43,7 +43,8 @@ impl Store for Memory {
             count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
         };
         if take(&self.0.conflicts) {
-            let moved = StoreError::Moved { found: commit.revision, expected: commit.revision - 1 };
+            let found = commit.revision.number;
+            let moved = StoreError::Moved { found, expected: found - 1 };
             return Box::pin(async { Err(moved) });
         }
         if take(&self.0.failures) {
@@ -51,14 +52,21 @@ impl Store for Memory {
             return Box::pin(async { Err(full) });
         }
         let mut stored = self.0.stored.lock().expect("no test panics while it holds it");
-        stored.revision = commit.revision;
+        stored.revision = commit.revision.number;
         for record in &commit.puts {
             stored.records.retain(|old| old.name != record.name);
             stored.records.push(record.clone());
         }
-        let revision = commit.revision;
+        let revision = commit.revision.number;
         self.0.commits.lock().expect("no test panics while it holds it").push(commit);
         Box::pin(async move { Ok(revision) })
+    }
+
+    fn revisions(&self, before: i64, count_max: usize) -> Pending<'_, Vec<Revision>> {
+        let commits = self.0.commits.lock().expect("no test panics while it holds it");
+        let older = commits.iter().rev().map(|commit| commit.revision.clone()).filter(|own| own.number < before);
+        let found = older.take(count_max).collect();
+        Box::pin(async move { Ok(found) })
     }
 
     fn name(&self) -> &'static str {
@@ -143,8 +151,8 @@ async fn lanes_end_on_time_with_a_revision_that_says_who_and_why() {
 
     let commits = world.commits();
     assert_eq!(commits.len(), 4);
-    let last = &commits[2];
-    assert_eq!((last.principal.as_str(), last.revision), ("laneway:expiry", 3));
+    let last = &commits[2].revision;
+    assert_eq!((last.principal.as_str(), last.number), ("laneway:expiry", 3));
     assert!(last.method.ends_with("/DisableLane") && last.reason.contains("ttl"), "{last:?}");
     assert!(last.changes.contains(GRAY) && last.changes.contains("\"enabled\""), "{}", last.changes);
 }

@@ -4,16 +4,19 @@
 //! damaged, was written by a newer version or is held by another process is refused and left as it is.
 //!
 //! ```text
-//!   load/commit --(bounded channel)--> thread "store" --> BEGIN IMMEDIATE .. COMMIT (fsync) --> oneshot answer
+//!   load/commit/revisions --(bounded channel)--> thread "store" --> BEGIN IMMEDIATE .. COMMIT (fsync) --> oneshot answer
 //! ```
 
-use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+mod journal;
 
-use rusqlite::{Connection, ErrorCode, OptionalExtension, TransactionBehavior, params};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Commit, Kind, Pending, Record, Store, StoreError, Stored};
+use self::journal::Journal;
+use super::{Commit, HISTORY_BOUND, HistoryBound, Kind, Pending, Record, Revision, Store, StoreError, Stored};
 
 #[cfg(test)]
 mod tests;
@@ -21,7 +24,7 @@ mod tests;
 /// Marks a database as Laneway's: "LNWY".
 const APPLICATION_ID: i32 = 0x4c4e_5759;
 /// Goes up with every change of the tables.
-const SCHEMA: i32 = 1;
+const SCHEMA: i32 = 2;
 /// Commits that may wait for the thread; writers are serialised before, so more than a few means that something hangs.
 const QUEUE_MAX: usize = 16;
 /// How long another process may hold the file while it goes away.
@@ -40,9 +43,13 @@ CREATE TABLE revisions (
     principal TEXT NOT NULL,
     reason TEXT NOT NULL,
     method TEXT NOT NULL,
-    changes TEXT NOT NULL
+    changes TEXT NOT NULL,
+    rollback_revision INTEGER NOT NULL DEFAULT 0
 ) STRICT;
 ";
+
+/// From schema 1 to the next.
+const FROM_1: &str = "ALTER TABLE revisions ADD COLUMN rollback_revision INTEGER NOT NULL DEFAULT 0;";
 
 /// The store's async side. Dropping it ends the thread after what is queued.
 pub struct Sqlite {
@@ -52,19 +59,29 @@ pub struct Sqlite {
 enum Work {
     Load(oneshot::Sender<Result<Stored, StoreError>>),
     Commit(Box<Commit>, oneshot::Sender<Result<i64, StoreError>>),
+    Revisions { before: i64, count_max: usize, answer: oneshot::Sender<Result<Vec<Revision>, StoreError>> },
 }
 
 impl Sqlite {
     /// Opens the database, or creates it where there is no file. Blocks; called before anything is served.
     pub fn open(path: &Path) -> Result<Sqlite, StoreError> {
+        Sqlite::open_bounded(path, HISTORY_BOUND)
+    }
+
+    fn open_bounded(path: &Path, bound: HistoryBound) -> Result<Sqlite, StoreError> {
         let mut connection = open(path)?;
+        let mut journal = Journal::read(&connection, bound).map_err(|source| failed("read the history", source))?;
         let (work, mut queue) = mpsc::channel::<Work>(QUEUE_MAX);
         let run = move || {
             while let Some(work) = queue.blocking_recv() {
                 // A caller that went away needs no answer; what it asked for was done all the same.
                 match work {
                     Work::Load(answer) => drop(answer.send(load(&connection))),
-                    Work::Commit(commit, answer) => drop(answer.send(write(&mut connection, &commit))),
+                    Work::Commit(commit, answer) => drop(answer.send(write(&mut connection, &mut journal, &commit))),
+                    Work::Revisions { before, count_max, answer } => {
+                        let found = journal::revisions(&connection, before, count_max);
+                        drop(answer.send(found.map_err(|source| failed("read the history", source))));
+                    }
                 }
             }
         };
@@ -89,6 +106,15 @@ impl Store for Sqlite {
         Box::pin(async {
             let (answer, answered) = oneshot::channel();
             self.work.send(Work::Commit(Box::new(commit), answer)).await.map_err(|_| StoreError::Closed)?;
+            answered.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    fn revisions(&self, before: i64, count_max: usize) -> Pending<'_, Vec<Revision>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let work = Work::Revisions { before, count_max, answer };
+            self.work.send(work).await.map_err(|_| StoreError::Closed)?;
             answered.await.map_err(|_| StoreError::Closed)?
         })
     }
@@ -143,6 +169,10 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
         if verdict != "ok" {
             return Err(damaged(path, &verdict));
         }
+        if schema < SCHEMA {
+            let upgrade = format!("BEGIN; {FROM_1} PRAGMA user_version = {SCHEMA}; COMMIT;");
+            connection.execute_batch(&upgrade).map_err(refuse)?;
+        }
     }
     Ok(connection)
 }
@@ -158,7 +188,7 @@ fn sync_folder(path: &Path) -> std::io::Result<()> {
 
 fn load(connection: &Connection) -> Result<Stored, StoreError> {
     let reading = |source| failed("read the database", source);
-    let revision = last_revision(connection).map_err(reading)?;
+    let revision = journal::last_number(connection).map_err(reading)?;
     let mut statement = connection.prepare("SELECT name, kind, body FROM objects ORDER BY name").map_err(reading)?;
     let rows = statement
         .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?, row.get::<_, Vec<u8>>(2)?)))
@@ -174,35 +204,21 @@ fn load(connection: &Connection) -> Result<Stored, StoreError> {
     Ok(Stored { revision, records })
 }
 
-fn write(connection: &mut Connection, commit: &Commit) -> Result<i64, StoreError> {
+fn write(connection: &mut Connection, journal: &mut Journal, commit: &Commit) -> Result<i64, StoreError> {
     let writing = |source| failed("write to the database", source);
+    let number = commit.revision.number;
     // Rolled back when it is dropped without commit.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(writing)?;
-    let found = last_revision(&transaction).map_err(writing)?;
-    if found + 1 != commit.revision {
-        return Err(StoreError::Moved { found, expected: commit.revision - 1 });
+    let found = journal::last_number(&transaction).map_err(writing)?;
+    if found + 1 != number {
+        return Err(StoreError::Moved { found, expected: number - 1 });
     }
-    let time_ms = commit.time.duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    transaction
-        .prepare_cached(
-            "INSERT INTO revisions (revision, time_ms, principal, reason, method, changes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )
-        .and_then(|mut statement| {
-            statement.execute(params![
-                commit.revision,
-                i64::try_from(time_ms).unwrap_or(i64::MAX),
-                commit.principal,
-                commit.reason,
-                commit.method,
-                commit.changes
-            ])
-        })
-        .map_err(writing)?;
+    let held = journal.append(&transaction, &commit.revision).map_err(writing)?;
     for record in &commit.puts {
         transaction
             .prepare_cached("INSERT OR REPLACE INTO objects (name, kind, revision, body) VALUES (?1, ?2, ?3, ?4)")
             .and_then(|mut statement| {
-                statement.execute(params![record.name, record.kind.as_str(), commit.revision, record.body])
+                statement.execute(params![record.name, record.kind.as_str(), number, record.body])
             })
             .map_err(writing)?;
     }
@@ -213,15 +229,8 @@ fn write(connection: &mut Connection, commit: &Commit) -> Result<i64, StoreError
             .map_err(writing)?;
     }
     transaction.commit().map_err(writing)?;
-    Ok(commit.revision)
-}
-
-fn last_revision(connection: &Connection) -> rusqlite::Result<i64> {
-    let last = connection
-        .prepare_cached("SELECT revision FROM revisions ORDER BY revision DESC LIMIT 1")?
-        .query_row([], |row| row.get(0))
-        .optional()?;
-    Ok(last.unwrap_or(0))
+    journal.keep(held);
+    Ok(number)
 }
 
 fn refusal(path: &Path, source: &rusqlite::Error) -> StoreError {

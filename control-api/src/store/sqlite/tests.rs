@@ -1,10 +1,10 @@
 //! What was acknowledged is there after a restart; what is not ours is left alone.
 
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{APPLICATION_ID, Sqlite};
-use crate::store::{Commit, Kind, Record, Store, StoreError, Stored};
+use crate::store::{Commit, HistoryBound, Kind, Record, Revision, Store, StoreError, Stored};
 use crate::tests::Folder;
 
 fn record(name: &str, body: &[u8]) -> Record {
@@ -12,16 +12,25 @@ fn record(name: &str, body: &[u8]) -> Record {
 }
 
 fn commit(revision: i64, puts: Vec<Record>, deletes: &[&str]) -> Commit {
-    Commit {
-        revision,
-        time: SystemTime::now(),
+    Commit { revision: entry(revision, "[]"), puts, deletes: deletes.iter().map(|name| (*name).to_owned()).collect() }
+}
+
+fn entry(number: i64, changes: &str) -> Revision {
+    Revision {
+        number,
+        time: SystemTime::UNIX_EPOCH + Duration::from_millis(1_900_000_000_123),
         principal: "anonymous".to_owned(),
         reason: "because".to_owned(),
         method: "test".to_owned(),
-        changes: "[]".to_owned(),
-        puts,
-        deletes: deletes.iter().map(|name| (*name).to_owned()).collect(),
+        rollback_revision: number / 2,
+        changes: changes.to_owned(),
     }
+}
+
+/// Numbers of all that is held, newest first.
+async fn held(store: &Sqlite) -> Vec<i64> {
+    let revisions = store.revisions(i64::MAX, usize::MAX).await.expect("reads");
+    revisions.into_iter().map(|revision| revision.number).collect()
 }
 
 fn refused(path: &Path) -> String {
@@ -62,6 +71,99 @@ async fn a_revision_that_does_not_follow_changes_nothing() {
         Err(StoreError::Moved { found: 1, expected: 2 }) => {}
         other => panic!("{other:?}"),
     }
+    assert_eq!(store.load().await.expect("loads").records, vec![record("a", b"1")]);
+    assert_eq!(held(&store).await, [1]);
+}
+
+#[tokio::test]
+async fn the_history_is_read_backwards_and_survives_a_restart() {
+    let folder = Folder::new();
+    let path = folder.path("control.db");
+    {
+        let store = Sqlite::open(&path).expect("a new database");
+        assert_eq!(held(&store).await, [0_i64; 0]);
+        for number in 1..=5 {
+            store.commit(commit(number, vec![record("a", b"1")], &[])).await.expect("commits");
+        }
+    }
+    let store = reopened(&path).await;
+    assert_eq!(held(&store).await, [5, 4, 3, 2, 1]);
+    let some = store.revisions(4, 2).await.expect("reads");
+    assert_eq!(some, [entry(3, "[]"), entry(2, "[]")]);
+    assert_eq!(store.revisions(1, 9).await.expect("reads"), []);
+    // Large ones come alone, and none is left out.
+    let large = "x".repeat(3 << 20);
+    for number in 6..=7 {
+        let revision = entry(number, &large);
+        store.commit(Commit { revision, puts: Vec::new(), deletes: Vec::new() }).await.expect("commits");
+    }
+    assert_eq!(held(&store).await, [7]);
+    let next = store.revisions(7, 9).await.expect("reads");
+    assert_eq!(next.iter().map(|revision| revision.number).collect::<Vec<_>>(), [6, 5, 4, 3, 2, 1]);
+}
+
+#[tokio::test]
+async fn the_oldest_of_the_history_goes_when_it_is_full_and_no_object_with_it() {
+    let folder = Folder::new();
+    let path = folder.path("control.db");
+    let bound = HistoryBound { revisions: 3, bytes: 4000 };
+    {
+        let store = Sqlite::open_bounded(&path, bound).expect("a new database");
+        for number in 1..=5 {
+            let puts = vec![record(&format!("lane{number}"), b"1")];
+            store.commit(commit(number, puts, &[])).await.expect("commits");
+        }
+        assert_eq!(held(&store).await, [5, 4, 3]);
+        let add = async |number, bytes| {
+            let revision = entry(number, &"x".repeat(bytes));
+            store.commit(Commit { revision, puts: Vec::new(), deletes: Vec::new() }).await.expect("commits");
+        };
+        // By size: what fits beside it stays, and one that fits nowhere is held alone.
+        add(6, 3400).await;
+        assert_eq!(held(&store).await, [6, 5, 4]);
+        add(7, 400).await;
+        assert_eq!(held(&store).await, [7, 6]);
+        add(8, 9000).await;
+        assert_eq!(held(&store).await, [8]);
+        add(9, 10).await;
+        assert_eq!(held(&store).await, [9]);
+        // What is not done takes nothing with it.
+        assert!(store.commit(commit(99, Vec::new(), &[])).await.is_err());
+        assert_eq!(held(&store).await, [9]);
+    }
+    // The count goes on where it was.
+    let store = Sqlite::open_bounded(&path, bound).expect("the last holder goes away");
+    for number in 10..=12 {
+        store.commit(commit(number, Vec::new(), &[])).await.expect("commits");
+    }
+    assert_eq!(held(&store).await, [12, 11, 10]);
+    let stored = store.load().await.expect("loads");
+    assert_eq!((stored.revision, stored.records.len()), (12, 5));
+}
+
+#[tokio::test]
+async fn a_database_of_the_version_before_keeps_its_history() {
+    let folder = Folder::new();
+    let path = folder.path("control.db");
+    {
+        let old = rusqlite::Connection::open(&path).expect("a new database");
+        old.execute_batch(&format!(
+            "CREATE TABLE objects (name TEXT PRIMARY KEY NOT NULL, kind TEXT NOT NULL, revision INTEGER NOT NULL, \
+             body BLOB NOT NULL) STRICT, WITHOUT ROWID; \
+             CREATE TABLE revisions (revision INTEGER PRIMARY KEY NOT NULL, time_ms INTEGER NOT NULL, principal TEXT \
+             NOT NULL, reason TEXT NOT NULL, method TEXT NOT NULL, changes TEXT NOT NULL) STRICT; \
+             INSERT INTO revisions VALUES (1, 1900000000123, 'anonymous', 'because', 'test', '[]'); \
+             INSERT INTO objects VALUES ('a', 'Lane', 1, x'31'); \
+             PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1;"
+        ))
+        .expect("the tables of version 1");
+    }
+    let store = Sqlite::open(&path).expect("it is brought up");
+    assert_eq!(store.revisions(i64::MAX, 9).await.expect("reads"), [entry(1, "[]")]);
+    store.commit(commit(2, Vec::new(), &[])).await.expect("commits");
+    drop(store);
+    let store = reopened(&path).await;
+    assert_eq!(store.revisions(i64::MAX, 9).await.expect("reads"), [entry(2, "[]"), entry(1, "[]")]);
     assert_eq!(store.load().await.expect("loads").records, vec![record("a", b"1")]);
 }
 
