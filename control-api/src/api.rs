@@ -1,4 +1,4 @@
-//! The API for people and CI: `LaneAdmin` and `MeshStatus` over gRPC, ExplainRoute as JSON too.
+//! The API for people and CI: `LaneAdmin` and `MeshStatus` over gRPC, some of it as JSON too.
 //!
 //! Each method is a few lines: look at the request, ask `reconcile` or `fleet`, put the answer together. What this
 //! version does not do answers UNIMPLEMENTED and says so; a field that is not supported yet is refused, never ignored.
@@ -11,6 +11,7 @@ mod json;
 mod lanes;
 mod page;
 mod read;
+mod rollback;
 mod rollout;
 mod status;
 mod write;
@@ -194,8 +195,8 @@ impl LaneAdmin for Api {
         answer(history::get(self, request.into_inner())).await
     }
 
-    async fn rollback(&self, _request: Request<RollbackRequest>) -> Answer<RollbackResponse> {
-        unsupported("Rollback")
+    async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<RollbackResponse> {
+        answer(rollback::rollback(self, request.into_inner())).await
     }
 
     async fn list_audit_events(&self, _request: Request<ListAuditEventsRequest>) -> Answer<ListAuditEventsResponse> {

@@ -3,6 +3,7 @@
 //! judged; whether the whole makes sense is `core::check`'s business.
 
 pub mod expiry;
+pub mod rollback;
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -26,6 +27,7 @@ const CODE_TWICE: &str = "LANE0802";
 const CODE_IMMUTABLE: &str = "LANE0803";
 const CODE_NO_GROUP: &str = "LANE0804";
 const CODE_OVER: &str = "LANE0806";
+const CODE_RESTORED_OFF: &str = "LANE0808";
 
 /// What somebody asks for. Puts replace whole objects.
 #[derive(Clone, Debug, Default)]

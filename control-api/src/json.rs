@@ -21,6 +21,20 @@ pub fn of(message: &impl prost::Message, name: &str) -> Value {
         .expect("messages of the contract have a JSON form")
 }
 
+/// The message of a ProtoJSON text; a field that `name` does not have is refused.
+pub fn read<M: prost::Message + Default>(text: &[u8], name: &str) -> Result<M, String> {
+    let descriptor = descriptors().get_message_by_name(name).expect("the messages are in the contract");
+    let mut reader = serde_json::Deserializer::from_slice(text);
+    let dynamic = DynamicMessage::deserialize(descriptor, &mut reader).map_err(|error| error.to_string())?;
+    reader.end().map_err(|error| error.to_string())?;
+    dynamic.transcode_to().map_err(|error| error.to_string())
+}
+
+/// What [`of_input`] wrote.
+pub fn read_input<M: prost::Message + Default>(text: &str, kind: &str) -> Result<M, String> {
+    read(text.as_bytes(), &format!("laneway.admin.v1.{kind}"))
+}
+
 /// An object of a kind of `laneway.admin.v1` without what only the server writes.
 pub fn of_input(message: &impl prost::Message, kind: &str) -> Value {
     let mut value = of(message, &format!("laneway.admin.v1.{kind}"));

@@ -49,13 +49,9 @@ enum Operator {
     Has,
 }
 
-/// A value; `*` before or after stands for anything.
+/// A value, cut at each `*`, which stands for anything.
 #[derive(Debug)]
-struct Pattern {
-    word: String,
-    any_before: bool,
-    any_after: bool,
-}
+struct Pattern(Vec<String>);
 
 impl Filter {
     /// Empty: everything.
@@ -97,18 +93,21 @@ impl Test {
 
 impl Pattern {
     fn of(value: &str) -> Pattern {
-        let (any_before, word) = value.strip_prefix('*').map_or((false, value), |rest| (true, rest));
-        let (any_after, word) = word.strip_suffix('*').map_or((false, word), |rest| (true, rest));
-        Pattern { word: word.to_owned(), any_before, any_after }
+        Pattern(value.split('*').map(str::to_owned).collect())
     }
 
     fn matches(&self, text: &str) -> bool {
-        match (self.any_before, self.any_after) {
-            (false, false) => text == self.word,
-            (false, true) => text.starts_with(&self.word),
-            (true, false) => text.ends_with(&self.word),
-            (true, true) => text.contains(&self.word),
+        let (first, last, between) = match self.0.as_slice() {
+            [] => return text.is_empty(),
+            [only] => return text == only,
+            [first, between @ .., last] => (first, last, between),
+        };
+        let Some(mut rest) = text.strip_prefix(first.as_str()) else { return false };
+        for part in between {
+            let Some((_, after)) = rest.split_once(part.as_str()) else { return false };
+            rest = after;
         }
+        rest.ends_with(last.as_str())
     }
 }
 
@@ -174,7 +173,7 @@ fn test(field: &str, operator: Operator, value: &str) -> Result<Test, String> {
         Operator::Equal => true,
         Operator::NotEqual => false,
         Operator::Has if text == Text::ChangedName => true,
-        _ => return Err(format!("{field} is compared by = and !=, where * stands for anything at either end")),
+        _ => return Err(format!("{field} is compared by = and !=, where * stands for anything")),
     };
     Ok(Test::Text { field: text, wanted: Pattern::of(value), is })
 }

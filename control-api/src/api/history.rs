@@ -23,7 +23,7 @@ pub(super) async fn list(api: &Api, request: ListRevisionsRequest) -> Result<Lis
     let is_full_view = request.view() == RevisionView::Full;
     let (mut revisions, mut bytes) = (Vec::<Revision>::new(), 0);
     loop {
-        let read = read(api, before, READ_COUNT).await?;
+        let read = read(api, before).await?;
         let Some(oldest) = read.last() else {
             return Ok(ListRevisionsResponse { revisions, next_page_token: String::new() });
         };
@@ -62,7 +62,8 @@ pub(super) async fn held(api: &Api, number: i64) -> Result<Revision, Status> {
         return Err(errors::missing(&format!("revisions/{number}")));
     }
     // Without a gap: one that is not the next before the one after it is gone.
-    let found = read(api, number.saturating_add(1), 1).await?.pop();
+    let found = api.reconciler.revisions(number.saturating_add(1), 1).await;
+    let found = found.map_err(|error| errors::unreadable(&error))?.pop();
     found.filter(|found| found.revision == number).ok_or_else(|| no_longer_held(number))
 }
 
@@ -70,7 +71,7 @@ pub(super) fn no_longer_held(number: i64) -> Status {
     errors::no_longer_held(format!("revision {number} is no longer held; `lanectl history` lists those that are"))
 }
 
-/// What was committed before a revision, newest first.
-async fn read(api: &Api, before: i64, count_max: usize) -> Result<Vec<Revision>, Status> {
-    api.reconciler.revisions(before, count_max).await.map_err(|error| errors::unreadable(&error))
+/// What was committed before a revision, newest first: some of it. Nothing: none before it is held.
+pub(super) async fn read(api: &Api, before: i64) -> Result<Vec<Revision>, Status> {
+    api.reconciler.revisions(before, READ_COUNT).await.map_err(|error| errors::unreadable(&error))
 }

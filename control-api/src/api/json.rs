@@ -3,22 +3,24 @@
 
 use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::extract::{DefaultBodyLimit, Path, State};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
 use axum::http::{Response, StatusCode, header};
-use axum::routing::post;
-use laneway_proto::admin::ExplainRouteRequest;
-use laneway_proto::descriptors;
+use axum::routing::{get, post};
+use laneway_proto::admin::{
+    ExplainRouteRequest, GetRevisionRequest, ListRevisionsRequest, RevisionView, RollbackRequest,
+};
 use prost::Message;
-use prost_reflect::DynamicMessage;
 use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::{Api, REQUEST_BYTES_MAX, errors, explain};
+use super::{Api, REQUEST_BYTES_MAX, errors, explain, history, rollback};
 
 pub(super) fn routes(api: Api) -> Router {
     Router::new()
         .route("/v1/namespaces/{target}", post(of_namespace))
+        .route("/v1/revisions", get(list_revisions))
+        .route("/v1/revisions/{target}", get(get_revision).post(of_revision))
         .layer(DefaultBodyLimit::max(REQUEST_BYTES_MAX))
         .with_state(api)
 }
@@ -42,14 +44,87 @@ async fn explain_route(api: &Api, namespace: &str, body: &[u8]) -> Result<Value,
     Ok(crate::json::of(&response, "laneway.admin.v1.ExplainRouteResponse"))
 }
 
+async fn list_revisions(State(api): State<Api>, RawQuery(query): RawQuery) -> Response<Body> {
+    let listed = async {
+        let request = list_request(&query.unwrap_or_default())?;
+        let response = history::list(&api, request).await?;
+        Ok(crate::json::of(&response, "laneway.admin.v1.ListRevisionsResponse"))
+    };
+    answer(listed.await)
+}
+
+async fn get_revision(State(api): State<Api>, Path(number): Path<String>) -> Response<Body> {
+    let found = history::get(&api, GetRevisionRequest { name: format!("revisions/{number}") }).await;
+    answer(found.map(|revision| crate::json::of(&revision, "laneway.admin.v1.Revision")))
+}
+
+/// `{revision}:{verb}`
+async fn of_revision(State(api): State<Api>, Path(target): Path<String>, body: Bytes) -> Response<Body> {
+    let Some((number, "rollback")) = target.rsplit_once(':') else {
+        let unknown = Status::not_found(format!("there is no POST /v1/revisions/{target}"));
+        return answer(Err(unknown));
+    };
+    answer(rollback(&api, number, &body).await)
+}
+
+async fn rollback(api: &Api, number: &str, body: &[u8]) -> Result<Value, Status> {
+    let body = if body.is_empty() { b"{}" } else { body };
+    let request: RollbackRequest = read(body, "laneway.admin.v1.RollbackRequest")?;
+    let name = format!("revisions/{number}");
+    if !request.name.is_empty() && request.name != name {
+        return Err(errors::bad_field("name", format!("is {name} in the address, another in the body")));
+    }
+    let response = rollback::rollback(api, RollbackRequest { name, ..request }).await?;
+    Ok(crate::json::of(&response, "laneway.admin.v1.RollbackResponse"))
+}
+
+/// The parameters of a list; an unknown one is refused by name.
+fn list_request(query: &str) -> Result<ListRevisionsRequest, Status> {
+    let mut request = ListRevisionsRequest::default();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let value = decoded(value).ok_or_else(|| errors::bad_field(name, "is not percent-encoded UTF-8"))?;
+        match name {
+            "pageSize" => {
+                request.page_size = value.parse().map_err(|_| errors::bad_field("page_size", "is a number"))?;
+            }
+            "pageToken" => request.page_token = value,
+            "filter" => request.filter = value,
+            "view" => {
+                let view = RevisionView::from_str_name(&value);
+                let view =
+                    view.ok_or_else(|| errors::bad_field("view", "is REVISION_VIEW_BASIC or REVISION_VIEW_FULL"))?;
+                request.set_view(view);
+            }
+            unknown => {
+                return Err(errors::bad_field(unknown, "is no parameter; pageSize, pageToken, filter and view are"));
+            }
+        }
+    }
+    Ok(request)
+}
+
+fn decoded(value: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::new(), value.as_bytes());
+    while let [first, after @ ..] = rest {
+        rest = after;
+        bytes.push(match first {
+            b'%' => {
+                let digits = std::str::from_utf8(rest.get(..2)?).ok()?;
+                rest = &rest[2..];
+                u8::from_str_radix(digits, 16).ok()?
+            }
+            b'+' => b' ',
+            other => *other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// A message of ProtoJSON; an unknown field is refused by name.
 fn read<M: Message + Default>(body: &[u8], name: &str) -> Result<M, Status> {
-    let descriptor = descriptors().get_message_by_name(name).expect("the messages are in the contract");
-    let refused = |error: serde_json::Error| errors::bad_field("body", format!("is no {name} as JSON: {error}"));
-    let mut reader = serde_json::Deserializer::from_slice(body);
-    let dynamic = DynamicMessage::deserialize(descriptor, &mut reader).map_err(refused)?;
-    reader.end().map_err(refused)?;
-    dynamic.transcode_to().map_err(|error| errors::bad_field("body", error.to_string()))
+    crate::json::read(body, name)
+        .map_err(|problem| errors::bad_field("body", format!("is no {name} as JSON: {problem}")))
 }
 
 fn answer(outcome: Result<Value, Status>) -> Response<Body> {

@@ -76,7 +76,7 @@ pub(super) async fn apply(api: &Api, request: ApplyBundleRequest) -> Result<Appl
 }
 
 /// Warnings for lanes that were pruned while instances with their tag run.
-fn orphans(before: &State, outcome: &Outcome) -> Vec<Diagnostic> {
+pub(super) fn orphans(before: &State, outcome: &Outcome) -> Vec<Diagnostic> {
     let deleted = outcome.changes.iter().filter(|change| change.kind() == resource_change::Kind::Deleted);
     let running = deleted.filter_map(|change| {
         running_instances(before, &change.name).map(|instances| Diagnostic {
