@@ -1,16 +1,21 @@
 //! The command line for people and CI: reads documents, calls the admin API, prints.
 //!
-//! Answers go to stdout, what went wrong to stderr. Exit status: 0 done, 1 refused or failed, 2 wrong usage. It holds no
+//! Answers go to stdout, what went wrong to stderr. Exit status: 0 done, 1 refused or failed, 2 wrong usage; of diff
+//! 0 no difference, 1 differences, 2 it failed. It holds no
 //! rules of its own: the control plane judges, lanectl says in which file and document the finding lies.
 
 pub mod arguments;
 
 mod apply;
+mod changes;
 mod client;
+mod diff;
 mod documents;
 mod explain;
+mod history;
 mod objects;
 mod print;
+mod rollback;
 mod status;
 mod switch;
 
@@ -27,6 +32,10 @@ enum Trouble {
     /// One sentence, or several lines, each whole.
     Said(String),
     Call(Failure),
+    /// What was typed cannot be meant.
+    Usage(String),
+    /// Nothing went wrong: there are differences, which scripts want to know by the exit status.
+    Differs,
 }
 
 /// Runs the command line of the process.
@@ -47,6 +56,8 @@ pub fn run() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    // As diff(1) has it: 1 is for differences.
+    let failure = if matches!(arguments.command, Command::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
     let mut out = String::new();
     let done = runtime.block_on(command(arguments, &mut out));
     print_out(&out);
@@ -54,12 +65,17 @@ pub fn run() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(Trouble::Said(lines)) => {
             eprintln!("{}", lines.trim_end());
-            ExitCode::FAILURE
+            failure
         }
-        Err(Trouble::Call(failure)) => {
-            eprintln!("lanectl: {failure}");
-            ExitCode::FAILURE
+        Err(Trouble::Call(refusal)) => {
+            eprintln!("lanectl: {refusal}");
+            failure
         }
+        Err(Trouble::Usage(problem)) => {
+            eprintln!("lanectl: {problem}");
+            ExitCode::from(2)
+        }
+        Err(Trouble::Differs) => ExitCode::FAILURE,
     }
 }
 
@@ -69,10 +85,13 @@ async fn command(arguments: Arguments, out: &mut String) -> Result<(), Trouble> 
     let mut client = Client::new(&arguments.server)?;
     match arguments.command {
         Command::Apply(options) => apply::apply(&mut client, options, format, out).await,
+        Command::Diff(options) => diff::diff(&mut client, options, format, out).await,
         Command::Get(options) => objects::get(&mut client, options, format, out).await,
         Command::Delete(options) => objects::delete(&mut client, options, out).await,
         Command::Lane { action: Do::Enable(options) } => switch::enable(&mut client, options, format, out).await,
         Command::Lane { action: Do::Disable(options) } => switch::disable(&mut client, options, format, out).await,
+        Command::History(options) => history::history(&mut client, options, format, out).await,
+        Command::Rollback(options) => rollback::rollback(&mut client, options, format, out).await,
         Command::Status(options) => status::status(&mut client, options, format, out).await,
         Command::Explain(options) => explain::explain(&mut client, options, format, out).await,
     }

@@ -6,6 +6,7 @@ mod control {
     mod explain;
     mod history;
     mod lanectl;
+    mod lanectl_history;
     mod program;
     mod push;
     mod sidecar;

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use laneway_proto::admin::{ApplyBundleRequest, ApplyBundleResponse, Diagnostic, diagnostic, resource_change};
+use laneway_proto::admin::{ApplyBundleRequest, ApplyBundleResponse, Diagnostic, ResourceChange};
 
 use super::arguments::{Apply, Format};
 use super::client::{Cause, Client};
-use super::documents::Documents;
-use super::{Trouble, print};
+use super::documents::{Documents, is_error};
+use super::{Trouble, changes, print};
 use crate::{json, name};
 
 /// Between two looks at a rollout.
@@ -50,7 +50,7 @@ pub(super) async fn apply(
     }
     report(&response, options.dry_run, format, out);
     match options.wait {
-        Some(wait) if !options.dry_run => follow(client, &response, wait, format, out).await,
+        Some(wait) if !options.dry_run => follow(client, &response.changes, response.revision, wait, format, out).await,
         _ => Ok(()),
     }
 }
@@ -62,42 +62,36 @@ fn report(response: &ApplyBundleResponse, dry_run: bool, format: Format, out: &m
             out.push_str(&print::values(vec![value], true, format));
         }
         Format::Name => response.changes.iter().for_each(|change| out.push_str(&format!("{}\n", change.name))),
-        Format::Table => {
-            let suffix = if dry_run { " (dry run)" } else { "" };
-            for change in &response.changes {
-                let done = match change.kind() {
-                    resource_change::Kind::Created => "created",
-                    resource_change::Kind::Updated => "updated",
-                    resource_change::Kind::Deleted => "deleted",
-                    resource_change::Kind::Unspecified => "changed",
-                };
-                let paths = change.changed_paths.join(", ");
-                let paths = if paths.is_empty() { paths } else { format!(": {paths}") };
-                out.push_str(&format!("{} {done}{paths}{suffix}\n", change.name));
-            }
-            if response.changes.is_empty() {
-                out.push_str(&format!("nothing to do, revision {}{suffix}\n", response.revision));
-            } else if !dry_run {
-                out.push_str(&format!("revision {}\n", response.revision));
-            }
-        }
+        Format::Table => lines(&response.changes, response.revision, dry_run, out),
+    }
+}
+
+/// A line for each change, and the revision that they became.
+pub(super) fn lines(all: &[ResourceChange], revision: i64, dry_run: bool, out: &mut String) {
+    let suffix = if dry_run { " (dry run)" } else { "" };
+    all.iter().for_each(|change| out.push_str(&format!("{}{suffix}\n", changes::line(change))));
+    if all.is_empty() {
+        out.push_str(&format!("nothing to do, revision {revision}{suffix}\n"));
+    } else if !dry_run {
+        out.push_str(&format!("revision {revision}\n"));
     }
 }
 
 /// Waits until every sidecar concerned has acknowledged every change.
-async fn follow(
+pub(super) async fn follow(
     client: &mut Client,
-    response: &ApplyBundleResponse,
+    changes: &[ResourceChange],
+    revision: i64,
     wait: Duration,
     format: Format,
     out: &mut String,
 ) -> Result<(), Trouble> {
     let begun = Instant::now();
     let mut refused = Vec::new();
-    for change in &response.changes {
+    for change in changes {
         loop {
             let rollout = client.rollout(&change.name).await?;
-            if rollout.done && rollout.revision >= response.revision {
+            if rollout.done && rollout.revision >= revision {
                 if rollout.nacked_count > 0 {
                     refused.push(format!("{} was refused by {}", change.name, rollout.nacked_proxies.join(", ")));
                 }
@@ -119,23 +113,19 @@ async fn follow(
     if !refused.is_empty() {
         return Err(Trouble::Said(refused.join("\n")));
     }
-    if format == Format::Table && !response.changes.is_empty() {
+    if format == Format::Table && !changes.is_empty() {
         out.push_str(&format!("acknowledged by every sidecar in {} ms\n", begun.elapsed().as_millis()));
     }
     Ok(())
 }
 
-fn errors(documents: &Documents, findings: &[Diagnostic]) -> String {
+pub(super) fn errors(documents: &Documents, findings: &[Diagnostic]) -> String {
     let lines = findings.iter().filter(|finding| is_error(finding)).map(|finding| documents.locate(finding));
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn is_error(finding: &Diagnostic) -> bool {
-    finding.severity() == diagnostic::Severity::Error
-}
-
 /// `shop`, `shop/web`, or a whole resource name.
-fn parent(text: &str) -> Result<String, Trouble> {
+pub(super) fn parent(text: &str) -> Result<String, Trouble> {
     let name = match text.split('/').collect::<Vec<_>>().as_slice() {
         [namespace] => format!("namespaces/{namespace}"),
         ["namespaces", _] => text.to_owned(),

@@ -33,6 +33,8 @@ pub enum Format {
 pub enum Command {
     /// Create or replace objects from documents: all of them, or none.
     Apply(Apply),
+    /// Show what apply would change. Exit status: 0 nothing, 1 something, 2 it failed.
+    Diff(Diff),
     /// Show objects as documents.
     Get(Get),
     /// Delete one object.
@@ -42,6 +44,10 @@ pub enum Command {
         #[command(subcommand)]
         action: Do,
     },
+    /// What was changed, by whom and why, newest first; of one revision, what exactly.
+    History(History),
+    /// Go back to how it was after a revision, by a new one. Lanes stay enabled or disabled as they are.
+    Rollback(Rollback),
     /// Which sidecars are connected, and what they have acknowledged.
     Status(Status),
     /// Where a request would go and why, step by step, by the sidecars' own decision. No traffic.
@@ -68,6 +74,16 @@ pub struct Apply {
     /// Return when every sidecar concerned has acknowledged, at most after this time.
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = duration, value_name = "TIME")]
     pub wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+pub struct Diff {
+    /// File, folder (its .yaml, .yml and .json files), or `-` for stdin. May be given several times.
+    #[arg(short, long = "file", required = true, value_name = "PATH")]
+    pub files: Vec<PathBuf>,
+    /// As of apply: what would be deleted is shown too.
+    #[arg(long, value_name = "PARENT")]
+    pub prune: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -165,6 +181,52 @@ pub struct Switch {
 }
 
 #[derive(Debug, Args)]
+pub struct History {
+    /// Only this one, with what it changed.
+    #[arg(value_parser = revision)]
+    pub revision: Option<i64>,
+    /// How many.
+    #[arg(short = 'n', long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "revision")]
+    pub limit: u32,
+    /// What changed one object: `--for lane gray`; kinds as of get. It need not be there any more.
+    #[arg(long = "for", num_args = 2, value_names = ["KIND", "NAME"], conflicts_with = "revision")]
+    pub about: Vec<String>,
+    /// Of the object.
+    #[arg(long, default_value = "default", requires = "about")]
+    pub namespace: String,
+    /// Of the lane; not said: any.
+    #[arg(short, long, requires = "about")]
+    pub group: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// The state to go back to: a revision of `lanectl history`.
+    #[arg(value_parser = revision)]
+    pub revision: i64,
+    /// Only one object, or a namespace, or a group with its lanes: `--scope lane gray`, `--scope namespace shop`.
+    #[arg(long, num_args = 2, value_names = ["KIND", "NAME"])]
+    pub scope: Vec<String>,
+    #[command(flatten)]
+    pub place: Place,
+    /// Enable and disable too, and restore when lanes end. A lane whose time is over stays off.
+    #[arg(long)]
+    pub with_state: bool,
+    /// Say what would change, and change nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Fail if something was committed since this revision.
+    #[arg(long, value_name = "REVISION", default_value_t = 0)]
+    pub expected_revision: i64,
+    /// For the history.
+    #[arg(long, default_value = "", hide_default_value = true)]
+    pub reason: String,
+    /// Return when every sidecar concerned has acknowledged, at most after this time.
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "5s", value_parser = duration, value_name = "TIME")]
+    pub wait: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
 pub struct Status {
     /// One sidecar, with every resource it has.
     pub node: Option<String>,
@@ -213,6 +275,12 @@ pub struct Explain {
 fn header(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once(':').ok_or("a header is `name: value`, like 'x-user-id: 100'")?;
     Ok((name.trim().to_owned(), value.trim().to_owned()))
+}
+
+/// `7`, or its resource name.
+fn revision(text: &str) -> Result<i64, String> {
+    let number = text.strip_prefix("revisions/").unwrap_or(text).parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| "a revision is a number from 1".to_owned())
 }
 
 /// `48h`, as documents say it; whether it is a good one is the control plane's question.

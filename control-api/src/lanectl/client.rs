@@ -7,8 +7,9 @@ use laneway_proto::admin::lane_admin_client::LaneAdminClient;
 use laneway_proto::admin::{
     ApplyBundleRequest, ApplyBundleResponse, DeleteLaneGroupRequest, DeleteLaneRequest, DeleteServicePolicyRequest,
     DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse, ExplainRouteRequest,
-    ExplainRouteResponse, GetLaneGroupRequest, GetLaneRequest, GetServicePolicyRequest, Lane, LaneGroup,
-    ListLaneGroupsRequest, ListLanesRequest, ListServicePoliciesRequest, ServicePolicy,
+    ExplainRouteResponse, GetLaneGroupRequest, GetLaneRequest, GetRevisionRequest, GetServicePolicyRequest, Lane,
+    LaneGroup, ListLaneGroupsRequest, ListLanesRequest, ListRevisionsRequest, ListServicePoliciesRequest, Revision,
+    RollbackRequest, RollbackResponse, ServicePolicy,
 };
 use laneway_proto::status::mesh_status_client::MeshStatusClient;
 use laneway_proto::status::{
@@ -71,6 +72,34 @@ impl Client {
 
     pub(super) async fn explain(&mut self, request: ExplainRouteRequest) -> Result<ExplainRouteResponse, Failure> {
         Ok(self.admin.explain_route(request).await?.into_inner())
+    }
+
+    /// Newest first, at most so many; true: there are older ones.
+    pub(super) async fn revisions(
+        &mut self,
+        mut request: ListRevisionsRequest,
+        count_max: usize,
+    ) -> Result<(Vec<Revision>, bool), Failure> {
+        let mut all = Vec::new();
+        loop {
+            request.page_size = i32::try_from(count_max - all.len()).unwrap_or(PAGE_SIZE).min(PAGE_SIZE);
+            let page = self.admin.list_revisions(request.clone()).await?.into_inner();
+            all.extend(page.revisions);
+            let has_more = !page.next_page_token.is_empty();
+            if !has_more || all.len() >= count_max {
+                return Ok((all, has_more));
+            }
+            request.page_token = page.next_page_token;
+        }
+    }
+
+    pub(super) async fn revision(&mut self, number: i64) -> Result<Revision, Failure> {
+        let request = GetRevisionRequest { name: format!("revisions/{number}") };
+        Ok(self.admin.get_revision(request).await?.into_inner())
+    }
+
+    pub(super) async fn rollback(&mut self, request: RollbackRequest) -> Result<RollbackResponse, Failure> {
+        Ok(self.admin.rollback(request).await?.into_inner())
     }
 
     pub(super) async fn enable(&mut self, request: EnableLaneRequest) -> Result<EnableLaneResponse, Failure> {

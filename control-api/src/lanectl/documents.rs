@@ -5,7 +5,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use laneway_core::document::{self, Document};
-use laneway_proto::admin::{Bundle, Diagnostic};
+use laneway_proto::admin::{Bundle, Diagnostic, diagnostic};
 
 /// More than any bundle that the control plane takes.
 const FILE_BYTES_MAX: u64 = 16 << 20;
@@ -103,7 +103,11 @@ impl Documents {
     }
 }
 
-fn line(place: &str, finding: &Diagnostic) -> String {
+pub(super) fn is_error(finding: &Diagnostic) -> bool {
+    finding.severity() == diagnostic::Severity::Error
+}
+
+pub(super) fn line(place: &str, finding: &Diagnostic) -> String {
     let parts = [place, &finding.resource, &finding.field, &finding.message];
     let parts: Vec<&str> = parts.into_iter().filter(|part| !part.is_empty()).collect();
     let mut line = parts.join(": ");

@@ -206,6 +206,6 @@ pub(super) async fn lanes_named(client: &mut Client, id: &str, place: &Place) ->
 }
 
 /// What was typed, if it is a resource name already.
-fn full(typed: &str, name: String) -> String {
+pub(super) fn full(typed: &str, name: String) -> String {
     if typed.contains('/') { typed.to_owned() } else { name }
 }

@@ -49,7 +49,8 @@ pub(super) fn values(mut values: Vec<Value>, single: bool, format: Format) -> St
     }
 }
 
-fn yaml(value: &Value) -> String {
+/// One document, its last line whole.
+pub(super) fn yaml(value: &Value) -> String {
     let mut text = serde_saphyr::to_string(value).unwrap_or_else(|_| value.to_string());
     if !text.ends_with('\n') {
         text.push('\n');
