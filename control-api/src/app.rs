@@ -54,6 +54,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (found, discovered) = watch::channel(services);
     let following = tokio::spawn(files.follow(found));
     let reconciling = tokio::spawn(reconciler.clone().run(discovered));
+    let adopting = tokio::spawn(reconciler.clone().follow());
     let leader = Leader::sole();
     let mut expirer = Expirer::new(reconciler.clone(), leader.clone());
     expirer.catch_up().await;
@@ -92,6 +93,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     following.abort();
     expiring.abort();
+    adopting.abort();
     reconciling.abort();
     info!("ended");
     Ok(())

@@ -417,13 +417,19 @@ fn finding(code: &str, resource: &str, field: &str, message: &str, help: &str) -
 /// Reads back what was stored.
 pub fn restore(records: &[Record]) -> Result<Objects, prost::DecodeError> {
     let mut objects = Objects::default();
+    restore_into(&mut objects, records)?;
+    Ok(objects)
+}
+
+/// The same, over what is there.
+pub fn restore_into(objects: &mut Objects, records: &[Record]) -> Result<(), prost::DecodeError> {
     for record in records {
         let body = record.body.as_slice();
         match record.kind {
-            Kind::LaneGroup => LaneGroup::decode(body)?.keep(&mut objects),
-            Kind::Lane => Lane::decode(body)?.keep(&mut objects),
-            Kind::ServicePolicy => ServicePolicy::decode(body)?.keep(&mut objects),
+            Kind::LaneGroup => LaneGroup::decode(body)?.keep(objects),
+            Kind::Lane => Lane::decode(body)?.keep(objects),
+            Kind::ServicePolicy => ServicePolicy::decode(body)?.keep(objects),
         }
     }
-    Ok(objects)
+    Ok(())
 }

@@ -22,7 +22,7 @@ mod tests;
 
 /// Longest sleep. The wall clock may jump, and no timer tells of it.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
-/// Wait after a failed write, doubled each time up to [`LOOK_EVERY`]. A conflict is over at once.
+/// Wait after a failed write, doubled each time up to [`LOOK_EVERY`].
 const RETRY_FIRST: Duration = Duration::from_millis(100);
 /// How long a start waits for sidecars' configuration without the lanes that ended while nobody looked.
 const PUBLISH_WAIT: Duration = Duration::from_secs(5);
@@ -97,8 +97,8 @@ impl Expirer {
                 self.failures = self.failures.saturating_add(1);
                 let (failures, retry_in_ms) = (self.failures, self.pause().as_millis());
                 let error = &failure as &(dyn std::error::Error + 'static);
-                if matches!(failure, WriteError::Store(StoreError::Moved { .. })) {
-                    warn!(error, failures, retry_in_ms, "another writer came first, lanes whose time is over wait");
+                if matches!(failure, WriteError::Outrun(_) | WriteError::Store(StoreError::Away(_))) {
+                    warn!(error, failures, retry_in_ms, "lanes whose time is over wait");
                 } else {
                     error!(error, failures, retry_in_ms, "lanes whose time is over could not be disabled");
                 }

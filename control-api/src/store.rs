@@ -2,7 +2,13 @@
 //!
 //! A store keeps objects as bytes under their resource names and a journal of revisions, its oldest part let go. It checks nothing, knows nothing
 //! of lanes, and never says "done" before the bytes are safe from a kill or a power cut. Called by `reconcile` alone.
+//!
+//! ```text
+//!   replica 1 --commit(n)--> store --follow--> replica 2      of two commits of one number one is told Moved, and plans anew
+//! ```
 
+#[cfg(test)]
+pub(crate) mod memory;
 pub mod sqlite;
 
 use std::future::Future;
@@ -22,17 +28,61 @@ pub struct HistoryBound {
 /// Months of changes by hand, an afternoon of a program's; restoring any of it reads all that came later.
 pub const HISTORY_BOUND: HistoryBound = HistoryBound { revisions: 10_000, bytes: 64 << 20 };
 
-/// A place that keeps the objects. One writer at a time; every method may block its own thread, never the caller's.
+/// Of one revision, beside its text.
+const REVISION_BYTES: usize = 64;
+
+/// A place that keeps the objects. No method blocks its caller's thread.
 pub trait Store: Send + Sync {
-    /// Everything there is. Called once, at start.
+    /// Everything there is.
     fn load(&self) -> Pending<'_, Stored>;
-    /// All of it becomes the next revision, or nothing does. When this returns, it is on disk.
+    /// All of it becomes the next revision, or nothing does: [`StoreError::Moved`] when another commit has taken the number.
+    /// When this returns, it is safe.
     fn commit(&self, commit: Commit) -> Pending<'_, i64>;
     /// Revisions before that number, newest first and without a gap: at most so many, fewer where they are large. Nothing:
     /// none before it is held.
     fn revisions(&self, before: i64, count_max: usize) -> Pending<'_, Vec<Revision>>;
+    /// What was committed after that revision, by whomever, and goes on being.
+    fn follow(&self, after: i64) -> Box<dyn Follow>;
+    /// What it cannot do, and why. What is not said here it can.
+    fn lacks(&self) -> &'static [(Capability, &'static str)];
     /// "store.sqlite", for people.
     fn name(&self) -> &'static str;
+}
+
+/// Reads commits in their order.
+pub trait Follow: Send {
+    /// Waits for what comes after all that was given before. After an error ask again, in a while: nothing is left out.
+    fn next(&mut self) -> Pending<'_, Change>;
+}
+
+/// What somebody committed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The commit after the last one.
+    Commit { revision: i64, puts: Vec<Record>, deletes: Vec<String> },
+    /// Where the commits in between cannot be told one by one: what they came to.
+    Whole(Stored),
+}
+
+/// What a store may be able to do beyond keeping objects. The conformance tests run a part for each, or hold the store to
+/// its word that it cannot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Capability {
+    /// Several processes use it at a time.
+    Replicas,
+    /// A commit of several objects is seen whole or not at all, also after a crash.
+    AtomicCommits,
+    /// Who changed what is kept, and can be gone back to.
+    History,
+}
+
+impl Capability {
+    pub const ALL: [Capability; 3] = [Capability::Replicas, Capability::AtomicCommits, Capability::History];
+}
+
+/// True where nothing is said against it.
+pub fn can(store: &dyn Store, capability: Capability) -> bool {
+    store.lacks().iter().all(|(lacking, _)| *lacking != capability)
 }
 
 /// The kinds of object that are stored.
@@ -91,6 +141,13 @@ pub struct Revision {
     pub changes: String,
 }
 
+impl Revision {
+    /// What it counts for in [`HistoryBound::bytes`].
+    pub fn bytes(&self) -> usize {
+        self.principal.len() + self.reason.len() + self.method.len() + self.changes.len() + REVISION_BYTES
+    }
+}
+
 /// One change.
 #[derive(Clone, Debug)]
 pub struct Commit {
@@ -103,7 +160,7 @@ pub struct Commit {
 /// Why a store did not do it.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Not a database of ours, damaged, too new, or in use: nothing was changed, a human must look.
+    /// Not ours, damaged, too new, or in use: nothing was changed, a human must look.
     #[error("{0}")]
     Unusable(String),
     /// Somebody else committed in between.
@@ -116,6 +173,15 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// It cannot be reached at the moment; nothing of the commit was kept.
+    #[error("the store cannot be reached ({0})")]
+    Away(String),
+    /// The store went away while it committed. All of it was done, or none, or all of it still will be.
+    #[error("the store went away while it committed ({0})")]
+    Doubtful(String),
+    /// More than this store takes.
+    #[error("{0}")]
+    TooLarge(String),
     /// The store was closed.
     #[error("the store is closed")]
     Closed,

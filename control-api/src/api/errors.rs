@@ -46,6 +46,9 @@ pub(super) fn no_longer_held(message: String) -> Status {
 
 /// The store could not be read.
 pub(super) fn unreadable(error: &StoreError) -> Status {
+    if matches!(error, StoreError::Away(_)) {
+        return build(Code::Unavailable, chain(error), "STORE_AWAY", Vec::new());
+    }
     tracing::error!(error = %chain(error), "the history cannot be read");
     build(Code::Internal, chain(error), "STORE_FAILED", Vec::new())
 }
@@ -59,6 +62,28 @@ pub(super) fn write(error: WriteError, path: &dyn Fn(&str) -> String) -> Status 
         WriteError::Missing { name } => missing(&name),
         WriteError::Exists { name } => exists(&name),
         WriteError::Precondition(reason) => build(Code::FailedPrecondition, reason, "FAILED_PRECONDITION", Vec::new()),
+        error @ WriteError::Outrun(_) => {
+            let message = format!("{error}; nothing was changed. Try again, or write through one replica");
+            build(Code::Aborted, message, "OUTRUN", Vec::new())
+        }
+        WriteError::Store(source @ StoreError::Away(_)) => {
+            let message = format!(
+                "nothing was changed: {}. Sidecars keep what they have; try again when the store is back",
+                chain(&source)
+            );
+            build(Code::Unavailable, message, "STORE_AWAY", Vec::new())
+        }
+        WriteError::Store(source @ StoreError::Doubtful(_)) => {
+            tracing::warn!(error = %chain(&source), "it is not known whether a change was stored");
+            let message = format!(
+                "{}: all of the change was stored, or nothing. Look at `lanectl history` before you try again",
+                chain(&source)
+            );
+            build(Code::Unavailable, message, "STORE_DOUBTFUL", Vec::new())
+        }
+        WriteError::Store(StoreError::TooLarge(reason)) => {
+            build(Code::InvalidArgument, format!("{reason}; nothing was changed"), "TOO_LARGE", Vec::new())
+        }
         WriteError::Store(source) => {
             tracing::error!(error = %chain(&source), "a change could not be stored");
             build(Code::Internal, format!("nothing was changed: {}", chain(&source)), "STORE_FAILED", Vec::new())

@@ -138,7 +138,7 @@ async fn overlaid(api: &Api, overlay: Bundle) -> Result<Arc<Objects>, Status> {
     };
     let trial =
         Request { method: "laneway.admin.v1.LaneAdmin/ExplainRoute", validate_only: true, ..Request::default() };
-    let outcome = api.reconciler.write(trial, Box::new(move |_| Ok(edit))).await;
+    let outcome = api.reconciler.write(trial, Box::new(move |_| Ok(edit.clone()))).await;
     let outcome = outcome.map_err(|error| errors::write(error, &place))?;
     if outcome.diagnostics.iter().any(reconcile::is_error) {
         return Err(errors::write(WriteError::Refused(outcome.diagnostics), &place));

@@ -42,7 +42,7 @@ pub(super) async fn rollback(api: &Api, request: RollbackRequest) -> Result<Roll
         let objects = past(api, number, before.revision, &scope).await?;
         let past = Past { objects, with_state: request.with_state };
         let (edit, notes) = rollback::edit(&before.objects, &past, api.reconciler.now()).map_err(Status::internal)?;
-        let mut outcome = match api.reconciler.write(common.clone(), Box::new(move |_| Ok(edit))).await {
+        let mut outcome = match api.reconciler.write(common.clone(), Box::new(move |_| Ok(edit.clone()))).await {
             Ok(outcome) => outcome,
             Err(WriteError::Moved { .. }) if request.expected_revision == 0 && attempt < ATTEMPTS_MAX => {
                 attempt += 1;

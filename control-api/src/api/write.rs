@@ -67,7 +67,7 @@ pub(super) async fn apply(api: &Api, request: ApplyBundleRequest) -> Result<Appl
     };
     let lanes: Vec<String> = edit.lanes.iter().map(|lane| lane.name.clone()).collect();
     let before = api.reconciler.state();
-    let outcome = api.reconciler.write(common, Box::new(move |_| Ok(edit))).await;
+    let outcome = api.reconciler.write(common, Box::new(move |_| Ok(edit.clone()))).await;
     let place = |resource: &str| places.get(resource).cloned().unwrap_or_else(|| resource.to_owned());
     let mut outcome = outcome.map_err(|error| errors::write(error, &place))?;
     outcome.diagnostics.extend(orphans(&before, &outcome));
@@ -200,7 +200,7 @@ async fn put_group(api: &Api, request: Request, group: LaneGroup, presence: Pres
     let name = group.name.clone();
     let make: MakeEdit = Box::new(move |state| {
         presence.holds(&group.name, state.objects.groups.contains_key(&group.name))?;
-        Ok(Edit { groups: vec![group], ..Edit::default() })
+        Ok(Edit { groups: vec![group.clone()], ..Edit::default() })
     });
     let outcome = write(api, request, make, &name, "lane_group").await?;
     outcome.objects.groups.get(&name).cloned().ok_or_else(|| errors::missing(&name))
@@ -210,7 +210,7 @@ async fn put_lane(api: &Api, request: Request, lane: Lane, presence: Presence) -
     let name = lane.name.clone();
     let make: MakeEdit = Box::new(move |state| {
         presence.holds(&lane.name, state.objects.lanes.contains_key(&lane.name))?;
-        Ok(Edit { lanes: vec![lane], ..Edit::default() })
+        Ok(Edit { lanes: vec![lane.clone()], ..Edit::default() })
     });
     let outcome = write(api, request, make, &name, "lane").await?;
     shown_lane(api, &outcome, &name)
@@ -225,7 +225,7 @@ async fn put_policy(
     let name = policy.name.clone();
     let make: MakeEdit = Box::new(move |state| {
         presence.holds(&policy.name, state.objects.policies.contains_key(&policy.name))?;
-        Ok(Edit { policies: vec![policy], ..Edit::default() })
+        Ok(Edit { policies: vec![policy.clone()], ..Edit::default() })
     });
     let outcome = write(api, request, make, &name, "service_policy").await?;
     outcome.objects.policies.get(&name).cloned().ok_or_else(|| errors::missing(&name))

@@ -1,7 +1,7 @@
 //! Lanes end on time, whatever the store, the clock and the election do. The time is virtual: nothing here waits.
 
-use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use laneway_proto::admin::Lane;
@@ -15,64 +15,12 @@ use crate::clock::Clock;
 use crate::edit::Edit;
 use crate::leader::Leader;
 use crate::reconcile::{Reconciler, Request};
-use crate::store::{Commit, Pending, Revision, Store, StoreError, Stored};
+use crate::store::Commit;
+use crate::store::memory::{Disk, Memory};
 
 const GRAY: &str = "namespaces/default/laneGroups/default/lanes/gray";
 /// When these tests begin, in seconds since 1970.
 const BEGIN: i64 = 1_900_000_000;
-
-/// What a store remembers over restarts, and how often it is yet to fail.
-#[derive(Default)]
-struct Disk {
-    stored: Mutex<Stored>,
-    commits: Mutex<Vec<Commit>>,
-    failures: AtomicU32,
-    /// Of the failures: somebody else came first.
-    conflicts: AtomicU32,
-}
-
-struct Memory(Arc<Disk>);
-
-impl Store for Memory {
-    fn load(&self) -> Pending<'_, Stored> {
-        Box::pin(async { Ok(self.0.stored.lock().expect("no test panics while it holds it").clone()) })
-    }
-
-    fn commit(&self, commit: Commit) -> Pending<'_, i64> {
-        let take = |count: &AtomicU32| {
-            count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
-        };
-        if take(&self.0.conflicts) {
-            let found = commit.revision.number;
-            let moved = StoreError::Moved { found, expected: found - 1 };
-            return Box::pin(async { Err(moved) });
-        }
-        if take(&self.0.failures) {
-            let full = StoreError::Failed { doing: "write", source: "the disk is full".into() };
-            return Box::pin(async { Err(full) });
-        }
-        let mut stored = self.0.stored.lock().expect("no test panics while it holds it");
-        stored.revision = commit.revision.number;
-        for record in &commit.puts {
-            stored.records.retain(|old| old.name != record.name);
-            stored.records.push(record.clone());
-        }
-        let revision = commit.revision.number;
-        self.0.commits.lock().expect("no test panics while it holds it").push(commit);
-        Box::pin(async move { Ok(revision) })
-    }
-
-    fn revisions(&self, before: i64, count_max: usize) -> Pending<'_, Vec<Revision>> {
-        let commits = self.0.commits.lock().expect("no test panics while it holds it");
-        let older = commits.iter().rev().map(|commit| commit.revision.clone()).filter(|own| own.number < before);
-        let found = older.take(count_max).collect();
-        Box::pin(async move { Ok(found) })
-    }
-
-    fn name(&self) -> &'static str {
-        "store.memory"
-    }
-}
 
 /// A control plane on virtual time, whose wall clock can be set.
 struct World {
@@ -105,7 +53,7 @@ impl World {
         let expiration = Some(Expiration::ExpireTime(end));
         let lane = Lane { name: name.to_owned(), expiration, ..Lane::default() };
         let edit = Edit { lanes: vec![lane], ..Edit::default() };
-        self.reconciler.write(Request::default(), Box::new(|_| Ok(edit))).await.expect("a good edit");
+        self.reconciler.write(Request::default(), Box::new(move |_| Ok(edit.clone()))).await.expect("a good edit");
     }
 
     fn run(&self, leader: Leader) -> tokio::task::JoinHandle<()> {
@@ -126,7 +74,7 @@ impl World {
     }
 
     fn commits(&self) -> Vec<Commit> {
-        self.disk.commits.lock().expect("no test panics while it holds it").clone()
+        self.disk.commits().clone()
     }
 }
 

@@ -13,10 +13,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use self::journal::Journal;
-use super::{Commit, HISTORY_BOUND, HistoryBound, Kind, Pending, Record, Revision, Store, StoreError, Stored};
+use super::{
+    Capability, Change, Commit, Follow, HISTORY_BOUND, HistoryBound, Kind, Pending, Record, Revision, Store,
+    StoreError, Stored,
+};
 
 #[cfg(test)]
 mod tests;
@@ -51,9 +54,11 @@ CREATE TABLE revisions (
 /// From schema 1 to the next.
 const FROM_1: &str = "ALTER TABLE revisions ADD COLUMN rollback_revision INTEGER NOT NULL DEFAULT 0;";
 
-/// The store's async side. Dropping it ends the thread after what is queued.
+/// The store's async side. Dropping it, and who follows it, ends the thread after what is queued.
 pub struct Sqlite {
     work: mpsc::Sender<Work>,
+    /// Number of the last commit.
+    committed: watch::Receiver<i64>,
 }
 
 enum Work {
@@ -71,13 +76,21 @@ impl Sqlite {
     fn open_bounded(path: &Path, bound: HistoryBound) -> Result<Sqlite, StoreError> {
         let mut connection = open(path)?;
         let mut journal = Journal::read(&connection, bound).map_err(|source| failed("read the history", source))?;
+        let last = journal::last_number(&connection).map_err(|source| failed("read the history", source))?;
+        let (tell, committed) = watch::channel(last);
         let (work, mut queue) = mpsc::channel::<Work>(QUEUE_MAX);
         let run = move || {
             while let Some(work) = queue.blocking_recv() {
                 // A caller that went away needs no answer; what it asked for was done all the same.
                 match work {
                     Work::Load(answer) => drop(answer.send(load(&connection))),
-                    Work::Commit(commit, answer) => drop(answer.send(write(&mut connection, &mut journal, &commit))),
+                    Work::Commit(commit, answer) => {
+                        let done = write(&mut connection, &mut journal, &commit);
+                        if let Ok(number) = done {
+                            tell.send_replace(number);
+                        }
+                        drop(answer.send(done));
+                    }
                     Work::Revisions { before, count_max, answer } => {
                         let found = journal::revisions(&connection, before, count_max);
                         drop(answer.send(found.map_err(|source| failed("read the history", source))));
@@ -89,17 +102,39 @@ impl Sqlite {
             .name("store".to_owned())
             .spawn(run)
             .map_err(|source| failed("start the store's thread", source))?;
-        Ok(Sqlite { work })
+        Ok(Sqlite { work, committed })
+    }
+}
+
+/// All of it, from the thread.
+async fn loaded(work: &mpsc::Sender<Work>) -> Result<Stored, StoreError> {
+    let (answer, answered) = oneshot::channel();
+    work.send(Work::Load(answer)).await.map_err(|_| StoreError::Closed)?;
+    answered.await.map_err(|_| StoreError::Closed)?
+}
+
+/// Follows what this very process commits.
+struct Following {
+    work: mpsc::Sender<Work>,
+    committed: watch::Receiver<i64>,
+    after: i64,
+}
+
+impl Follow for Following {
+    fn next(&mut self) -> Pending<'_, Change> {
+        Box::pin(async {
+            let after = self.after;
+            self.committed.wait_for(|number| *number > after).await.map_err(|_| StoreError::Closed)?;
+            let stored = loaded(&self.work).await?;
+            self.after = stored.revision;
+            Ok(Change::Whole(stored))
+        })
     }
 }
 
 impl Store for Sqlite {
     fn load(&self) -> Pending<'_, Stored> {
-        Box::pin(async {
-            let (answer, answered) = oneshot::channel();
-            self.work.send(Work::Load(answer)).await.map_err(|_| StoreError::Closed)?;
-            answered.await.map_err(|_| StoreError::Closed)?
-        })
+        Box::pin(loaded(&self.work))
     }
 
     fn commit(&self, commit: Commit) -> Pending<'_, i64> {
@@ -117,6 +152,14 @@ impl Store for Sqlite {
             self.work.send(work).await.map_err(|_| StoreError::Closed)?;
             answered.await.map_err(|_| StoreError::Closed)?
         })
+    }
+
+    fn follow(&self, after: i64) -> Box<dyn Follow> {
+        Box::new(Following { work: self.work.clone(), committed: self.committed.clone(), after })
+    }
+
+    fn lacks(&self) -> &'static [(Capability, &'static str)] {
+        &[(Capability::Replicas, "one process holds the file; a second one is refused")]
     }
 
     fn name(&self) -> &'static str {

@@ -10,10 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
-use crate::store::{HistoryBound, Revision};
+use crate::store::{HistoryBound, REVISION_BYTES, Revision};
 
-/// Of one row, beside its text.
-const ROW_BYTES: usize = 64;
 /// Largest answer, or one revision: no reader holds up the commits for long.
 const ANSWER_BYTES_MAX: usize = 4 << 20;
 
@@ -42,7 +40,7 @@ impl Journal {
         let mut journal = Journal { bound, held: VecDeque::new(), bytes: 0 };
         for row in rows {
             let (number, size) = row?;
-            journal.push(number, usize::try_from(size).unwrap_or(usize::MAX).saturating_add(ROW_BYTES));
+            journal.push(number, usize::try_from(size).unwrap_or(usize::MAX).saturating_add(REVISION_BYTES));
         }
         Ok(journal)
     }
@@ -65,7 +63,7 @@ impl Journal {
                 changes,
                 rollback_revision
             ])?;
-        let size = principal.len() + reason.len() + method.len() + changes.len() + ROW_BYTES;
+        let size = revision.bytes();
         let held = Held { number: *number, size, dropped_count: self.surplus(size) };
         if let Some((last, _)) = held.dropped_count.checked_sub(1).and_then(|at| self.held.get(at)) {
             transaction.prepare_cached("DELETE FROM revisions WHERE revision <= ?1")?.execute(params![last])?;

@@ -1,0 +1,180 @@
+//! Several replicas on one store: what one commits the others have, and no race loses a change.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use laneway_proto::admin::{Lane, LaneGroup};
+use tokio::sync::watch;
+
+use super::{ATTEMPTS_MAX, Outcome, Reconciler, Request, WriteError, adopt};
+use crate::clock::Clock;
+use crate::edit::Edit;
+use crate::store::Store;
+use crate::store::memory::{Disk, Memory};
+use crate::store::sqlite::Sqlite;
+use crate::tests::{Folder, until};
+
+fn lane_name(id: &str) -> String {
+    format!("namespaces/default/laneGroups/default/lanes/{id}")
+}
+
+fn lane(id: &str, enabled: Option<bool>) -> Lane {
+    Lane { name: lane_name(id), enabled, ..Lane::default() }
+}
+
+async fn replica(disk: &Arc<Disk>) -> Reconciler {
+    on(Box::new(Memory(Arc::clone(disk)))).await
+}
+
+async fn on(store: Box<dyn Store>) -> Reconciler {
+    Reconciler::start(store, Vec::new(), Clock::system()).await.expect("what was stored is read")
+}
+
+/// A replica that adopts and publishes until the handle is dropped.
+async fn live(disk: &Arc<Disk>) -> (Reconciler, impl Drop) {
+    struct Ends(Vec<tokio::task::JoinHandle<()>>);
+    impl Drop for Ends {
+        fn drop(&mut self) {
+            self.0.iter().for_each(tokio::task::JoinHandle::abort);
+        }
+    }
+    let own = replica(disk).await;
+    let (keep, discovered) = watch::channel(Vec::new());
+    let following = own.clone().follow();
+    let running = own.clone().run(discovered);
+    let both = tokio::spawn(async move {
+        let _keep = keep;
+        tokio::join!(following, running);
+    });
+    (own, Ends(vec![both]))
+}
+
+async fn write(own: &Reconciler, lanes: Vec<Lane>) -> Result<Outcome, WriteError> {
+    let edit = Edit { lanes, ..Edit::default() };
+    own.write(Request::default(), Box::new(move |_| Ok(edit.clone()))).await
+}
+
+#[tokio::test]
+async fn what_one_replica_commits_another_has_and_publishes() {
+    let disk: Arc<Disk> = Arc::default();
+    let one = replica(&disk).await;
+    let (two, _ends) = live(&disk).await;
+    write(&one, vec![lane("gray", None), lane("blue", None)]).await.expect("a good edit");
+    write(&one, vec![lane("gray", Some(false))]).await.expect("a good edit");
+    let published = two.published();
+    until("it is published", || published.borrow().revision == 2).await;
+    assert_eq!(*two.state().objects, *one.state().objects);
+    assert_eq!(two.state().objects.lanes[&lane_name("gray")].enabled, Some(false));
+    // And the other way round, with what is gone.
+    let gone = Edit { deletes: vec![lane_name("gray")], ..Edit::default() };
+    two.write(Request::default(), Box::new(move |_| Ok(gone.clone()))).await.expect("it is there");
+    let outcome = write(&one, vec![lane("green", None)]).await.expect("planned anew");
+    assert_eq!(outcome.revision, 4);
+    assert_eq!(one.state().objects.lanes.keys().collect::<Vec<_>>(), [&lane_name("blue"), &lane_name("green")]);
+}
+
+#[tokio::test]
+async fn a_change_that_loses_the_race_is_planned_anew_on_top_of_what_won() {
+    let disk: Arc<Disk> = Arc::default();
+    // Neither follows: each finds out at its commit.
+    let (one, two) = (replica(&disk).await, replica(&disk).await);
+    write(&one, vec![lane("gray", None)]).await.expect("a good edit");
+    let outcome = write(&two, vec![lane("blue", None)]).await.expect("planned anew");
+    assert_eq!(outcome.revision, 2);
+    assert_eq!(outcome.objects.lanes.len(), 2, "what won is not overwritten");
+    // What the winner did decides: it is there by now.
+    let twice = two.write(Request { expected_revision: 1, ..Request::default() }, Box::new(|_| Ok(Edit::default())));
+    assert!(matches!(twice.await, Err(WriteError::Moved { found: 2, expected: 1 })));
+    let group = LaneGroup { name: "namespaces/default/laneGroups/shop".to_owned(), ..LaneGroup::default() };
+    let name = group.name.clone();
+    let create = Box::new(move |state: &super::State| match state.objects.groups.contains_key(&group.name) {
+        true => Err(WriteError::Exists { name: group.name.clone() }),
+        false => Ok(Edit { groups: vec![group.clone()], ..Edit::default() }),
+    });
+    one.write(Request::default(), create.clone()).await.expect("it is new");
+    match two.write(Request::default(), create).await {
+        Err(WriteError::Exists { name: found }) => assert_eq!(found, name),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(disk.commits().len(), 3);
+}
+
+#[tokio::test]
+async fn a_change_that_expected_a_revision_is_refused_when_it_loses_the_race() {
+    let disk: Arc<Disk> = Arc::default();
+    let (one, two) = (replica(&disk).await, replica(&disk).await);
+    write(&one, vec![lane("gray", None)]).await.expect("a good edit");
+    write(&two, vec![lane("blue", None)]).await.expect("planned anew");
+    // Replica 1 still believes that 1 is the last.
+    let request = Request { expected_revision: 1, ..Request::default() };
+    let edit = Edit { lanes: vec![lane("green", None)], ..Edit::default() };
+    let refused = one.write(request, Box::new(move |_| Ok(edit.clone()))).await;
+    assert!(matches!(refused, Err(WriteError::Moved { found: 2, expected: 1 })), "{refused:?}");
+    assert_eq!(disk.commits().len(), 2);
+}
+
+#[tokio::test]
+async fn a_race_that_is_lost_for_ever_ends_with_nothing_changed() {
+    let disk: Arc<Disk> = Arc::default();
+    let one = replica(&disk).await;
+    disk.conflicts.store(ATTEMPTS_MAX + 5, Ordering::Relaxed);
+    let outrun = write(&one, vec![lane("gray", None)]).await;
+    assert!(matches!(outrun, Err(WriteError::Outrun(ATTEMPTS_MAX))), "{outrun:?}");
+    assert_eq!(disk.conflicts.load(Ordering::Relaxed), 5);
+    assert_eq!(disk.commits().len(), 0);
+    write(&one, vec![lane("gray", None)]).await.expect("now it wins");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_replicas_that_write_at_once_lose_nothing_and_agree() {
+    let disk: Arc<Disk> = Arc::default();
+    let mut replicas = Vec::new();
+    for _ in 0..3 {
+        replicas.push(live(&disk).await);
+    }
+    let writers = replicas.iter().enumerate().map(|(number, (own, _))| {
+        let own = own.clone();
+        tokio::spawn(async move {
+            for round in 0..15 {
+                let two = vec![lane(&format!("w{number}r{round}a"), None), lane(&format!("w{number}r{round}b"), None)];
+                write(&own, two).await.expect("the race is won in the end");
+            }
+        })
+    });
+    for writer in writers.collect::<Vec<_>>() {
+        writer.await.expect("the writer does not panic");
+    }
+    for (own, _) in &replicas {
+        until("it has all", || own.state().revision == 45).await;
+        assert_eq!(own.state().objects.lanes.len(), 90);
+        assert_eq!(*own.state().objects, *replicas[0].0.state().objects);
+    }
+}
+
+#[tokio::test]
+async fn a_store_of_one_process_is_not_followed() {
+    let folder = Folder::new();
+    let own = on(Box::new(Sqlite::open(&folder.path("control.db")).expect("a new database"))).await;
+    // Ends, and does not wait for commits that nobody else can make.
+    own.follow().await;
+}
+
+#[test]
+fn what_is_switched_elsewhere_is_as_urgent_here() {
+    let check = |before: &[&Lane], after: &[&Lane], expected: bool| {
+        let objects = |lanes: &[&Lane]| {
+            let mut objects = laneway_core::compile::Objects::default();
+            objects.lanes.extend(lanes.iter().map(|lane| (lane.name.clone(), Lane::clone(lane))));
+            objects
+        };
+        assert_eq!(adopt::is_switched(&objects(before), &objects(after)), expected, "{before:?} {after:?}");
+    };
+    let (on, off, other) = (lane("gray", Some(true)), lane("gray", Some(false)), lane("blue", Some(true)));
+    check(&[], &[&on], false);
+    check(&[&on], &[&on, &other], false);
+    check(&[&on], &[], false);
+    check(&[&on], &[&off], true);
+    check(&[&off], &[&on], true);
+    // DisableLane of a tag without a lane.
+    check(&[], &[&off], true);
+}

@@ -1,0 +1,140 @@
+//! A store in memory, for tests: what the others must do, in the fewest words, and faults when a test asks for them.
+//!
+//! Handles on one [`Disk`] are the replicas of one store.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use tokio::sync::watch;
+
+use super::{Capability, Change, Commit, Follow, HistoryBound, Pending, Record, Revision, Store, StoreError, Stored};
+
+/// What is remembered over restarts, and how often it is yet to fail.
+pub(crate) struct Disk {
+    commits: Mutex<Vec<Commit>>,
+    committed: watch::Sender<i64>,
+    bound: HistoryBound,
+    pub(crate) failures: AtomicU32,
+    /// Of the failures: somebody else came first.
+    pub(crate) conflicts: AtomicU32,
+}
+
+impl Default for Disk {
+    fn default() -> Disk {
+        Disk::new(super::HISTORY_BOUND)
+    }
+}
+
+impl Disk {
+    pub(crate) fn new(bound: HistoryBound) -> Disk {
+        Disk {
+            commits: Mutex::default(),
+            committed: watch::channel(0).0,
+            bound,
+            failures: AtomicU32::new(0),
+            conflicts: AtomicU32::new(0),
+        }
+    }
+
+    /// Every commit there was.
+    pub(crate) fn commits(&self) -> MutexGuard<'_, Vec<Commit>> {
+        self.commits.lock().expect("no test panics while it holds it")
+    }
+
+    fn stored(&self) -> Stored {
+        let mut stored = Stored::default();
+        for commit in self.commits().iter() {
+            let is_gone = |old: &Record| {
+                commit.deletes.contains(&old.name) || commit.puts.iter().any(|record| record.name == old.name)
+            };
+            stored.records.retain(|old| !is_gone(old));
+            stored.records.extend(commit.puts.iter().cloned());
+            stored.revision = commit.revision.number;
+        }
+        stored.records.sort_by(|left, right| left.name.cmp(&right.name));
+        stored
+    }
+
+    fn take(&self, commit: Commit) -> Result<i64, StoreError> {
+        let take = |count: &AtomicU32| {
+            count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        };
+        let number = commit.revision.number;
+        if take(&self.conflicts) {
+            return Err(StoreError::Moved { found: number, expected: number - 1 });
+        }
+        if take(&self.failures) {
+            return Err(StoreError::Failed { doing: "write", source: "the disk is full".into() });
+        }
+        let mut commits = self.commits();
+        let found = commits.last().map_or(0, |last| last.revision.number);
+        if found + 1 != number {
+            return Err(StoreError::Moved { found, expected: number - 1 });
+        }
+        commits.push(commit);
+        drop(commits);
+        self.committed.send_replace(number);
+        Ok(number)
+    }
+
+    /// Newest first, as far back as it is held.
+    fn held(&self) -> Vec<Revision> {
+        let mut bytes = 0;
+        let commits = self.commits();
+        let within = commits.iter().rev().map(|commit| commit.revision.clone()).enumerate().take_while(|(at, own)| {
+            bytes += own.bytes();
+            *at == 0 || (*at < self.bound.revisions && bytes <= self.bound.bytes)
+        });
+        within.map(|(_, own)| own).collect()
+    }
+}
+
+/// A replica's handle.
+pub(crate) struct Memory(pub(crate) Arc<Disk>);
+
+impl Store for Memory {
+    fn load(&self) -> Pending<'_, Stored> {
+        Box::pin(async { Ok(self.0.stored()) })
+    }
+
+    fn commit(&self, commit: Commit) -> Pending<'_, i64> {
+        Box::pin(async { self.0.take(commit) })
+    }
+
+    fn revisions(&self, before: i64, count_max: usize) -> Pending<'_, Vec<Revision>> {
+        let older = self.0.held().into_iter().filter(move |own| own.number < before);
+        Box::pin(async move { Ok(older.take(count_max).collect()) })
+    }
+
+    fn follow(&self, after: i64) -> Box<dyn Follow> {
+        Box::new(Following { disk: Arc::clone(&self.0), committed: self.0.committed.subscribe(), after })
+    }
+
+    fn lacks(&self) -> &'static [(Capability, &'static str)] {
+        &[]
+    }
+
+    fn name(&self) -> &'static str {
+        "store.memory"
+    }
+}
+
+struct Following {
+    disk: Arc<Disk>,
+    committed: watch::Receiver<i64>,
+    after: i64,
+}
+
+impl Follow for Following {
+    fn next(&mut self) -> Pending<'_, Change> {
+        Box::pin(async {
+            let after = self.after;
+            self.committed.wait_for(|number| *number > after).await.map_err(|_| StoreError::Closed)?;
+            let commits = self.disk.commits();
+            let next = commits.iter().find(|commit| commit.revision.number > after).expect("it was told of");
+            let Commit { revision, puts, deletes } = next.clone();
+            self.after = revision.number;
+            Ok(Change::Commit { revision: revision.number, puts, deletes })
+        })
+    }
+}
