@@ -58,6 +58,16 @@ impl Lane {
         self.service_fallbacks.get(service).unwrap_or(&self.fallback)
     }
 
+    /// Tags that are tried in turn where a service says nothing else.
+    pub(crate) fn chain(&self) -> &[Option<Tag>] {
+        &self.fallback.chain
+    }
+
+    /// Services (resource names) with a chain of their own.
+    pub(crate) fn service_chains(&self) -> impl Iterator<Item = (&str, &[Option<Tag>])> {
+        self.service_fallbacks.iter().map(|(service, fallback)| (service.as_str(), fallback.chain.as_slice()))
+    }
+
     pub(crate) fn has_own_fallback(&self, service: &str) -> bool {
         self.service_fallbacks.contains_key(service)
     }

@@ -35,4 +35,5 @@ pub mod decide;
 pub mod decode;
 pub mod document;
 pub mod explain;
+pub mod inventory;
 pub mod snapshot;

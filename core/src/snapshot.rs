@@ -45,7 +45,7 @@ pub struct Snapshot {
     pub(crate) lanes: Vec<Arc<Lane>>,
     lane_of_tag: FastMap<Tag, usize>,
     /// In the order of the index's tables.
-    services: Vec<Service>,
+    pub(crate) services: Vec<Service>,
     index: Arc<Index>,
     peers: Arc<FastMap<IpAddr, Peer>>,
     pub(crate) own: Own,

@@ -9,7 +9,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use laneway_core::snapshot::Snapshot;
@@ -19,13 +19,16 @@ use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
+use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigSource, Flags};
 use crate::control;
 use crate::current::{self, Demand, Publisher};
 use crate::datapath::{self, BoundWorker, Given};
 use crate::drain::{self, Trigger};
+use crate::logging::Logging;
+use crate::pages;
 use crate::resources::{self, First};
-use crate::status::{self, Pages, State, Status};
+use crate::status::{self, State, Status};
 use crate::telemetry::Telemetry;
 use crate::timer::Timer;
 
@@ -57,7 +60,7 @@ impl fmt::Display for Failed {
 }
 
 /// Runs until a signal, and drains.
-pub fn run(flags: Flags) -> Result<(), Failed> {
+pub fn run(flags: Flags, logging: Logging) -> Result<(), Failed> {
     let loaded = match flags.resources() {
         Some(path) => Some(resources::load(path).map_err(|error| Failed::Config(error.into()))?),
         None => None,
@@ -79,7 +82,7 @@ pub fn run(flags: Flags) -> Result<(), Failed> {
             (Snapshot::empty(config.identity.clone()), Source::Control { url: url.clone() })
         }
     };
-    serve(config, first, source).map_err(Failed::Run)
+    serve(config, first, source, logging).map_err(Failed::Run)
 }
 
 /// Where snapshots come from.
@@ -88,15 +91,16 @@ enum Source {
     File { path: PathBuf, first: First },
 }
 
-fn serve(config: Config, first: Snapshot, source: Source) -> anyhow::Result<()> {
+fn serve(config: Config, first: Snapshot, source: Source, logging: Logging) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    let served = runtime.block_on(LocalSet::new().run_until(serve_inside(config, first, source)));
+    let served = runtime.block_on(LocalSet::new().run_until(serve_inside(config, first, source, logging)));
     // Dropping it would wait for the thread that joins the workers, even after the deadline.
     runtime.shutdown_background();
     served
 }
 
-async fn serve_inside(config: Config, first: Snapshot, source: Source) -> anyhow::Result<()> {
+async fn serve_inside(config: Config, first: Snapshot, source: Source, logging: Logging) -> anyhow::Result<()> {
+    let started = Instant::now();
     let workers = config.datapath.workers;
     let telemetry = Telemetry::new(workers);
     let source_label = match &source {
@@ -108,8 +112,8 @@ async fn serve_inside(config: Config, first: Snapshot, source: Source) -> anyhow
     let (trigger, watch) = drain::channel();
 
     let bound = datapath::bind(config.datapath.clone()).context("bind the listeners")?;
-    let public = status::bind(config.status).await.context("bind the status port")?;
-    let private = status::bind(config.admin).await.context("bind the admin port")?;
+    let public = pages::bind(config.status).await.context("bind the status port")?;
+    let private = pages::bind(config.admin).await.context("bind the admin port")?;
     for (direction, address) in bound.addresses() {
         info!(?direction, %address, "listening");
     }
@@ -138,8 +142,10 @@ async fn serve_inside(config: Config, first: Snapshot, source: Source) -> anyhow
         threads.push(start_worker(ended, share, given)?);
     }
     drop(watch);
-    tokio::task::spawn_local(status::serve(status.clone(), public, Pages::Public));
-    tokio::task::spawn_local(status::serve(status.clone(), private, Pages::Private));
+    let shown = status.clone();
+    tokio::task::spawn_local(pages::serve(public, status::BOUNDS, move |asked| shown.page(asked)));
+    let admin = Admin { status: status.clone(), logging, pod_name: config.pod_name.clone(), started };
+    tokio::task::spawn_local(pages::serve(private, admin::BOUNDS, move |asked| admin.page(asked)));
 
     tokio::select! {
         asked = wait_for_the_end(&status) => asked?,

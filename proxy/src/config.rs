@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, ValueEnum};
+use clap::{Args, Parser};
 use laneway_core::name;
 use laneway_core::snapshot::Identity;
 use laneway_core::tag::Tag;
@@ -16,6 +16,7 @@ use laneway_proto::contract::{
 };
 
 use crate::datapath::{Direction, Limits, Listener, Timeouts};
+use crate::logging::LogFormat;
 
 #[cfg(test)]
 mod tests;
@@ -91,7 +92,7 @@ struct ListenerFlags {
     /// /ready, /live, /metrics.
     #[arg(long, value_name = "ADDRESS", env = "LANEWAY_STATUS", default_value_t = any(PORT_STATUS))]
     status: SocketAddr,
-    /// /config_dump, /drain. Loopback only.
+    /// What docs/admin.md tells of. Loopback only.
     #[arg(long, value_name = "ADDRESS", env = "LANEWAY_ADMIN", default_value_t = SocketAddr::from(([127, 0, 0, 1], PORT_ADMIN)))]
     admin: SocketAddr,
 }
@@ -125,12 +126,6 @@ struct TimingFlags {
     /// And cut what still runs after this, from SIGTERM on.
     #[arg(long, value_name = "TIME", env = "LANEWAY_DRAIN_MAX", default_value = "30s")]
     drain_max: Time,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    Text,
-    Json,
 }
 
 /// Everything that was asked for, checked. `app` takes it apart.

@@ -8,6 +8,7 @@
 //! `control` and `datapath` never import each other; they meet in `current`. With control gone the data path serves the last
 //! snapshot. `app` wires everything and is imported by nobody but `main`; only `config` knows the environment.
 
+pub mod admin;
 pub mod app;
 pub mod config;
 pub mod control;
@@ -15,6 +16,8 @@ pub mod current;
 pub mod datapath;
 pub mod drain;
 pub mod h1;
+pub mod logging;
+pub mod pages;
 pub mod resources;
 pub mod status;
 pub mod telemetry;

@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use laneway_proxy::logging::Logging;
 use laneway_proxy::{app, config};
-use tracing_subscriber::EnvFilter;
 
 // Memory of a burst goes back to the system, and an idle connection costs half of what glibc's allocator takes.
 #[global_allocator]
@@ -30,16 +30,11 @@ fn main() -> ExitCode {
         }
     };
     let (filter, format) = flags.log();
-    let filter = match EnvFilter::try_new(filter) {
-        Ok(filter) => filter,
+    let logging = match Logging::start(filter, format) {
+        Ok(logging) => logging,
         Err(error) => return refuse(&format!("--log / LANEWAY_LOG: {error}")),
     };
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        config::LogFormat::Text => log.with_ansi(false).init(),
-        config::LogFormat::Json => log.json().init(),
-    }
-    match app::run(flags) {
+    match app::run(flags, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if error.is_config() => refuse(&format!("{error:#}")),
         Err(error) => {

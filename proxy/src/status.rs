@@ -1,39 +1,29 @@
-//! What people and machines may ask the sidecar: /ready, /live and /metrics for everybody, /config_dump, /explain and
-//! /drain on loopback.
-//!
-//! Small HTTP/1 servers with bounds of their own, on the control thread: asking never costs a worker anything.
+//! How the sidecar is: told by its parts, and shown on the status port (/ready, /live, /metrics) to everybody, on the admin port
+//! (`admin.rs`) to whoever is on this machine.
 
-use std::convert::Infallible;
 use std::fmt::Write as _;
-use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
-use http_body_util::Full;
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
+use http::StatusCode;
+use http::request::Parts;
 use laneway_core::decode::Resources;
+use laneway_core::snapshot::Snapshot;
 use laneway_proto::contract::{
     TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_SERVICE, TYPE_SERVICE_POLICY,
 };
-use serde_json::json;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::Notify;
 
 use crate::current::View;
+use crate::pages::{self, Bounds, Page};
 use crate::telemetry::Telemetry;
-
-mod explain;
 
 /// Askers at a time; slow readers must not cost memory.
 const CONNECTIONS_MAX: usize = 64;
-/// One connection, whole.
-const CONNECTION_TIME: Duration = Duration::from_secs(30);
+
+pub const BOUNDS: Bounds = Bounds { connections_max: CONNECTIONS_MAX, only_loopback: false };
 
 /// How far the sidecar is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +34,17 @@ pub enum State {
     /// No configuration came in time: serves as baseline, passes through.
     Degraded = 2,
     Draining = 3,
+}
+
+impl State {
+    pub fn label(self) -> &'static str {
+        match self {
+            State::Starting => "starting",
+            State::Ready => "ready",
+            State::Degraded => "degraded",
+            State::Draining => "draining",
+        }
+    }
 }
 
 /// (type, name, version)
@@ -145,6 +146,29 @@ impl Status {
         self.0.held.store(Arc::new((held, Instant::now())));
     }
 
+    pub fn held(&self) -> Arc<(Held, Instant)> {
+        self.0.held.load_full()
+    }
+
+    /// The snapshot in force.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.0.view.current()
+    }
+
+    /// Where the configuration comes from.
+    pub fn source(&self) -> &'static str {
+        self.0.source
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.0.connected.load(Ordering::Acquire)
+    }
+
+    /// Somebody asks for a drain.
+    pub fn ask_drain(&self) {
+        self.0.drain.notify_one();
+    }
+
     /// Waits until somebody asks for a drain.
     pub async fn drain_asked(&self) {
         self.0.drain.notified().await;
@@ -174,123 +198,30 @@ impl Status {
             held.1.elapsed().as_secs(),
             held.0.resources.len(),
             self.0.source,
-            u8::from(self.0.connected.load(Ordering::Acquire)),
+            u8::from(self.is_connected()),
             self.refusals(),
             self.0.panics.load(Ordering::Relaxed),
         );
         text
     }
 
-    fn public(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        match request.uri().path() {
-            "/live" => answer(StatusCode::OK, "live\n"),
+    /// A page of the status port.
+    pub fn page(&self, asked: &Parts) -> Page {
+        if !pages::is_reading(&asked.method) {
+            return pages::only("GET", pages::text(StatusCode::METHOD_NOT_ALLOWED, "this port takes GET only\n"));
+        }
+        match asked.uri.path() {
+            "/live" => pages::text(StatusCode::OK, "live\n"),
             "/ready" => match self.state() {
-                State::Ready => answer(StatusCode::OK, "ready\n"),
-                State::Degraded => answer(StatusCode::OK, "degraded: no configuration yet, baseline only\n"),
-                State::Starting => answer(StatusCode::SERVICE_UNAVAILABLE, "starting: waiting for the configuration\n"),
-                State::Draining => answer(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
-            },
-            "/metrics" => answer(StatusCode::OK, self.metrics()),
-            _ => answer(StatusCode::NOT_FOUND, "here are /ready, /live and /metrics\n"),
-        }
-    }
-
-    fn private(&self, request: &Request<Incoming>) -> Response<Full<Bytes>> {
-        match (request.method(), request.uri().path()) {
-            (_, "/config_dump") => {
-                let held = self.0.held.load();
-                let resources: Vec<_> = held
-                    .0
-                    .resources
-                    .iter()
-                    .map(|(kind, name, version)| json!({"type": kind, "name": name, "version": version}))
-                    .collect();
-                let dump = json!({"revision": held.0.revision, "resources": resources});
-                answer(StatusCode::OK, format!("{dump:#}\n"))
-            }
-            (&Method::GET, "/explain") => {
-                match explain::answer(&self.0.view.current(), request.uri().query().unwrap_or_default()) {
-                    Ok(json) => {
-                        let mut response = answer(StatusCode::OK, format!("{json:#}\n"));
-                        let kind = hyper::header::HeaderValue::from_static("application/json");
-                        response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
-                        response
-                    }
-                    Err(wrong) => answer(StatusCode::BAD_REQUEST, format!("explain: {wrong}\n")),
+                State::Ready => pages::text(StatusCode::OK, "ready\n"),
+                State::Degraded => pages::text(StatusCode::OK, "degraded: no configuration yet, baseline only\n"),
+                State::Starting => {
+                    pages::text(StatusCode::SERVICE_UNAVAILABLE, "starting: waiting for the configuration\n")
                 }
-            }
-            (_, "/explain") => answer(StatusCode::METHOD_NOT_ALLOWED, "GET /explain\n"),
-            (&Method::POST, "/drain") => {
-                self.0.drain.notify_one();
-                answer(StatusCode::ACCEPTED, "draining\n")
-            }
-            (_, "/drain") => answer(StatusCode::METHOD_NOT_ALLOWED, "POST /drain\n"),
-            _ => answer(StatusCode::NOT_FOUND, "here are /config_dump, /explain and POST /drain\n"),
+                State::Draining => pages::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+            },
+            "/metrics" => pages::text(StatusCode::OK, self.metrics()),
+            _ => pages::text(StatusCode::NOT_FOUND, "here are /ready, /live and /metrics\n"),
         }
     }
-}
-
-/// Which pages a listener has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pages {
-    Public,
-    Private,
-}
-
-/// Binds a listener; the error names the address.
-pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let bound = TcpListener::bind(address).await;
-    let bound = match bound {
-        // No IPv6 in this kernel.
-        Err(error) if error.raw_os_error() == Some(libc::EAFNOSUPPORT) && address.ip().is_unspecified() => {
-            TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, address.port())).await
-        }
-        other => other,
-    };
-    bound.map_err(|error| io::Error::new(error.kind(), format!("listen on {address}: {error}")))
-}
-
-/// Serves for ever.
-pub async fn serve(status: Status, listener: TcpListener, pages: Pages) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    loop {
-        let Ok(place) = Arc::clone(&room).acquire_owned().await else { return };
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let status = status.clone();
-                tokio::spawn(async move {
-                    let _place = place;
-                    let _ = tokio::time::timeout(CONNECTION_TIME, serve_one(status, stream, pages)).await;
-                });
-            }
-            Err(error) => {
-                tracing::debug!(%error, "status port");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn serve_one(status: Status, stream: TcpStream, pages: Pages) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let response = match pages {
-            Pages::Public => status.public(&request),
-            Pages::Private => status.private(&request),
-        };
-        std::future::ready(Ok::<_, Infallible>(response))
-    });
-    let io = hyper_util::rt::TokioIo::new(stream);
-    let served = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
-    if let Err(error) = served {
-        tracing::debug!(%error, "status connection ended");
-    }
-}
-
-fn answer(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(text.into()));
-    *response.status_mut() = status;
-    response
-        .headers_mut()
-        .insert(hyper::header::CONTENT_TYPE, hyper::header::HeaderValue::from_static("text/plain; charset=utf-8"));
-    response
 }
