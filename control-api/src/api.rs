@@ -3,6 +3,8 @@
 //! Each method is a few lines: look at the request, ask `reconcile` or `fleet`, put the answer together. What this
 //! version does not do answers UNIMPLEMENTED and says so; a field that is not supported yet is refused, never ignored.
 
+mod audit;
+mod change;
 mod errors;
 mod explain;
 mod filter;
@@ -105,7 +107,7 @@ impl LaneAdmin for Api {
     type WatchStream = Events<WatchEvent>;
 
     async fn create_lane_group(&self, request: Request<CreateLaneGroupRequest>) -> Answer<LaneGroup> {
-        answer(write::create_group(self, request.into_inner())).await
+        self.change(request, |common, request| write::create_group(self, common, request)).await
     }
 
     async fn get_lane_group(&self, request: Request<GetLaneGroupRequest>) -> Answer<LaneGroup> {
@@ -117,15 +119,15 @@ impl LaneAdmin for Api {
     }
 
     async fn update_lane_group(&self, request: Request<UpdateLaneGroupRequest>) -> Answer<LaneGroup> {
-        answer(write::update_group(self, request.into_inner())).await
+        self.change(request, |common, request| write::update_group(self, common, request)).await
     }
 
     async fn delete_lane_group(&self, request: Request<DeleteLaneGroupRequest>) -> Answer<()> {
-        answer(write::delete_group(self, request.into_inner())).await
+        self.change(request, |common, request| write::delete_group(self, common, request)).await
     }
 
     async fn create_lane(&self, request: Request<CreateLaneRequest>) -> Answer<Lane> {
-        answer(write::create_lane(self, request.into_inner())).await
+        self.change(request, |common, request| write::create_lane(self, common, request)).await
     }
 
     async fn get_lane(&self, request: Request<GetLaneRequest>) -> Answer<Lane> {
@@ -137,23 +139,23 @@ impl LaneAdmin for Api {
     }
 
     async fn update_lane(&self, request: Request<UpdateLaneRequest>) -> Answer<Lane> {
-        answer(write::update_lane(self, request.into_inner())).await
+        self.change(request, |common, request| write::update_lane(self, common, request)).await
     }
 
     async fn delete_lane(&self, request: Request<DeleteLaneRequest>) -> Answer<()> {
-        answer(write::delete_lane(self, request.into_inner())).await
+        self.change(request, |common, request| write::delete_lane(self, common, request)).await
     }
 
     async fn enable_lane(&self, request: Request<EnableLaneRequest>) -> Answer<EnableLaneResponse> {
-        answer(lanes::enable(self, request.into_inner())).await
+        self.change(request, |common, request| lanes::enable(self, common, request)).await
     }
 
     async fn disable_lane(&self, request: Request<DisableLaneRequest>) -> Answer<DisableLaneResponse> {
-        answer(lanes::disable(self, request.into_inner())).await
+        self.change(request, |common, request| lanes::disable(self, common, request)).await
     }
 
     async fn create_service_policy(&self, request: Request<CreateServicePolicyRequest>) -> Answer<ServicePolicy> {
-        answer(write::create_policy(self, request.into_inner())).await
+        self.change(request, |common, request| write::create_policy(self, common, request)).await
     }
 
     async fn get_service_policy(&self, request: Request<GetServicePolicyRequest>) -> Answer<ServicePolicy> {
@@ -168,15 +170,15 @@ impl LaneAdmin for Api {
     }
 
     async fn update_service_policy(&self, request: Request<UpdateServicePolicyRequest>) -> Answer<ServicePolicy> {
-        answer(write::update_policy(self, request.into_inner())).await
+        self.change(request, |common, request| write::update_policy(self, common, request)).await
     }
 
     async fn delete_service_policy(&self, request: Request<DeleteServicePolicyRequest>) -> Answer<()> {
-        answer(write::delete_policy(self, request.into_inner())).await
+        self.change(request, |common, request| write::delete_policy(self, common, request)).await
     }
 
     async fn apply_bundle(&self, request: Request<ApplyBundleRequest>) -> Answer<ApplyBundleResponse> {
-        answer(write::apply(self, request.into_inner())).await
+        self.change(request, |common, request| write::apply(self, common, request)).await
     }
 
     async fn export_bundle(&self, _request: Request<ExportBundleRequest>) -> Answer<Bundle> {
@@ -196,11 +198,11 @@ impl LaneAdmin for Api {
     }
 
     async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<RollbackResponse> {
-        answer(rollback::rollback(self, request.into_inner())).await
+        self.change(request, |common, request| rollback::rollback(self, common, request)).await
     }
 
-    async fn list_audit_events(&self, _request: Request<ListAuditEventsRequest>) -> Answer<ListAuditEventsResponse> {
-        unsupported("ListAuditEvents")
+    async fn list_audit_events(&self, request: Request<ListAuditEventsRequest>) -> Answer<ListAuditEventsResponse> {
+        answer(audit::list(self, request.into_inner())).await
     }
 
     async fn watch(&self, _request: Request<WatchRequest>) -> Answer<Self::WatchStream> {

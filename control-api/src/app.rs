@@ -55,6 +55,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let following = tokio::spawn(files.follow(found));
     let reconciling = tokio::spawn(reconciler.clone().run(discovered));
     let adopting = tokio::spawn(reconciler.clone().follow());
+    let recording = tokio::spawn(reconciler.clone().keep_audit());
     let leader = Leader::sole();
     let mut expirer = Expirer::new(reconciler.clone(), leader.clone());
     expirer.catch_up().await;
@@ -68,7 +69,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let push = Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone());
     let mut pushing = tokio::spawn(push.serve(discovery, draining.clone()));
-    let mut answering = tokio::spawn(Api::new(reconciler, fleet, leader, config.replica).serve(api, draining));
+    let mut answering = tokio::spawn(Api::new(reconciler.clone(), fleet, leader, config.replica).serve(api, draining));
 
     if config.insecure_listen {
         warn!("no TLS and no authentication, on addresses beyond loopback: whoever reaches a port can change the mesh");
@@ -95,6 +96,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     expiring.abort();
     adopting.abort();
     reconciling.abort();
+    recording.abort();
+    reconciler.flush_audit().await;
     info!("ended");
     Ok(())
 }

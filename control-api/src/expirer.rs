@@ -14,6 +14,7 @@ use tracing::{error, warn};
 
 use crate::edit::expiry;
 use crate::leader::Leader;
+use crate::reconcile::audit::Call;
 use crate::reconcile::{MakeEdit, Reconciler, Request, WriteError};
 use crate::store::StoreError;
 
@@ -79,13 +80,9 @@ impl Expirer {
             self.failures = 0;
             return None;
         }
-        let request = Request {
-            principal: PRINCIPAL.to_owned(),
-            reason: REASON.to_owned(),
-            method: METHOD,
-            is_urgent: true,
-            ..Request::default()
-        };
+        let call =
+            Call { principal: PRINCIPAL.to_owned(), reason: REASON.to_owned(), method: METHOD, ..Call::default() };
+        let request = Request { call, is_urgent: true, ..Request::default() };
         let now = self.reconciler.now();
         let make: MakeEdit = Box::new(move |state| Ok(expiry::overdue(&state.objects, now)));
         match self.reconciler.write(request, make).await {

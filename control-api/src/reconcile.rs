@@ -10,21 +10,25 @@
 //! top of theirs. Reads are from memory. A lane switch, whoever commits it, is compiled and published at once, with whatever
 //! else was waiting.
 
+pub mod audit;
+
 mod adopt;
 mod debounce;
 mod history;
 
 use std::io::Read;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use laneway_core::check::check;
 use laneway_core::compile::{Catalog, Compiled, Objects, compile};
 use laneway_core::document::ServiceDocument;
-use laneway_proto::admin::{Diagnostic, ResourceChange, Revision, diagnostic};
+use laneway_proto::admin::{AuditEvent, Diagnostic, ResourceChange, Revision, diagnostic};
 use tokio::sync::{Notify, watch};
 use tracing::{debug, error, info, warn};
 
+use self::audit::{Call, FLUSH_EVERY, Trail};
 use self::debounce::{Debounce, Pace};
 use crate::clock::Clock;
 use crate::edit::{self, Edit, EditError, Plan, Stamp};
@@ -58,9 +62,7 @@ pub struct State {
 /// Who changes something, and on what condition.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    pub principal: String,
-    pub reason: String,
-    pub method: &'static str,
+    pub call: Call,
     /// Above 0: only if nothing was committed since this revision.
     pub expected_revision: i64,
     /// Everything but the commit.
@@ -69,6 +71,8 @@ pub struct Request {
     pub is_urgent: bool,
     /// Above 0: the revision whose content this restores.
     pub rollback_revision: i64,
+    /// The revision that it became, once it is committed; then the audit trail says so already.
+    pub committed: Arc<AtomicI64>,
 }
 
 /// What came of it.
@@ -118,6 +122,9 @@ struct Shared {
     writing: tokio::sync::Mutex<()>,
     desired: Mutex<Desired>,
     wake: Notify,
+    trail: Trail,
+    /// Something was collected for the audit trail.
+    collected: Notify,
     published: watch::Sender<Arc<Published>>,
 }
 
@@ -157,6 +164,8 @@ impl Reconciler {
             writing: tokio::sync::Mutex::new(()),
             desired: Mutex::new(Desired { state, debounce: Debounce::default() }),
             wake: Notify::new(),
+            trail: Trail::default(),
+            collected: Notify::new(),
             published: watch::channel(first).0,
         };
         Ok(Reconciler { shared: Arc::new(shared) })
@@ -204,6 +213,42 @@ impl Reconciler {
     pub async fn revisions(&self, before: i64, count_max: usize) -> Result<Vec<Revision>, StoreError> {
         let found = self.shared.store.revisions(before, count_max).await?;
         found.into_iter().map(history::read).collect()
+    }
+
+    /// Takes note of a call that committed nothing, for the audit trail.
+    pub fn refused(&self, call: &Call, code: i32, message: &str) {
+        debug!(method = call.method, principal = %call.principal, resource = %call.resource, code, message, "refused");
+        if self.shared.trail.refused(call, code, message, self.now(), random()) {
+            self.shared.collected.notify_one();
+        }
+    }
+
+    /// Stores what was collected for the audit trail, a while after it came, for as long as the process runs.
+    pub async fn keep_audit(self) {
+        loop {
+            self.shared.collected.notified().await;
+            tokio::time::sleep(FLUSH_EVERY).await;
+            self.flush_audit().await;
+        }
+    }
+
+    /// Stores what was collected for the audit trail now.
+    pub async fn flush_audit(&self) {
+        let records = self.shared.trail.take();
+        if records.is_empty() {
+            return;
+        }
+        let count = records.len();
+        if let Err(error) = self.shared.store.append_audit(records).await {
+            error!(error = &error as &(dyn std::error::Error + 'static), count, "refused calls could not be recorded");
+        }
+    }
+
+    /// What the audit trail says before an event's id, newest first: at most so many. Before the empty id: the newest.
+    pub async fn audit_events(&self, before: &str, count_max: usize) -> Result<Vec<AuditEvent>, StoreError> {
+        self.flush_audit().await;
+        let found = self.shared.store.audit(before.to_owned(), count_max).await?;
+        found.iter().map(audit::read).collect()
     }
 
     /// What sidecars are sent, and its changes.
@@ -302,21 +347,24 @@ impl Reconciler {
         if request.validate_only || changes.is_empty() {
             return Ok(Outcome { time: stamp.time, revision: state.revision, changes, diagnostics, objects });
         }
+        let call = &request.call;
+        let audit = vec![self.shared.trail.committed(call, stamp.revision, stamp.time, random())];
         let revision = store::Revision {
             number: stamp.revision,
             time: stamp.time,
-            principal: request.principal.clone(),
-            reason: request.reason.clone(),
-            method: request.method.to_owned(),
+            principal: request.call.principal.clone(),
+            reason: request.call.reason.clone(),
+            method: request.call.method.to_owned(),
             rollback_revision: request.rollback_revision,
             changes: history::write(&changes),
         };
-        let commit = Commit { revision, puts, deletes };
+        let commit = Commit { revision, puts, deletes, audit };
         let revision = self.shared.store.commit(commit).await.map_err(WriteError::Store)?;
+        request.committed.store(revision, Ordering::Release);
         let pace = if switched || request.is_urgent { Pace::Switch } else { Pace::Rules };
         self.advance(revision, Arc::clone(&objects), pace);
         let names: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
-        info!(revision, method = request.method, principal = %request.principal, changed = ?names, "committed");
+        info!(revision, method = call.method, principal = %call.principal, changed = ?names, "committed");
         Ok(Outcome { time: stamp.time, revision, changes, diagnostics, objects })
     }
 
@@ -442,15 +490,20 @@ fn summary(findings: &[Diagnostic]) -> String {
     words.collect::<Vec<_>>().join("; ")
 }
 
-/// A random UUID (version 4).
-fn new_uid() -> String {
+/// A number that nobody has had before.
+fn random() -> u128 {
     let mut bytes = [0_u8; 16];
     let read = std::fs::File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut bytes));
     if read.is_err() {
         // No source of randomness: unique by time is enough for a uid.
-        let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
-        bytes = nanos.to_be_bytes();
+        return SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
     }
+    u128::from_be_bytes(bytes)
+}
+
+/// A random UUID (version 4).
+fn new_uid() -> String {
+    let mut bytes = random().to_be_bytes();
     bytes[6] = bytes[6] & 0x0f | 0x40;
     bytes[8] = bytes[8] & 0x3f | 0x80;
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();

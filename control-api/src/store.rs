@@ -1,7 +1,7 @@
 //! What people wrote, kept for good: the trait of every store, and what goes in and out of it.
 //!
-//! A store keeps objects as bytes under their resource names and a journal of revisions, its oldest part let go. It checks nothing, knows nothing
-//! of lanes, and never says "done" before the bytes are safe from a kill or a power cut. Called by `reconcile` alone.
+//! A store keeps objects as bytes under their resource names, a journal of revisions and a trail of calls, of both the oldest part let go. It checks
+//! nothing, knows nothing of lanes, and never says "done" before the bytes are safe from a kill or a power cut. Called by `reconcile` alone.
 //!
 //! ```text
 //!   replica 1 --commit(n)--> store --follow--> replica 2      of two commits of one number one is told Moved, and plans anew
@@ -30,6 +30,8 @@ pub const HISTORY_BOUND: HistoryBound = HistoryBound { revisions: 10_000, bytes:
 
 /// Of one revision, beside its text.
 const REVISION_BYTES: usize = 64;
+/// Calls in the audit trail, a few hundred bytes each; the oldest go first.
+pub const AUDIT_RECORDS_MAX: usize = 50_000;
 
 /// A place that keeps the objects. No method blocks its caller's thread.
 pub trait Store: Send + Sync {
@@ -45,6 +47,11 @@ pub trait Store: Send + Sync {
     fn follow(&self, after: i64) -> Box<dyn Follow>;
     /// What it cannot do, and why. What is not said here it can.
     fn lacks(&self) -> &'static [(Capability, &'static str)];
+    /// Adds calls that committed nothing to the audit trail; those of a commit come with it. One that is there already is not
+    /// added again. When this returns, it is on disk.
+    fn append_audit(&self, records: Vec<AuditRecord>) -> Pending<'_, ()>;
+    /// Audit records whose id is before that one, newest first: at most so many. Before the empty id: the newest of all.
+    fn audit(&self, before: String, count_max: usize) -> Pending<'_, Vec<AuditRecord>>;
     /// "store.sqlite", for people.
     fn name(&self) -> &'static str;
 }
@@ -155,6 +162,17 @@ pub struct Commit {
     pub revision: Revision,
     pub puts: Vec<Record>,
     pub deletes: Vec<String>,
+    /// What the audit trail says of it, and of calls before it: in the trail exactly when the commit is in the journal.
+    pub audit: Vec<AuditRecord>,
+}
+
+/// One call in the audit trail.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRecord {
+    /// Unique, and in order of time.
+    pub id: String,
+    /// As `reconcile` writes and reads it.
+    pub body: Vec<u8>,
 }
 
 /// Why a store did not do it.

@@ -2,6 +2,7 @@
 
 mod control {
     mod api;
+    mod audit;
     mod crash;
     mod explain;
     mod history;

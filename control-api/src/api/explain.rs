@@ -136,8 +136,7 @@ async fn overlaid(api: &Api, overlay: Bundle) -> Result<Arc<Objects>, Status> {
         policies: overlay.service_policies,
         ..Edit::default()
     };
-    let trial =
-        Request { method: "laneway.admin.v1.LaneAdmin/ExplainRoute", validate_only: true, ..Request::default() };
+    let trial = Request { validate_only: true, ..Request::default() };
     let outcome = api.reconciler.write(trial, Box::new(move |_| Ok(edit.clone()))).await;
     let outcome = outcome.map_err(|error| errors::write(error, &place))?;
     if outcome.diagnostics.iter().any(reconcile::is_error) {

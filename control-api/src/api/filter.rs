@@ -1,12 +1,12 @@
-//! The filter of a list of revisions: AIP-160 as far as comparisons joined by AND. Pure.
+//! The filter of a list: AIP-160 as far as comparisons joined by AND. Pure.
 //!
 //! ```text
 //!   principal = "user:alice" AND changes.name = "namespaces/shop/*" AND create_time >= "2030-01-01T00:00:00Z"
 //! ```
 
+use std::cmp::Ordering;
 use std::time::SystemTime;
 
-use laneway_proto::admin::Revision;
 use tonic::Status;
 
 use super::errors;
@@ -16,25 +16,50 @@ mod tests;
 
 /// Longest filter, in bytes.
 const BYTES_MAX: usize = 4 << 10;
-const FIELDS: &str = "principal, method, reason, create_time and changes.name";
+
+/// What can be filtered.
+pub(super) trait Filtered {
+    /// Its fields, by their proto names.
+    const FIELDS: &'static [(&'static str, Kind)];
+
+    /// What one of these fields holds: one value, or several where it is repeated.
+    fn values(&self, field: &str) -> Vec<Value<'_>>;
+}
+
+/// What kind of value a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Text,
+    /// Of several texts: one of them is meant.
+    Texts,
+    Number,
+    Time,
+}
+
+/// What a field holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Value<'a> {
+    Text(&'a str),
+    Number(i64),
+    Time(SystemTime),
+}
 
 /// What must hold, all of it.
 #[derive(Debug)]
 pub(super) struct Filter(Vec<Test>);
 
 #[derive(Debug)]
-enum Test {
-    Text { field: Text, wanted: Pattern, is: bool },
-    Time { operator: Operator, wanted: SystemTime },
+struct Test {
+    field: &'static str,
+    operator: Operator,
+    wanted: Wanted,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Text {
-    Principal,
-    Method,
-    Reason,
-    /// Of one change at least.
-    ChangedName,
+#[derive(Debug)]
+enum Wanted {
+    Text(Pattern),
+    Number(i64),
+    Time(SystemTime),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,39 +79,47 @@ enum Operator {
 struct Pattern(Vec<String>);
 
 impl Filter {
-    /// Empty: everything.
-    pub(super) fn parse(text: &str) -> Result<Filter, Status> {
-        parse(text).map(Filter).map_err(|problem| errors::bad_field("filter", problem))
+    /// For a list of `T`. Empty: everything.
+    pub(super) fn parse<T: Filtered>(text: &str) -> Result<Filter, Status> {
+        parse(text, T::FIELDS).map(Filter).map_err(|problem| errors::bad_field("filter", problem))
     }
 
-    pub(super) fn takes(&self, revision: &Revision) -> bool {
-        self.0.iter().all(|test| test.holds(revision))
+    pub(super) fn takes<T: Filtered>(&self, item: &T) -> bool {
+        self.0.iter().all(|test| test.holds(&item.values(test.field)))
     }
 }
 
 impl Test {
-    fn holds(&self, revision: &Revision) -> bool {
-        match self {
-            Test::Time { operator, wanted } => {
-                let time = revision.create_time.and_then(|time| SystemTime::try_from(time).ok());
-                time.is_some_and(|time| match operator {
-                    Operator::Equal | Operator::Has => time == *wanted,
-                    Operator::NotEqual => time != *wanted,
-                    Operator::Less => time < *wanted,
-                    Operator::LessOrEqual => time <= *wanted,
-                    Operator::Greater => time > *wanted,
-                    Operator::GreaterOrEqual => time >= *wanted,
-                })
-            }
-            Test::Text { field, wanted, is } => {
-                let matches = match field {
-                    Text::Principal => wanted.matches(&revision.principal),
-                    Text::Method => wanted.matches(&revision.method),
-                    Text::Reason => wanted.matches(&revision.reason),
-                    Text::ChangedName => revision.changes.iter().any(|change| wanted.matches(&change.name)),
-                };
-                matches == *is
-            }
+    fn holds(&self, values: &[Value<'_>]) -> bool {
+        match self.operator {
+            Operator::NotEqual => !values.iter().any(|value| self.wanted.is(*value)),
+            Operator::Equal | Operator::Has => values.iter().any(|value| self.wanted.is(*value)),
+            Operator::Less => self.any(values, Ordering::is_lt),
+            Operator::LessOrEqual => self.any(values, Ordering::is_le),
+            Operator::Greater => self.any(values, Ordering::is_gt),
+            Operator::GreaterOrEqual => self.any(values, Ordering::is_ge),
+        }
+    }
+
+    fn any(&self, values: &[Value<'_>], is_so: fn(Ordering) -> bool) -> bool {
+        values.iter().filter_map(|value| self.wanted.order(*value)).any(is_so)
+    }
+}
+
+impl Wanted {
+    fn is(&self, value: Value<'_>) -> bool {
+        match (self, value) {
+            (Wanted::Text(pattern), Value::Text(text)) => pattern.matches(text),
+            _ => self.order(value).is_some_and(Ordering::is_eq),
+        }
+    }
+
+    /// Of the value beside what is wanted, where the two have an order.
+    fn order(&self, value: Value<'_>) -> Option<Ordering> {
+        match (self, value) {
+            (Wanted::Number(wanted), Value::Number(number)) => Some(number.cmp(wanted)),
+            (Wanted::Time(wanted), Value::Time(time)) => Some(time.cmp(wanted)),
+            _ => None,
         }
     }
 }
@@ -111,7 +144,14 @@ impl Pattern {
     }
 }
 
-fn parse(text: &str) -> Result<Vec<Test>, String> {
+/// A moment as a value; none where there is none.
+pub(super) fn time(moment: Option<prost_types::Timestamp>) -> Vec<Value<'static>> {
+    moment.and_then(|moment| SystemTime::try_from(moment).ok()).map(Value::Time).into_iter().collect()
+}
+
+type Fields = &'static [(&'static str, Kind)];
+
+fn parse(text: &str, fields: Fields) -> Result<Vec<Test>, String> {
     if text.len() > BYTES_MAX {
         return Err(format!("has more than {BYTES_MAX} bytes"));
     }
@@ -124,7 +164,7 @@ fn parse(text: &str) -> Result<Vec<Test>, String> {
                 _ => return Err(format!("only AND joins comparisons yet, not {:?}", first_word(rest))),
             };
         }
-        let (test, after) = comparison(rest)?;
+        let (test, after) = comparison(rest, fields)?;
         tests.push(test);
         rest = after.trim_start();
     }
@@ -132,11 +172,12 @@ fn parse(text: &str) -> Result<Vec<Test>, String> {
 }
 
 /// One comparison, and what stands after it.
-fn comparison(text: &str) -> Result<(Test, &str), String> {
+fn comparison(text: &str, fields: Fields) -> Result<(Test, &str), String> {
     let end = text.find(|letter: char| !(letter.is_ascii_alphanumeric() || "_.".contains(letter)));
     let (field, rest) = text.split_at(end.unwrap_or(text.len()));
     if field.is_empty() || field == "NOT" {
-        return Err(format!("a comparison begins with a field, which are {FIELDS}; not with {:?}", first_word(text)));
+        let (known, word) = (names(fields), first_word(text));
+        return Err(format!("a comparison begins with a field, which are {known}; not with {word:?}"));
     }
     let rest = rest.trim_start();
     // The longer ones first.
@@ -152,30 +193,52 @@ fn comparison(text: &str) -> Result<(Test, &str), String> {
     let found = operators.iter().find_map(|(sign, operator)| Some((*operator, rest.strip_prefix(sign)?)));
     let (operator, rest) = found.ok_or_else(|| format!("after {field} stands one of = != < <= > >= :"))?;
     let (value, rest) = value(rest.trim_start())?;
-    Ok((test(field, operator, &value)?, rest))
+    Ok((test(field, operator, &value, fields)?, rest))
 }
 
-fn test(field: &str, operator: Operator, value: &str) -> Result<Test, String> {
-    let text = match field {
-        "principal" => Text::Principal,
-        "method" => Text::Method,
-        "reason" => Text::Reason,
-        "changes.name" => Text::ChangedName,
-        "create_time" | "createTime" => {
+fn test(name: &str, operator: Operator, value: &str, fields: Fields) -> Result<Test, String> {
+    // Messages are seen as JSON more often than as protos.
+    let is_named = |field: &str| field == name || field == snake(name);
+    let Some((field, kind)) = fields.iter().copied().find(|(field, _)| is_named(field)) else {
+        return Err(format!("{name:?} cannot be filtered on; {} can", names(fields)));
+    };
+    let wanted = match kind {
+        Kind::Number => {
+            let number = value.parse().map_err(|_| format!("{field} is compared with a number, not with {value:?}"))?;
+            Wanted::Number(number)
+        }
+        Kind::Time => {
             let time: prost_types::Timestamp =
                 value.parse().map_err(|_| format!("{value:?} is no moment such as 2030-01-01T00:00:00Z"))?;
-            let wanted = SystemTime::try_from(time).map_err(|_| format!("{value:?} is out of range"))?;
-            return Ok(Test::Time { operator, wanted });
+            Wanted::Time(SystemTime::try_from(time).map_err(|_| format!("{value:?} is out of range"))?)
         }
-        _ => return Err(format!("{field:?} cannot be filtered on; {FIELDS} can")),
+        Kind::Text | Kind::Texts => Wanted::Text(Pattern::of(value)),
     };
-    let is = match operator {
-        Operator::Equal => true,
-        Operator::NotEqual => false,
-        Operator::Has if text == Text::ChangedName => true,
-        _ => return Err(format!("{field} is compared by = and !=, where * stands for anything")),
+    let is_allowed = match (kind, operator) {
+        (Kind::Number | Kind::Time, _) | (Kind::Texts, Operator::Has) => true,
+        (Kind::Text | Kind::Texts, operator) => matches!(operator, Operator::Equal | Operator::NotEqual),
     };
-    Ok(Test::Text { field: text, wanted: Pattern::of(value), is })
+    if !is_allowed {
+        return Err(format!("{field} is compared by = and !=, where * stands for anything"));
+    }
+    Ok(Test { field, operator, wanted })
+}
+
+fn names(fields: Fields) -> String {
+    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
+    names.join(", ")
+}
+
+/// `createTime` as `create_time`.
+fn snake(name: &str) -> String {
+    let mut snake = String::with_capacity(name.len() + 4);
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() {
+            snake.push('_');
+        }
+        snake.push(letter.to_ascii_lowercase());
+    }
+    snake
 }
 
 /// A value, in quotes or not, and what stands after it.

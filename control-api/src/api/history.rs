@@ -4,17 +4,38 @@ use laneway_proto::admin::{GetRevisionRequest, ListRevisionsRequest, ListRevisio
 use prost::Message;
 use tonic::Status;
 
-use super::filter::Filter;
-use super::{Api, errors, page};
+use super::filter::{Filter, Filtered, Kind, Value};
+use super::{Api, errors, filter, page};
 
 /// Read from the store at a time, so that commits come in between.
 const READ_COUNT: usize = 100;
 /// Largest page; a client takes no more than 4 MiB unless it was told to.
 const PAGE_BYTES_MAX: usize = 3 << 20;
 
+impl Filtered for Revision {
+    const FIELDS: &'static [(&'static str, Kind)] = &[
+        ("principal", Kind::Text),
+        ("method", Kind::Text),
+        ("reason", Kind::Text),
+        ("create_time", Kind::Time),
+        ("changes.name", Kind::Texts),
+    ];
+
+    fn values(&self, field: &str) -> Vec<Value<'_>> {
+        match field {
+            "principal" => vec![Value::Text(&self.principal)],
+            "method" => vec![Value::Text(&self.method)],
+            "reason" => vec![Value::Text(&self.reason)],
+            "create_time" => filter::time(self.create_time),
+            "changes.name" => self.changes.iter().map(|change| Value::Text(&change.name)).collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 pub(super) async fn list(api: &Api, request: ListRevisionsRequest) -> Result<ListRevisionsResponse, Status> {
     let size = page::size(request.page_size)?;
-    let filter = Filter::parse(&request.filter)?;
+    let filter = Filter::parse::<Revision>(&request.filter)?;
     let scope = format!("revisions?{}", request.filter);
     let mut before = match page::last(&scope, &request.page_token)? {
         "" => i64::MAX,

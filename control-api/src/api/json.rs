@@ -4,17 +4,20 @@
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::http::request::Parts;
 use axum::http::{Response, StatusCode, header};
 use axum::routing::{get, post};
+use laneway_proto::admin::lane_admin_server::LaneAdmin;
 use laneway_proto::admin::{
     ExplainRouteRequest, GetRevisionRequest, ListRevisionsRequest, RevisionView, RollbackRequest,
 };
 use prost::Message;
 use serde_json::{Value, json};
+use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::{Api, REQUEST_BYTES_MAX, errors, explain, history, rollback};
+use super::{Api, REQUEST_BYTES_MAX, errors, explain, history};
 
 pub(super) fn routes(api: Api) -> Router {
     Router::new()
@@ -59,23 +62,28 @@ async fn get_revision(State(api): State<Api>, Path(number): Path<String>) -> Res
 }
 
 /// `{revision}:{verb}`
-async fn of_revision(State(api): State<Api>, Path(target): Path<String>, body: Bytes) -> Response<Body> {
+async fn of_revision(State(api): State<Api>, Path(target): Path<String>, parts: Parts, body: Bytes) -> Response<Body> {
     let Some((number, "rollback")) = target.rsplit_once(':') else {
         let unknown = Status::not_found(format!("there is no POST /v1/revisions/{target}"));
         return answer(Err(unknown));
     };
-    answer(rollback(&api, number, &body).await)
+    answer(rollback(&api, number, parts, &body).await)
 }
 
-async fn rollback(api: &Api, number: &str, body: &[u8]) -> Result<Value, Status> {
+async fn rollback(api: &Api, number: &str, parts: Parts, body: &[u8]) -> Result<Value, Status> {
     let body = if body.is_empty() { b"{}" } else { body };
     let request: RollbackRequest = read(body, "laneway.admin.v1.RollbackRequest")?;
     let name = format!("revisions/{number}");
     if !request.name.is_empty() && request.name != name {
         return Err(errors::bad_field("name", format!("is {name} in the address, another in the body")));
     }
-    let response = rollback::rollback(api, RollbackRequest { name, ..request }).await?;
-    Ok(crate::json::of(&response, "laneway.admin.v1.RollbackResponse"))
+    let response = api.rollback(call(parts, RollbackRequest { name, ..request })).await?;
+    Ok(crate::json::of(response.get_ref(), "laneway.admin.v1.RollbackResponse"))
+}
+
+/// As it would have come by gRPC: who calls stands in the extensions, the rest in headers.
+fn call<M>(parts: Parts, message: M) -> tonic::Request<M> {
+    tonic::Request::from_parts(MetadataMap::from_headers(parts.headers), parts.extensions, message)
 }
 
 /// The parameters of a list; an unknown one is refused by name.

@@ -10,19 +10,21 @@ use laneway_proto::admin::{
 };
 use tonic::Status;
 
-use super::write::{common, has_group, shown_lane, write};
+use super::write::{has_group, shown_lane, write};
 use super::{Api, errors, rollout};
 use crate::edit::{Cause, Edit, expiry};
-use crate::reconcile::{MakeEdit, WriteError};
+use crate::reconcile::{MakeEdit, Request, WriteError};
 use crate::{catalog, name};
 
 /// Longest `wait_timeout`.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-pub(super) async fn enable(api: &Api, request: EnableLaneRequest) -> Result<EnableLaneResponse, Status> {
+pub(super) async fn enable(
+    api: &Api,
+    common: Request,
+    request: EnableLaneRequest,
+) -> Result<EnableLaneResponse, Status> {
     let begun = Instant::now();
-    let common =
-        common("laneway.admin.v1.LaneAdmin/EnableLane", request.reason, &request.request_id, request.validate_only)?;
     is_lane(&request.name)?;
     let wait = wait(request.wait_timeout)?;
     let name = request.name.clone();
@@ -50,10 +52,12 @@ pub(super) async fn enable(api: &Api, request: EnableLaneRequest) -> Result<Enab
     Ok(EnableLaneResponse { lane: Some(lane), rollout })
 }
 
-pub(super) async fn disable(api: &Api, request: DisableLaneRequest) -> Result<DisableLaneResponse, Status> {
+pub(super) async fn disable(
+    api: &Api,
+    mut common: Request,
+    request: DisableLaneRequest,
+) -> Result<DisableLaneResponse, Status> {
     let begun = Instant::now();
-    let mut common =
-        common("laneway.admin.v1.LaneAdmin/DisableLane", request.reason, &request.request_id, request.validate_only)?;
     common.is_urgent = true;
     is_lane(&request.name)?;
     let wait = wait(request.wait_timeout)?;

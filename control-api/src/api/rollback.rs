@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use laneway_proto::admin::{Revision, RollbackRequest, RollbackResponse};
 use tonic::Status;
 
-use super::write::{common, orphans};
+use super::write::orphans;
 use super::{Api, errors, history};
 use crate::edit::rollback::{self, Past};
 use crate::name;
@@ -18,9 +18,11 @@ use crate::reconcile::{Outcome, Request, WriteError};
 /// How often it is worked out anew because somebody else commits meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
 
-pub(super) async fn rollback(api: &Api, request: RollbackRequest) -> Result<RollbackResponse, Status> {
-    let mut common =
-        common("laneway.admin.v1.LaneAdmin/Rollback", request.reason, &request.request_id, request.validate_only)?;
+pub(super) async fn rollback(
+    api: &Api,
+    mut common: Request,
+    request: RollbackRequest,
+) -> Result<RollbackResponse, Status> {
     let number = history::number(&request.name)?;
     let scope = request.scope;
     let is_scope = scope.is_empty()
@@ -79,9 +81,9 @@ fn revision(request: Request, outcome: Outcome) -> Option<Revision> {
         return None;
     }
     let revision = Revision {
-        principal: request.principal,
-        reason: request.reason,
-        method: request.method.to_owned(),
+        principal: request.call.principal,
+        reason: request.call.reason,
+        method: request.call.method.to_owned(),
         changes: outcome.changes,
         rollback_revision: request.rollback_revision,
         ..Revision::default()

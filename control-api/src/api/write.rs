@@ -17,28 +17,11 @@ use crate::edit::Edit;
 use crate::reconcile::{MakeEdit, Outcome, Request, State, WriteError};
 use crate::{catalog, name};
 
-/// Free text for the history.
-const REASON_BYTES_MAX: usize = 256;
-/// Until there is authentication: whoever reaches the port.
-const PRINCIPAL: &str = "anonymous";
-
-/// What all changes have in common, checked.
-pub(super) fn common(
-    method: &'static str,
-    reason: String,
-    request_id: &str,
-    validate_only: bool,
-) -> Result<Request, Status> {
-    errors::not_supported("request_id", !request_id.is_empty())?;
-    if reason.len() > REASON_BYTES_MAX {
-        return Err(errors::bad_field("reason", format!("has more than {REASON_BYTES_MAX} bytes")));
-    }
-    Ok(Request { principal: PRINCIPAL.to_owned(), reason, method, validate_only, ..Request::default() })
-}
-
-pub(super) async fn apply(api: &Api, request: ApplyBundleRequest) -> Result<ApplyBundleResponse, Status> {
-    let mut common =
-        common("laneway.admin.v1.LaneAdmin/ApplyBundle", request.reason, &request.request_id, request.validate_only)?;
+pub(super) async fn apply(
+    api: &Api,
+    mut common: Request,
+    request: ApplyBundleRequest,
+) -> Result<ApplyBundleResponse, Status> {
     common.expected_revision = request.expected_revision;
     let bundle = request.bundle.ok_or_else(|| errors::bad_field("bundle", "is required"))?;
     let parent = request.prune_parent;
@@ -110,65 +93,53 @@ fn running_instances(state: &State, lane: &str) -> Option<u32> {
     (instances > 0).then_some(instances)
 }
 
-pub(super) async fn create_group(api: &Api, request: CreateLaneGroupRequest) -> Result<LaneGroup, Status> {
-    let common = common(
-        "laneway.admin.v1.LaneAdmin/CreateLaneGroup",
-        request.reason,
-        &request.request_id,
-        request.validate_only,
-    )?;
+pub(super) async fn create_group(
+    api: &Api,
+    common: Request,
+    request: CreateLaneGroupRequest,
+) -> Result<LaneGroup, Status> {
     let mut group = request.lane_group.ok_or_else(|| errors::bad_field("lane_group", "is required"))?;
     group.name = format!("{}/laneGroups/{}", request.parent, request.lane_group_id);
     put_group(api, common, group, Presence::Absent).await
 }
 
-pub(super) async fn update_group(api: &Api, request: UpdateLaneGroupRequest) -> Result<LaneGroup, Status> {
-    let common = common(
-        "laneway.admin.v1.LaneAdmin/UpdateLaneGroup",
-        request.reason,
-        &request.request_id,
-        request.validate_only,
-    )?;
+pub(super) async fn update_group(
+    api: &Api,
+    common: Request,
+    request: UpdateLaneGroupRequest,
+) -> Result<LaneGroup, Status> {
     whole(request.update_mask.as_ref())?;
     let group = request.lane_group.ok_or_else(|| errors::bad_field("lane_group", "is required"))?;
     put_group(api, common, group, Presence::of_update(request.allow_missing)).await
 }
 
-pub(super) async fn create_lane(api: &Api, request: CreateLaneRequest) -> Result<Lane, Status> {
-    let common =
-        common("laneway.admin.v1.LaneAdmin/CreateLane", request.reason, &request.request_id, request.validate_only)?;
+pub(super) async fn create_lane(api: &Api, common: Request, request: CreateLaneRequest) -> Result<Lane, Status> {
     let mut lane = request.lane.ok_or_else(|| errors::bad_field("lane", "is required"))?;
     lane.name = format!("{}/lanes/{}", request.parent, request.lane_id);
     put_lane(api, common, lane, Presence::Absent).await
 }
 
-pub(super) async fn update_lane(api: &Api, request: UpdateLaneRequest) -> Result<Lane, Status> {
-    let common =
-        common("laneway.admin.v1.LaneAdmin/UpdateLane", request.reason, &request.request_id, request.validate_only)?;
+pub(super) async fn update_lane(api: &Api, common: Request, request: UpdateLaneRequest) -> Result<Lane, Status> {
     whole(request.update_mask.as_ref())?;
     let lane = request.lane.ok_or_else(|| errors::bad_field("lane", "is required"))?;
     put_lane(api, common, lane, Presence::of_update(request.allow_missing)).await
 }
 
-pub(super) async fn create_policy(api: &Api, request: CreateServicePolicyRequest) -> Result<ServicePolicy, Status> {
-    let common = common(
-        "laneway.admin.v1.LaneAdmin/CreateServicePolicy",
-        request.reason,
-        &request.request_id,
-        request.validate_only,
-    )?;
+pub(super) async fn create_policy(
+    api: &Api,
+    common: Request,
+    request: CreateServicePolicyRequest,
+) -> Result<ServicePolicy, Status> {
     let mut policy = request.service_policy.ok_or_else(|| errors::bad_field("service_policy", "is required"))?;
     policy.name = format!("{}/servicePolicies/{}", request.parent, request.service_policy_id);
     put_policy(api, common, policy, Presence::Absent).await
 }
 
-pub(super) async fn update_policy(api: &Api, request: UpdateServicePolicyRequest) -> Result<ServicePolicy, Status> {
-    let common = common(
-        "laneway.admin.v1.LaneAdmin/UpdateServicePolicy",
-        request.reason,
-        &request.request_id,
-        request.validate_only,
-    )?;
+pub(super) async fn update_policy(
+    api: &Api,
+    common: Request,
+    request: UpdateServicePolicyRequest,
+) -> Result<ServicePolicy, Status> {
     whole(request.update_mask.as_ref())?;
     let policy = request.service_policy.ok_or_else(|| errors::bad_field("service_policy", "is required"))?;
     put_policy(api, common, policy, Presence::of_update(request.allow_missing)).await
@@ -258,13 +229,7 @@ pub(super) fn shown_lane(api: &Api, outcome: &Outcome, name: &str) -> Result<Lan
     Ok(super::read::shown(&state, lane, &outcome.diagnostics))
 }
 
-pub(super) async fn delete_group(api: &Api, request: DeleteLaneGroupRequest) -> Result<(), Status> {
-    let common = common(
-        "laneway.admin.v1.LaneAdmin/DeleteLaneGroup",
-        request.reason,
-        &request.request_id,
-        request.validate_only,
-    )?;
+pub(super) async fn delete_group(api: &Api, common: Request, request: DeleteLaneGroupRequest) -> Result<(), Status> {
     let name = request.name.clone();
     let make: MakeEdit = Box::new(move |state| {
         let etag = state.objects.groups.get(&request.name).map(|group| group.etag.as_str());
@@ -291,9 +256,7 @@ pub(super) async fn delete_group(api: &Api, request: DeleteLaneGroupRequest) -> 
     write(api, common, make, &name, "name").await.map(drop)
 }
 
-pub(super) async fn delete_lane(api: &Api, request: DeleteLaneRequest) -> Result<(), Status> {
-    let common =
-        common("laneway.admin.v1.LaneAdmin/DeleteLane", request.reason, &request.request_id, request.validate_only)?;
+pub(super) async fn delete_lane(api: &Api, common: Request, request: DeleteLaneRequest) -> Result<(), Status> {
     let name = request.name.clone();
     let make: MakeEdit = Box::new(move |state| {
         let etag = state.objects.lanes.get(&request.name).map(|lane| lane.etag.as_str());
@@ -312,13 +275,11 @@ pub(super) async fn delete_lane(api: &Api, request: DeleteLaneRequest) -> Result
     write(api, common, make, &name, "name").await.map(drop)
 }
 
-pub(super) async fn delete_policy(api: &Api, request: DeleteServicePolicyRequest) -> Result<(), Status> {
-    let common = common(
-        "laneway.admin.v1.LaneAdmin/DeleteServicePolicy",
-        request.reason,
-        &request.request_id,
-        request.validate_only,
-    )?;
+pub(super) async fn delete_policy(
+    api: &Api,
+    common: Request,
+    request: DeleteServicePolicyRequest,
+) -> Result<(), Status> {
     let name = request.name.clone();
     let make: MakeEdit = Box::new(move |state| {
         let etag = state.objects.policies.get(&request.name).map(|policy| policy.etag.as_str());

@@ -7,12 +7,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
 
-use super::{Capability, Change, Commit, Follow, HistoryBound, Pending, Record, Revision, Store, StoreError, Stored};
+use super::{
+    AuditRecord, Capability, Change, Commit, Follow, HistoryBound, Pending, Record, Revision, Store, StoreError, Stored,
+};
 
 /// What is remembered over restarts, and how often it is yet to fail.
 pub(crate) struct Disk {
     commits: Mutex<Vec<Commit>>,
     committed: watch::Sender<i64>,
+    /// In order of ids.
+    audit: Mutex<Vec<AuditRecord>>,
     bound: HistoryBound,
     pub(crate) failures: AtomicU32,
     /// Of the failures: somebody else came first.
@@ -30,6 +34,7 @@ impl Disk {
         Disk {
             commits: Mutex::default(),
             committed: watch::channel(0).0,
+            audit: Mutex::default(),
             bound,
             failures: AtomicU32::new(0),
             conflicts: AtomicU32::new(0),
@@ -71,10 +76,20 @@ impl Disk {
         if found + 1 != number {
             return Err(StoreError::Moved { found, expected: number - 1 });
         }
+        self.record(&commit.audit);
         commits.push(commit);
         drop(commits);
         self.committed.send_replace(number);
         Ok(number)
+    }
+
+    fn record(&self, records: &[AuditRecord]) {
+        let mut audit = self.audit.lock().expect("no test panics while it holds it");
+        audit.extend_from_slice(records);
+        audit.sort_by(|left, right| left.id.cmp(&right.id));
+        audit.dedup_by(|left, right| left.id == right.id);
+        let surplus = audit.len().saturating_sub(super::AUDIT_RECORDS_MAX);
+        audit.drain(..surplus);
     }
 
     /// Newest first, as far back as it is held.
@@ -114,6 +129,19 @@ impl Store for Memory {
         &[]
     }
 
+    fn append_audit(&self, records: Vec<AuditRecord>) -> Pending<'_, ()> {
+        Box::pin(async move {
+            self.0.record(&records);
+            Ok(())
+        })
+    }
+
+    fn audit(&self, before: String, count_max: usize) -> Pending<'_, Vec<AuditRecord>> {
+        let audit = self.0.audit.lock().expect("no test panics while it holds it").clone();
+        let older = audit.into_iter().rev().filter(move |record| before.is_empty() || record.id < before);
+        Box::pin(async move { Ok(older.take(count_max).collect()) })
+    }
+
     fn name(&self) -> &'static str {
         "store.memory"
     }
@@ -132,7 +160,7 @@ impl Follow for Following {
             self.committed.wait_for(|number| *number > after).await.map_err(|_| StoreError::Closed)?;
             let commits = self.disk.commits();
             let next = commits.iter().find(|commit| commit.revision.number > after).expect("it was told of");
-            let Commit { revision, puts, deletes } = next.clone();
+            let Commit { revision, puts, deletes, audit: _ } = next.clone();
             self.after = revision.number;
             Ok(Change::Commit { revision: revision.number, puts, deletes })
         })

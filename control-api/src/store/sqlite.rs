@@ -8,6 +8,7 @@
 //! ```
 
 mod journal;
+mod trail;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -16,9 +17,10 @@ use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use self::journal::Journal;
+use self::trail::Trail;
 use super::{
-    Capability, Change, Commit, Follow, HISTORY_BOUND, HistoryBound, Kind, Pending, Record, Revision, Store,
-    StoreError, Stored,
+    AUDIT_RECORDS_MAX, AuditRecord, Capability, Change, Commit, Follow, HISTORY_BOUND, HistoryBound, Kind, Pending,
+    Record, Revision, Store, StoreError, Stored,
 };
 
 #[cfg(test)]
@@ -27,7 +29,7 @@ mod tests;
 /// Marks a database as Laneway's: "LNWY".
 const APPLICATION_ID: i32 = 0x4c4e_5759;
 /// Goes up with every change of the tables.
-const SCHEMA: i32 = 2;
+const SCHEMA: i32 = 3;
 /// Commits that may wait for the thread; writers are serialised before, so more than a few means that something hangs.
 const QUEUE_MAX: usize = 16;
 /// How long another process may hold the file while it goes away.
@@ -49,10 +51,17 @@ CREATE TABLE revisions (
     changes TEXT NOT NULL,
     rollback_revision INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+CREATE TABLE audit (
+    id TEXT PRIMARY KEY NOT NULL,
+    body BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
-/// From schema 1 to the next.
-const FROM_1: &str = "ALTER TABLE revisions ADD COLUMN rollback_revision INTEGER NOT NULL DEFAULT 0;";
+/// From each schema to the next.
+const UPGRADES: [(i32, &str); 2] = [
+    (1, "ALTER TABLE revisions ADD COLUMN rollback_revision INTEGER NOT NULL DEFAULT 0;"),
+    (2, "CREATE TABLE audit (id TEXT PRIMARY KEY NOT NULL, body BLOB NOT NULL) STRICT, WITHOUT ROWID;"),
+];
 
 /// The store's async side. Dropping it, and who follows it, ends the thread after what is queued.
 pub struct Sqlite {
@@ -65,16 +74,19 @@ enum Work {
     Load(oneshot::Sender<Result<Stored, StoreError>>),
     Commit(Box<Commit>, oneshot::Sender<Result<i64, StoreError>>),
     Revisions { before: i64, count_max: usize, answer: oneshot::Sender<Result<Vec<Revision>, StoreError>> },
+    AppendAudit(Vec<AuditRecord>, oneshot::Sender<Result<(), StoreError>>),
+    Audit { before: String, count_max: usize, answer: oneshot::Sender<Result<Vec<AuditRecord>, StoreError>> },
 }
 
 impl Sqlite {
     /// Opens the database, or creates it where there is no file. Blocks; called before anything is served.
     pub fn open(path: &Path) -> Result<Sqlite, StoreError> {
-        Sqlite::open_bounded(path, HISTORY_BOUND)
+        Sqlite::open_bounded(path, HISTORY_BOUND, AUDIT_RECORDS_MAX)
     }
 
-    fn open_bounded(path: &Path, bound: HistoryBound) -> Result<Sqlite, StoreError> {
+    fn open_bounded(path: &Path, bound: HistoryBound, audit_max: usize) -> Result<Sqlite, StoreError> {
         let mut connection = open(path)?;
+        let mut trail = Trail::read(&connection, audit_max).map_err(|source| failed("read the audit trail", source))?;
         let mut journal = Journal::read(&connection, bound).map_err(|source| failed("read the history", source))?;
         let last = journal::last_number(&connection).map_err(|source| failed("read the history", source))?;
         let (tell, committed) = watch::channel(last);
@@ -85,7 +97,7 @@ impl Sqlite {
                 match work {
                     Work::Load(answer) => drop(answer.send(load(&connection))),
                     Work::Commit(commit, answer) => {
-                        let done = write(&mut connection, &mut journal, &commit);
+                        let done = write(&mut connection, &mut journal, &mut trail, &commit);
                         if let Ok(number) = done {
                             tell.send_replace(number);
                         }
@@ -94,6 +106,14 @@ impl Sqlite {
                     Work::Revisions { before, count_max, answer } => {
                         let found = journal::revisions(&connection, before, count_max);
                         drop(answer.send(found.map_err(|source| failed("read the history", source))));
+                    }
+                    Work::AppendAudit(records, answer) => {
+                        let appended = append(&mut connection, &mut trail, &records);
+                        drop(answer.send(appended.map_err(|source| failed("write the audit trail", source))));
+                    }
+                    Work::Audit { before, count_max, answer } => {
+                        let found = trail::records(&connection, &before, count_max);
+                        drop(answer.send(found.map_err(|source| failed("read the audit trail", source))));
                     }
                 }
             }
@@ -149,6 +169,23 @@ impl Store for Sqlite {
         Box::pin(async move {
             let (answer, answered) = oneshot::channel();
             let work = Work::Revisions { before, count_max, answer };
+            self.work.send(work).await.map_err(|_| StoreError::Closed)?;
+            answered.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    fn append_audit(&self, records: Vec<AuditRecord>) -> Pending<'_, ()> {
+        Box::pin(async {
+            let (answer, answered) = oneshot::channel();
+            self.work.send(Work::AppendAudit(records, answer)).await.map_err(|_| StoreError::Closed)?;
+            answered.await.map_err(|_| StoreError::Closed)?
+        })
+    }
+
+    fn audit(&self, before: String, count_max: usize) -> Pending<'_, Vec<AuditRecord>> {
+        Box::pin(async move {
+            let (answer, answered) = oneshot::channel();
+            let work = Work::Audit { before, count_max, answer };
             self.work.send(work).await.map_err(|_| StoreError::Closed)?;
             answered.await.map_err(|_| StoreError::Closed)?
         })
@@ -213,7 +250,8 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
             return Err(damaged(path, &verdict));
         }
         if schema < SCHEMA {
-            let upgrade = format!("BEGIN; {FROM_1} PRAGMA user_version = {SCHEMA}; COMMIT;");
+            let steps: String = UPGRADES.iter().filter(|(from, _)| *from >= schema).map(|(_, step)| *step).collect();
+            let upgrade = format!("BEGIN; {steps} PRAGMA user_version = {SCHEMA}; COMMIT;");
             connection.execute_batch(&upgrade).map_err(refuse)?;
         }
     }
@@ -247,7 +285,12 @@ fn load(connection: &Connection) -> Result<Stored, StoreError> {
     Ok(Stored { revision, records })
 }
 
-fn write(connection: &mut Connection, journal: &mut Journal, commit: &Commit) -> Result<i64, StoreError> {
+fn write(
+    connection: &mut Connection,
+    journal: &mut Journal,
+    trail: &mut Trail,
+    commit: &Commit,
+) -> Result<i64, StoreError> {
     let writing = |source| failed("write to the database", source);
     let number = commit.revision.number;
     // Rolled back when it is dropped without commit.
@@ -271,9 +314,19 @@ fn write(connection: &mut Connection, journal: &mut Journal, commit: &Commit) ->
             .and_then(|mut statement| statement.execute(params![name]))
             .map_err(writing)?;
     }
+    let recorded = trail.append(&transaction, &commit.audit).map_err(writing)?;
     transaction.commit().map_err(writing)?;
     journal.keep(held);
+    trail.keep(&recorded);
     Ok(number)
+}
+
+fn append(connection: &mut Connection, trail: &mut Trail, records: &[AuditRecord]) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let recorded = trail.append(&transaction, records)?;
+    transaction.commit()?;
+    trail.keep(&recorded);
+    Ok(())
 }
 
 fn refusal(path: &Path, source: &rusqlite::Error) -> StoreError {

@@ -1,7 +1,5 @@
 //! What was changed, and the way back.
 
-use std::io::{Read, Write};
-
 use laneway_proto::admin::{
     GetLaneRequest, GetRevisionRequest, Lane, ListRevisionsRequest, ResourceChange, Revision, RevisionView,
     RollbackRequest, lane, resource_change,
@@ -199,17 +197,7 @@ fn the_history_speaks_json_too() {
     let control = Control::start();
     control.apply(SHOP);
     control.apply(&format!("{SHOP}priority: 7\n"));
-    let ask = |method: &str, target: &str, body: &str| {
-        let address = control.api.trim_start_matches("http://");
-        let mut stream = std::net::TcpStream::connect(address).expect("the API listens");
-        let length = body.len();
-        let head =
-            format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
-        stream.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
-        let mut text = String::new();
-        stream.read_to_string(&mut text).expect("it answers");
-        text
-    };
+    let ask = |method: &str, target: &str, body: &str| control.http(method, target, body);
     let listed =
         ask("GET", "/v1/revisions?pageSize=1&filter=changes.name+%3D%20%22*gray%22&view=REVISION_VIEW_FULL", "");
     assert!(listed.starts_with("HTTP/1.1 200") && listed.contains("\"nextPageToken\""), "{listed}");

@@ -1,5 +1,7 @@
 //! laneway-control as a child process on free ports, and a folder for its files.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -137,6 +139,18 @@ impl Control {
 
     pub(super) async fn status(&self) -> MeshStatusClient<Channel> {
         MeshStatusClient::new(channel(&self.api).await)
+    }
+
+    /// One call as JSON over HTTP: the whole answer, head and body.
+    pub(super) fn http(&self, method: &str, target: &str, body: &str) -> String {
+        let mut stream = TcpStream::connect(self.api.trim_start_matches("http://")).expect("the API listens");
+        let length = body.len();
+        let head =
+            format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        stream.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
+        let mut text = String::new();
+        stream.read_to_string(&mut text).expect("it answers");
+        text
     }
 
     /// Runs lanectl against it.

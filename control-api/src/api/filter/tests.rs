@@ -44,7 +44,7 @@ fn a_filter_takes_what_all_its_comparisons_hold_for() {
         ("create_time > 2030-01-01T00:00:00Z", false),
         ("create_time < 2030-01-01T00:00:01Z", true),
     ] {
-        let parsed = Filter::parse(filter).expect("a good filter");
+        let parsed = Filter::parse::<Revision>(filter).expect("a good filter");
         assert_eq!(parsed.takes(&revision()), takes, "{filter}");
     }
 }
@@ -63,8 +63,8 @@ fn what_is_not_understood_is_refused_by_name() {
         ("create_time > yesterday", "yesterday"),
         ("principal = a principal = b", "AND"),
     ] {
-        let refusal = Filter::parse(filter).expect_err("it is refused");
+        let refusal = Filter::parse::<Revision>(filter).expect_err("it is refused");
         assert!(refusal.message().contains(word) && refusal.message().contains("filter"), "{filter}: {refusal}");
     }
-    assert!(Filter::parse(&"x".repeat(5000)).is_err());
+    assert!(Filter::parse::<Revision>(&"x".repeat(5000)).is_err());
 }

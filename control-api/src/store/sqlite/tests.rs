@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::{APPLICATION_ID, Sqlite};
-use crate::store::{Commit, HistoryBound, Kind, Record, Revision, Store, StoreError, Stored};
+use crate::store::{AuditRecord, Commit, HistoryBound, Kind, Record, Revision, Store, StoreError, Stored};
 use crate::tests::Folder;
 
 fn record(name: &str, body: &[u8]) -> Record {
@@ -12,7 +12,8 @@ fn record(name: &str, body: &[u8]) -> Record {
 }
 
 fn commit(revision: i64, puts: Vec<Record>, deletes: &[&str]) -> Commit {
-    Commit { revision: entry(revision, "[]"), puts, deletes: deletes.iter().map(|name| (*name).to_owned()).collect() }
+    let deletes = deletes.iter().map(|name| (*name).to_owned()).collect();
+    Commit { revision: entry(revision, "[]"), puts, deletes, audit: Vec::new() }
 }
 
 fn entry(number: i64, changes: &str) -> Revision {
@@ -95,7 +96,10 @@ async fn the_history_is_read_backwards_and_survives_a_restart() {
     let large = "x".repeat(3 << 20);
     for number in 6..=7 {
         let revision = entry(number, &large);
-        store.commit(Commit { revision, puts: Vec::new(), deletes: Vec::new() }).await.expect("commits");
+        store
+            .commit(Commit { revision, puts: Vec::new(), deletes: Vec::new(), audit: Vec::new() })
+            .await
+            .expect("commits");
     }
     assert_eq!(held(&store).await, [7]);
     let next = store.revisions(7, 9).await.expect("reads");
@@ -108,7 +112,7 @@ async fn the_oldest_of_the_history_goes_when_it_is_full_and_no_object_with_it() 
     let path = folder.path("control.db");
     let bound = HistoryBound { revisions: 3, bytes: 4000 };
     {
-        let store = Sqlite::open_bounded(&path, bound).expect("a new database");
+        let store = Sqlite::open_bounded(&path, bound, 9).expect("a new database");
         for number in 1..=5 {
             let puts = vec![record(&format!("lane{number}"), b"1")];
             store.commit(commit(number, puts, &[])).await.expect("commits");
@@ -116,7 +120,10 @@ async fn the_oldest_of_the_history_goes_when_it_is_full_and_no_object_with_it() 
         assert_eq!(held(&store).await, [5, 4, 3]);
         let add = async |number, bytes| {
             let revision = entry(number, &"x".repeat(bytes));
-            store.commit(Commit { revision, puts: Vec::new(), deletes: Vec::new() }).await.expect("commits");
+            store
+                .commit(Commit { revision, puts: Vec::new(), deletes: Vec::new(), audit: Vec::new() })
+                .await
+                .expect("commits");
         };
         // By size: what fits beside it stays, and one that fits nowhere is held alone.
         add(6, 3400).await;
@@ -132,13 +139,55 @@ async fn the_oldest_of_the_history_goes_when_it_is_full_and_no_object_with_it() 
         assert_eq!(held(&store).await, [9]);
     }
     // The count goes on where it was.
-    let store = Sqlite::open_bounded(&path, bound).expect("the last holder goes away");
+    let store = Sqlite::open_bounded(&path, bound, 9).expect("the last holder goes away");
     for number in 10..=12 {
         store.commit(commit(number, Vec::new(), &[])).await.expect("commits");
     }
     assert_eq!(held(&store).await, [12, 11, 10]);
     let stored = store.load().await.expect("loads");
     assert_eq!((stored.revision, stored.records.len()), (12, 5));
+}
+
+fn call(id: &str) -> AuditRecord {
+    AuditRecord { id: id.to_owned(), body: id.as_bytes().to_vec() }
+}
+
+/// Ids of all calls that are held, newest first.
+async fn calls(store: &Sqlite) -> Vec<String> {
+    let records = store.audit(String::new(), usize::MAX).await.expect("reads");
+    assert!(records.iter().all(|record| record.body == record.id.as_bytes()), "{records:?}");
+    records.into_iter().map(|record| record.id).collect()
+}
+
+#[tokio::test]
+async fn the_audit_trail_is_read_backwards_bounded_and_as_whole_as_the_commits_it_came_with() {
+    let folder = Folder::new();
+    let path = folder.path("control.db");
+    let bound = HistoryBound { revisions: 9, bytes: 4000 };
+    {
+        let store = Sqlite::open_bounded(&path, bound, 4).expect("a new database");
+        assert_eq!(calls(&store).await, [""; 0]);
+        store.append_audit(vec![call("b"), call("a")]).await.expect("appends");
+        let commit = Commit { audit: vec![call("c")], ..commit(1, Vec::new(), &[]) };
+        store.commit(commit.clone()).await.expect("commits");
+        assert_eq!(calls(&store).await, ["c", "b", "a"]);
+        // A commit that is not done says nothing in the trail either.
+        let stale = Commit { audit: vec![call("x")], ..commit };
+        assert!(store.commit(stale).await.is_err());
+        assert_eq!(calls(&store).await, ["c", "b", "a"]);
+        // What was appended with an unknown outcome is appended once more, and is there once.
+        store.append_audit(vec![call("b"), call("d")]).await.expect("appends");
+        assert_eq!(calls(&store).await, ["d", "c", "b", "a"]);
+        store.append_audit(vec![call("e"), call("f")]).await.expect("appends");
+        assert_eq!(calls(&store).await, ["f", "e", "d", "c"]);
+        let page = store.audit("f".to_owned(), 2).await.expect("reads");
+        assert_eq!(page, [call("e"), call("d")]);
+        assert_eq!(store.audit("c".to_owned(), 2).await.expect("reads"), []);
+    }
+    // The count goes on where it was.
+    let store = Sqlite::open_bounded(&path, bound, 4).expect("the last holder goes away");
+    store.append_audit(vec![call("g")]).await.expect("appends");
+    assert_eq!(calls(&store).await, ["g", "f", "e", "d"]);
 }
 
 #[tokio::test]
@@ -160,7 +209,8 @@ async fn a_database_of_the_version_before_keeps_its_history() {
     }
     let store = Sqlite::open(&path).expect("it is brought up");
     assert_eq!(store.revisions(i64::MAX, 9).await.expect("reads"), [entry(1, "[]")]);
-    store.commit(commit(2, Vec::new(), &[])).await.expect("commits");
+    store.commit(Commit { audit: vec![call("a")], ..commit(2, Vec::new(), &[]) }).await.expect("commits");
+    assert_eq!(calls(&store).await, ["a"]);
     drop(store);
     let store = reopened(&path).await;
     assert_eq!(store.revisions(i64::MAX, 9).await.expect("reads"), [entry(2, "[]"), entry(1, "[]")]);

@@ -1,0 +1,143 @@
+//! The way of every call that means to change something: who calls is looked at, what came of it is recorded.
+//!
+//! ```text
+//!   gRPC, JSON --> change --leave--> handler --> reconcile (records what it commits)
+//!                    |                  | refused, or nothing to do
+//!                    '--- no leave -----'--> audit trail
+//! ```
+//! A handler that writes gets its [`Request`] here and nowhere else, so none is left out. What `validate_only` tries is no
+//! attempt to change anything and is not recorded.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use laneway_proto::admin::{
+    ApplyBundleRequest, CreateLaneGroupRequest, CreateLaneRequest, CreateServicePolicyRequest, DeleteLaneGroupRequest,
+    DeleteLaneRequest, DeleteServicePolicyRequest, DisableLaneRequest, EnableLaneRequest, RollbackRequest,
+    UpdateLaneGroupRequest, UpdateLaneRequest, UpdateServicePolicyRequest,
+};
+use tonic::metadata::MetadataMap;
+use tonic::{Code, Response, Status};
+
+use super::{Answer, Api, errors};
+use crate::reconcile::Request;
+use crate::reconcile::audit::Call;
+
+#[cfg(test)]
+mod tests;
+
+/// Free text for the history.
+const REASON_BYTES_MAX: usize = 256;
+/// Until there is authentication: whoever reaches the port.
+const PRINCIPAL: &str = "anonymous";
+
+/// What all requests that change something have in common.
+pub(super) trait Change {
+    const METHOD: &'static str;
+
+    /// Of a bundle its prune_parent.
+    fn resource(&self) -> String;
+    fn reason(&self) -> &str;
+    fn request_id(&self) -> &str;
+    fn validate_only(&self) -> bool;
+}
+
+macro_rules! changes {
+    ($($message:ident: $method:literal, $resource:expr;)*) => {$(
+        impl Change for $message {
+            const METHOD: &'static str = concat!("laneway.admin.v1.LaneAdmin/", $method);
+
+            fn resource(&self) -> String {
+                let resource: fn(&$message) -> String = $resource;
+                resource(self)
+            }
+
+            fn reason(&self) -> &str {
+                &self.reason
+            }
+
+            fn request_id(&self) -> &str {
+                &self.request_id
+            }
+
+            fn validate_only(&self) -> bool {
+                self.validate_only
+            }
+        }
+    )*};
+}
+
+changes! {
+    CreateLaneGroupRequest: "CreateLaneGroup", |own| format!("{}/laneGroups/{}", own.parent, own.lane_group_id);
+    UpdateLaneGroupRequest: "UpdateLaneGroup", |own| own.lane_group.as_ref().map(|group| group.name.clone()).unwrap_or_default();
+    DeleteLaneGroupRequest: "DeleteLaneGroup", |own| own.name.clone();
+    CreateLaneRequest: "CreateLane", |own| format!("{}/lanes/{}", own.parent, own.lane_id);
+    UpdateLaneRequest: "UpdateLane", |own| own.lane.as_ref().map(|lane| lane.name.clone()).unwrap_or_default();
+    DeleteLaneRequest: "DeleteLane", |own| own.name.clone();
+    EnableLaneRequest: "EnableLane", |own| own.name.clone();
+    DisableLaneRequest: "DisableLane", |own| own.name.clone();
+    CreateServicePolicyRequest: "CreateServicePolicy", |own| format!("{}/servicePolicies/{}", own.parent, own.service_policy_id);
+    UpdateServicePolicyRequest: "UpdateServicePolicy", |own| own.service_policy.as_ref().map(|policy| policy.name.clone()).unwrap_or_default();
+    DeleteServicePolicyRequest: "DeleteServicePolicy", |own| own.name.clone();
+    ApplyBundleRequest: "ApplyBundle", |own| own.prune_parent.clone();
+    RollbackRequest: "Rollback", |own| own.name.clone();
+}
+
+impl Api {
+    /// Runs a call that means to change something, if it may.
+    pub(super) async fn change<Q, A, F>(
+        &self,
+        request: tonic::Request<Q>,
+        work: impl FnOnce(Request, Q) -> F,
+    ) -> Answer<A>
+    where
+        Q: Change,
+        F: Future<Output = Result<A, Status>>,
+    {
+        let remote = request.remote_addr();
+        let (metadata, _, message) = request.into_parts();
+        let call = Call {
+            principal: PRINCIPAL.to_owned(),
+            remote_address: remote.map(|address| address.to_string()).unwrap_or_default(),
+            method: Q::METHOD,
+            resource: message.resource(),
+            request_id: message.request_id().to_owned(),
+            reason: message.reason().to_owned(),
+            trace_id: trace_id(&metadata),
+        };
+        let validate_only = message.validate_only();
+        let committed = Arc::new(AtomicI64::new(0));
+        let common =
+            Request { call: call.clone(), validate_only, committed: Arc::clone(&committed), ..Request::default() };
+        let done = match leave(&common) {
+            Ok(()) => work(common, message).await,
+            Err(refusal) => Err(refusal),
+        };
+        if committed.load(Ordering::Acquire) == 0 && !validate_only {
+            let (code, words) = match &done {
+                Ok(_) => (Code::Ok, "there was nothing to do"),
+                Err(status) => (status.code(), status.message()),
+            };
+            self.reconciler.refused(&call, code as i32, words);
+        }
+        done.map(Response::new)
+    }
+}
+
+/// Whether a call may go on to its handler.
+fn leave(request: &Request) -> Result<(), Status> {
+    errors::not_supported("request_id", !request.call.request_id.is_empty())?;
+    if request.call.reason.len() > REASON_BYTES_MAX {
+        return Err(errors::bad_field("reason", format!("has more than {REASON_BYTES_MAX} bytes")));
+    }
+    Ok(())
+}
+
+/// The trace id of a W3C `traceparent`. Empty: none, or none that is good.
+fn trace_id(metadata: &MetadataMap) -> String {
+    let value = metadata.get("traceparent").and_then(|value| value.to_str().ok()).unwrap_or_default();
+    let id = value.split('-').nth(1).unwrap_or_default();
+    let is_id = id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_id { id.to_ascii_lowercase() } else { String::new() }
+}
