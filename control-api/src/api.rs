@@ -50,6 +50,7 @@ use crate::drain::Draining;
 use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::reconcile::Reconciler;
+use crate::replicas::Replicas;
 
 /// Largest request: a bundle of very many objects.
 const REQUEST_BYTES_MAX: usize = 16 << 20;
@@ -63,13 +64,13 @@ pub struct Api {
     reconciler: Reconciler,
     fleet: Fleet,
     leader: Leader,
-    replica: String,
+    replicas: Replicas,
     started: SystemTime,
 }
 
 impl Api {
-    pub fn new(reconciler: Reconciler, fleet: Fleet, leader: Leader, replica: String) -> Api {
-        Api { reconciler, fleet, leader, replica, started: SystemTime::now() }
+    pub fn new(reconciler: Reconciler, fleet: Fleet, leader: Leader, replicas: Replicas) -> Api {
+        Api { reconciler, fleet, leader, replicas, started: SystemTime::now() }
     }
 
     /// Serves until the drain; then what runs is finished.

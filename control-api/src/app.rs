@@ -1,7 +1,7 @@
 //! Puts the control plane together, runs it, and takes it down. Imported by `main` alone.
 //!
-//! Start: store, discovery, first compile, lanes that ended meanwhile, then the ports, so that the first sidecar finds everything. End: SIGTERM or
-//! SIGINT; streams are closed with a word, calls in progress finish, at most `drain_max`.
+//! Start: store, discovery, first compile, the seat among the replicas, lanes that ended meanwhile, then the ports are served, so that the first
+//! sidecar finds everything. End: SIGTERM or SIGINT; streams are closed with a word, calls in progress finish, at most `drain_max`.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -9,12 +9,12 @@ use std::path::Path;
 use anyhow::Context;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tracing::{info, warn};
 
 use crate::api::Api;
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat};
+use crate::config::{Config, LogFormat, StorePlace};
 use crate::discovery::file::Files;
 use crate::drain;
 use crate::expirer::Expirer;
@@ -22,7 +22,11 @@ use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::push::Push;
 use crate::reconcile::Reconciler;
+use crate::replicas::{Replica, Replicas};
+use crate::store::etcd::session::Session;
+use crate::store::etcd::{Address, Etcd};
 use crate::store::sqlite::Sqlite;
+use crate::store::{Store, StoreError};
 
 /// Runs until it is told to end.
 pub fn run(config: Config) -> anyhow::Result<()> {
@@ -44,32 +48,41 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
 
-    let store = Sqlite::open(&config.store).context("open the store (--store)")?;
+    let (store, shared) = open_store(&config.store).context("open the store (--store)")?;
     let (files, services) = Files::open(config.discovery.clone()).context("read what runs (--discovery)")?;
     if config.discovery.is_empty() {
         warn!("no --discovery: nothing is known to run, sidecars pass everything through");
     }
     let reconciler =
-        Reconciler::start(Box::new(store), services.clone(), Clock::system()).await.context("load the store")?;
+        Reconciler::start(store, services.clone(), Clock::system()).await.context("load the store (--store)")?;
     let (found, discovered) = watch::channel(services);
     let following = tokio::spawn(files.follow(found));
     let reconciling = tokio::spawn(reconciler.clone().run(discovered));
     let adopting = tokio::spawn(reconciler.clone().follow());
     let recording = tokio::spawn(reconciler.clone().keep_audit());
-    let leader = Leader::sole();
+    let discovery = bind(config.discovery_listen).await.context("--discovery-listen")?;
+    let api = bind(config.api_listen).await.context("--api-listen")?;
+    let (discovery_address, api_address) = (discovery.local_addr()?, api.local_addr()?);
+
+    let (leave, left) = oneshot::channel();
+    let (leader, replicas, seated) = match shared {
+        None => (Leader::sole(), Replicas::alone(config.replica.clone()), None),
+        Some(etcd) => {
+            let url = config.api_advertise.clone().unwrap_or_else(|| format!("http://{api_address}"));
+            let own = Replica { name: config.replica.clone(), api: url };
+            let (session, leader, replicas) = Session::join(etcd, own).await.context("join the other replicas")?;
+            (leader, replicas, Some(tokio::spawn(session.run(left))))
+        }
+    };
     let mut expirer = Expirer::new(reconciler.clone(), leader.clone());
     expirer.catch_up().await;
     let expiring = tokio::spawn(expirer.run());
 
     let fleet = Fleet::new();
     let (trigger, draining) = drain::channel();
-    let discovery = bind(config.discovery_listen).await.context("--discovery-listen")?;
-    let api = bind(config.api_listen).await.context("--api-listen")?;
-    let (discovery_address, api_address) = (discovery.local_addr()?, api.local_addr()?);
-
     let push = Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone());
     let mut pushing = tokio::spawn(push.serve(discovery, draining.clone()));
-    let mut answering = tokio::spawn(Api::new(reconciler.clone(), fleet, leader, config.replica).serve(api, draining));
+    let mut answering = tokio::spawn(Api::new(reconciler.clone(), fleet, leader, replicas).serve(api, draining));
 
     if config.insecure_listen {
         warn!("no TLS and no authentication, on addresses beyond loopback: whoever reaches a port can change the mesh");
@@ -88,6 +101,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     trigger.start();
     let drained = tokio::time::timeout(config.drain_max, async {
         let _ = tokio::join!(pushing, answering);
+        // The others need not wait until our lease is over.
+        let _ = leave.send(());
+        if let Some(seated) = seated {
+            let _ = seated.await;
+        }
     });
     if drained.await.is_err() {
         warn!("cut what was still running");
@@ -100,6 +118,17 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     reconciler.flush_audit().await;
     info!("ended");
     Ok(())
+}
+
+/// The store, and the same once more where replicas share it.
+fn open_store(place: &StorePlace) -> Result<(Box<dyn Store>, Option<Etcd>), StoreError> {
+    Ok(match place {
+        StorePlace::Sqlite(path) => (Box::new(Sqlite::open(path)?), None),
+        StorePlace::Etcd { endpoints, prefix } => {
+            let etcd = Etcd::new(&Address { endpoints: endpoints.clone(), prefix: prefix.clone() })?;
+            (Box::new(etcd.clone()), Some(etcd))
+        }
+    })
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

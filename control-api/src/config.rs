@@ -13,13 +13,19 @@ use tracing_subscriber::EnvFilter;
 #[cfg(test)]
 mod tests;
 
+/// Where our keys are in etcd, unless it is said.
+const ETCD_PREFIX: &str = "laneway";
+/// A cluster has 3 or 5.
+const ETCD_ENDPOINTS_MAX: usize = 16;
+
 /// Laneway's control plane.
 #[derive(Debug, Parser)]
 #[command(name = "laneway-control", version, max_term_width = 100)]
 struct Arguments {
-    /// SQLite database with all that was applied; created if it is not there.
-    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_STORE", default_value = "laneway-control.db")]
-    store: PathBuf,
+    /// Where all that was applied is kept: a SQLite database, created if it is not there; or, for several replicas,
+    /// etcd://HOST:PORT[,HOST:PORT][/PREFIX].
+    #[arg(long, value_name = "FILE|URL", env = "LANEWAY_CONTROL_STORE", default_value = "laneway-control.db")]
+    store: String,
     /// File or folder with `kind: Service` documents: what runs. May be given several times; read again when it changes.
     #[arg(long, value_name = "PATH", env = "LANEWAY_CONTROL_DISCOVERY", value_delimiter = ',')]
     discovery: Vec<PathBuf>,
@@ -29,6 +35,9 @@ struct Arguments {
     /// Where lanectl connects. Port 0: any free one.
     #[arg(long, value_name = "ADDRESS", env = "LANEWAY_CONTROL_API_LISTEN", default_value = "127.0.0.1:15411")]
     api_listen: SocketAddr,
+    /// URL at which the other replicas reach this one's API. Unset: the address of --api-listen.
+    #[arg(long, value_name = "URL", env = "LANEWAY_CONTROL_API_ADVERTISE")]
+    api_advertise: Option<String>,
     /// Listen on other addresses than loopback although nothing is encrypted and nobody is asked who they are.
     #[arg(long, env = "LANEWAY_CONTROL_INSECURE_LISTEN")]
     insecure_listen: bool,
@@ -55,13 +64,26 @@ pub enum LogFormat {
     Json,
 }
 
+/// Where everything is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StorePlace {
+    Sqlite(PathBuf),
+    /// `host:port` each; the prefix begins with a slash and ends with none.
+    Etcd {
+        endpoints: Vec<String>,
+        prefix: String,
+    },
+}
+
 /// Everything that can be set, checked.
 #[derive(Debug)]
 pub struct Config {
-    pub store: PathBuf,
+    pub store: StorePlace,
     pub discovery: Vec<PathBuf>,
     pub discovery_listen: SocketAddr,
     pub api_listen: SocketAddr,
+    /// URL; unset: of `api_listen`.
+    pub api_advertise: Option<String>,
     pub insecure_listen: bool,
     pub ready_file: Option<PathBuf>,
     pub drain_max: std::time::Duration,
@@ -101,16 +123,30 @@ impl Config {
         if discovery.port() != 0 && discovery == api {
             return Err(refuse(format!("--api-listen {api}: is also --discovery-listen; give each its own port")));
         }
+        let store = StorePlace::parse(&arguments.store).map_err(|why| refuse(format!("--store {why}")))?;
+        let is_http = |url: &String| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
+        if let Some(url) = arguments.api_advertise.as_ref().filter(|url| !is_http(url)) {
+            return Err(refuse(format!("--api-advertise {url:?}: is a URL, as http://10.0.0.1:15411")));
+        }
+        let is_shared = matches!(store, StorePlace::Etcd { .. });
+        if is_shared && arguments.api_advertise.is_none() && api.ip().is_unspecified() {
+            return Err(refuse(format!(
+                "--api-listen {api}: the other replicas on this store cannot tell where that is. Give --api-advertise, the \
+                 URL at which they reach this replica, as http://10.0.0.1:{}",
+                api.port()
+            )));
+        }
         let log = EnvFilter::try_new(&arguments.log)
             .map_err(|error| refuse(format!("--log {:?}: {error}", arguments.log)))?;
         if arguments.drain_max > 3600 {
             return Err(refuse(format!("--drain-max {}: at most 3600 seconds", arguments.drain_max)));
         }
         Ok(Config {
-            store: arguments.store,
+            store,
             discovery: arguments.discovery,
             discovery_listen: discovery,
             api_listen: api,
+            api_advertise: arguments.api_advertise,
             insecure_listen: arguments.insecure_listen,
             ready_file: arguments.ready_file,
             drain_max: std::time::Duration::from_secs(arguments.drain_max),
@@ -118,6 +154,39 @@ impl Config {
             log,
             log_format: arguments.log_format,
         })
+    }
+}
+
+impl StorePlace {
+    fn parse(text: &str) -> Result<StorePlace, String> {
+        const SHAPE: &str = "is a file, or etcd://HOST:PORT[,HOST:PORT][/PREFIX]";
+        let Some(rest) = text.strip_prefix("etcd://") else {
+            return match text.split_once("://") {
+                Some((scheme, _)) => Err(format!("{scheme}://: no such store; it {SHAPE}")),
+                None if text.is_empty() => Err(format!("is empty; it {SHAPE}")),
+                None => Ok(StorePlace::Sqlite(PathBuf::from(text))),
+            };
+        };
+        let (hosts, prefix) = rest.split_once('/').unwrap_or((rest, ETCD_PREFIX));
+        if hosts.contains('@') {
+            return Err("etcd://: user and password are not supported yet".to_owned());
+        }
+        let endpoints: Vec<String> = hosts.split(',').map(str::to_owned).collect();
+        if endpoints.len() > ETCD_ENDPOINTS_MAX {
+            return Err(format!("etcd://: names {} members, more than {ETCD_ENDPOINTS_MAX}", endpoints.len()));
+        }
+        for endpoint in &endpoints {
+            let port =
+                endpoint.rsplit_once(':').filter(|(host, _)| !host.is_empty()).map(|(_, port)| port.parse::<u16>());
+            if !matches!(port, Some(Ok(1..))) {
+                return Err(format!("etcd://: {endpoint:?} is no HOST:PORT; it {SHAPE}"));
+            }
+        }
+        let prefix = prefix.trim_matches('/');
+        if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte)) {
+            return Err(format!("etcd://: the prefix {prefix:?} is not of letters, digits, '/', '-', '_' and '.'"));
+        }
+        Ok(StorePlace::Etcd { endpoints, prefix: format!("/{prefix}") })
     }
 }
 

@@ -8,7 +8,7 @@
 //! ```
 //! Directions: api -> {reconcile, fleet}; expirer -> reconcile; reconcile -> {edit, catalog, store}; push -> {reconcile's result, fleet}; store and
 //! discovery know nothing of each other. Only `config` reads the environment, only `app` wires, only the mains exit.
-//! tonic is named in `push`, `api` and `lanectl/client` alone.
+//! tonic is named in `push`, `api`, `lanectl/client` and `store/etcd` alone.
 
 pub mod api;
 pub mod app;
@@ -26,6 +26,7 @@ pub mod leader;
 pub mod name;
 pub mod push;
 pub mod reconcile;
+pub mod replicas;
 pub mod store;
 
 #[cfg(test)]

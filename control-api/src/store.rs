@@ -8,6 +8,9 @@
 //! ```
 
 #[cfg(test)]
+mod conformance;
+pub mod etcd;
+#[cfg(test)]
 pub(crate) mod memory;
 pub mod sqlite;
 
@@ -81,10 +84,13 @@ pub enum Capability {
     AtomicCommits,
     /// Who changed what is kept, and can be gone back to.
     History,
+    /// Calls are kept, refused ones too; one that committed exactly when its commit is.
+    Audit,
 }
 
 impl Capability {
-    pub const ALL: [Capability; 3] = [Capability::Replicas, Capability::AtomicCommits, Capability::History];
+    pub const ALL: [Capability; 4] =
+        [Capability::Replicas, Capability::AtomicCommits, Capability::History, Capability::Audit];
 }
 
 /// True where nothing is said against it.

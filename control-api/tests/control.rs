@@ -4,11 +4,13 @@ mod control {
     mod api;
     mod audit;
     mod crash;
+    mod etcd;
     mod explain;
     mod history;
     mod lanectl;
     mod lanectl_history;
     mod program;
     mod push;
+    mod replicas;
     mod sidecar;
 }

@@ -51,7 +51,7 @@ pub(super) async fn get_rollout(api: &Api, request: GetRolloutRequest) -> Result
 pub(super) async fn get_server_info(api: &Api, _request: GetServerInfoRequest) -> Result<ServerInfo, Status> {
     Ok(ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        replica: api.replica.clone(),
+        replica: api.replicas.own().to_owned(),
         leader: api.leader.leads(),
         revision: api.reconciler.state().revision,
         connected_proxies: u32::try_from(api.fleet.connected_count()).unwrap_or(u32::MAX),

@@ -1,6 +1,6 @@
 //! What starts, and what is refused by name.
 
-use super::Config;
+use super::{Config, StorePlace};
 
 fn refusal(arguments: &[&str]) -> String {
     match Config::of(arguments) {
@@ -31,8 +31,33 @@ fn a_bad_value_is_named() {
         (vec!["--drain-max", "100000"], "--drain-max"),
         (vec!["--colour", "red"], "--colour"),
         (vec!["--api-listen", "127.0.0.1:5", "--discovery-listen", "127.0.0.1:5"], "--api-listen"),
+        (vec!["--store", ""], "--store"),
+        (vec!["--store", "redis://127.0.0.1:1"], "redis"),
+        (vec!["--store", "etcd://"], "HOST:PORT"),
+        (vec!["--store", "etcd://127.0.0.1"], "HOST:PORT"),
+        (vec!["--store", "etcd://127.0.0.1:2379,"], "HOST:PORT"),
+        (vec!["--store", "etcd://127.0.0.1:0/x"], "HOST:PORT"),
+        (vec!["--store", "etcd://me:secret@127.0.0.1:2379"], "password"),
+        (vec!["--store", "etcd://127.0.0.1:2379/a b"], "prefix"),
+        (vec!["--api-advertise", "10.0.0.1:15411"], "--api-advertise"),
+        (vec!["--store", "etcd://h:1", "--api-listen", "0.0.0.0:1", "--insecure-listen"], "--api-advertise"),
     ] {
         let words = refusal(&arguments);
         assert!(words.contains(word), "{arguments:?}: {words}");
     }
+}
+
+#[test]
+fn a_store_is_a_file_or_a_part_of_etcd() {
+    let store = |text: &str| Config::of(&["--store", text]).expect("a good store").store;
+    assert_eq!(store("etcd.db"), StorePlace::Sqlite("etcd.db".into()));
+    let etcd = |endpoints: &[&str], prefix: &str| StorePlace::Etcd {
+        endpoints: endpoints.iter().map(|endpoint| (*endpoint).to_owned()).collect(),
+        prefix: prefix.to_owned(),
+    };
+    assert_eq!(store("etcd://127.0.0.1:2379"), etcd(&["127.0.0.1:2379"], "/laneway"));
+    assert_eq!(store("etcd://a:1,[::1]:2,c:3/shop/lanes/"), etcd(&["a:1", "[::1]:2", "c:3"], "/shop/lanes"));
+    let everywhere = ["--store", "etcd://h:1", "--api-listen", "0.0.0.0:1", "--insecure-listen"];
+    let advertised = [everywhere.as_slice(), &["--api-advertise", "http://10.0.0.1:1"]].concat();
+    assert_eq!(Config::of(&advertised).expect("it is said").api_advertise.as_deref(), Some("http://10.0.0.1:1"));
 }

@@ -43,7 +43,7 @@ impl World {
             let seconds = BEGIN + own.load(Ordering::Relaxed);
             SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.unsigned_abs()) + begun.elapsed()
         });
-        let reconciler = Reconciler::start(Box::new(Memory(Arc::clone(&disk))), Vec::new(), clock).await;
+        let reconciler = Reconciler::start(Box::new(Memory::on(&disk)), Vec::new(), clock).await;
         World { disk, reconciler: reconciler.expect("what was stored is read"), jump, begun }
     }
 

@@ -23,7 +23,7 @@ fn lane(id: &str, enabled: Option<bool>) -> Lane {
 }
 
 async fn replica(disk: &Arc<Disk>) -> Reconciler {
-    on(Box::new(Memory(Arc::clone(disk)))).await
+    on(Box::new(Memory::on(disk))).await
 }
 
 async fn on(store: Box<dyn Store>) -> Reconciler {

@@ -8,8 +8,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::sync::watch;
 
 use super::{
-    AuditRecord, Capability, Change, Commit, Follow, HistoryBound, Pending, Record, Revision, Store, StoreError, Stored,
+    AUDIT_RECORDS_MAX, AuditRecord, Capability, Change, Commit, Follow, HISTORY_BOUND, HistoryBound, Pending, Record,
+    Revision, Store, StoreError, Stored,
 };
+
+/// Largest answer, or one revision.
+const ANSWER_BYTES_MAX: usize = 4 << 20;
 
 /// What is remembered over restarts, and how often it is yet to fail.
 pub(crate) struct Disk {
@@ -17,7 +21,6 @@ pub(crate) struct Disk {
     committed: watch::Sender<i64>,
     /// In order of ids.
     audit: Mutex<Vec<AuditRecord>>,
-    bound: HistoryBound,
     pub(crate) failures: AtomicU32,
     /// Of the failures: somebody else came first.
     pub(crate) conflicts: AtomicU32,
@@ -25,22 +28,17 @@ pub(crate) struct Disk {
 
 impl Default for Disk {
     fn default() -> Disk {
-        Disk::new(super::HISTORY_BOUND)
-    }
-}
-
-impl Disk {
-    pub(crate) fn new(bound: HistoryBound) -> Disk {
         Disk {
             commits: Mutex::default(),
             committed: watch::channel(0).0,
             audit: Mutex::default(),
-            bound,
             failures: AtomicU32::new(0),
             conflicts: AtomicU32::new(0),
         }
     }
+}
 
+impl Disk {
     /// Every commit there was.
     pub(crate) fn commits(&self) -> MutexGuard<'_, Vec<Commit>> {
         self.commits.lock().expect("no test panics while it holds it")
@@ -60,7 +58,7 @@ impl Disk {
         stored
     }
 
-    fn take(&self, commit: Commit) -> Result<i64, StoreError> {
+    fn take(&self, commit: Commit, audit_records_max: usize) -> Result<i64, StoreError> {
         let take = |count: &AtomicU32| {
             count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
         };
@@ -76,53 +74,69 @@ impl Disk {
         if found + 1 != number {
             return Err(StoreError::Moved { found, expected: number - 1 });
         }
-        self.record(&commit.audit);
+        self.record(&commit.audit, audit_records_max);
         commits.push(commit);
         drop(commits);
         self.committed.send_replace(number);
         Ok(number)
     }
 
-    fn record(&self, records: &[AuditRecord]) {
+    fn record(&self, records: &[AuditRecord], records_max: usize) {
         let mut audit = self.audit.lock().expect("no test panics while it holds it");
         audit.extend_from_slice(records);
         audit.sort_by(|left, right| left.id.cmp(&right.id));
         audit.dedup_by(|left, right| left.id == right.id);
-        let surplus = audit.len().saturating_sub(super::AUDIT_RECORDS_MAX);
+        let surplus = audit.len().saturating_sub(records_max);
         audit.drain(..surplus);
     }
 
     /// Newest first, as far back as it is held.
-    fn held(&self) -> Vec<Revision> {
+    fn held(&self, bound: HistoryBound) -> Vec<Revision> {
         let mut bytes = 0;
         let commits = self.commits();
         let within = commits.iter().rev().map(|commit| commit.revision.clone()).enumerate().take_while(|(at, own)| {
             bytes += own.bytes();
-            *at == 0 || (*at < self.bound.revisions && bytes <= self.bound.bytes)
+            *at == 0 || (*at < bound.revisions && bytes <= bound.bytes)
         });
         within.map(|(_, own)| own).collect()
     }
 }
 
 /// A replica's handle.
-pub(crate) struct Memory(pub(crate) Arc<Disk>);
+pub(crate) struct Memory {
+    disk: Arc<Disk>,
+    bound: HistoryBound,
+    audit_records_max: usize,
+}
+
+impl Memory {
+    pub(crate) fn on(disk: &Arc<Disk>) -> Memory {
+        Memory { disk: Arc::clone(disk), bound: HISTORY_BOUND, audit_records_max: AUDIT_RECORDS_MAX }
+    }
+}
 
 impl Store for Memory {
     fn load(&self) -> Pending<'_, Stored> {
-        Box::pin(async { Ok(self.0.stored()) })
+        Box::pin(async { Ok(self.disk.stored()) })
     }
 
     fn commit(&self, commit: Commit) -> Pending<'_, i64> {
-        Box::pin(async { self.0.take(commit) })
+        Box::pin(async { self.disk.take(commit, self.audit_records_max) })
     }
 
     fn revisions(&self, before: i64, count_max: usize) -> Pending<'_, Vec<Revision>> {
-        let older = self.0.held().into_iter().filter(move |own| own.number < before);
-        Box::pin(async move { Ok(older.take(count_max).collect()) })
+        let older = self.disk.held(self.bound).into_iter().filter(move |own| own.number < before).take(count_max);
+        let mut bytes = 0;
+        let within = older.enumerate().take_while(|(at, own)| {
+            bytes += own.bytes();
+            *at == 0 || bytes <= ANSWER_BYTES_MAX
+        });
+        let found = within.map(|(_, own)| own).collect();
+        Box::pin(async move { Ok(found) })
     }
 
     fn follow(&self, after: i64) -> Box<dyn Follow> {
-        Box::new(Following { disk: Arc::clone(&self.0), committed: self.0.committed.subscribe(), after })
+        Box::new(Following { disk: Arc::clone(&self.disk), committed: self.disk.committed.subscribe(), after })
     }
 
     fn lacks(&self) -> &'static [(Capability, &'static str)] {
@@ -131,13 +145,13 @@ impl Store for Memory {
 
     fn append_audit(&self, records: Vec<AuditRecord>) -> Pending<'_, ()> {
         Box::pin(async move {
-            self.0.record(&records);
+            self.disk.record(&records, self.audit_records_max);
             Ok(())
         })
     }
 
     fn audit(&self, before: String, count_max: usize) -> Pending<'_, Vec<AuditRecord>> {
-        let audit = self.0.audit.lock().expect("no test panics while it holds it").clone();
+        let audit = self.disk.audit.lock().expect("no test panics while it holds it").clone();
         let older = audit.into_iter().rev().filter(move |record| before.is_empty() || record.id < before);
         Box::pin(async move { Ok(older.take(count_max).collect()) })
     }
@@ -165,4 +179,22 @@ impl Follow for Following {
             Ok(Change::Commit { revision: revision.number, puts, deletes })
         })
     }
+}
+
+mod tests {
+    use std::sync::Arc;
+
+    use super::{Disk, Memory};
+    use crate::store::conformance::{Place, suite};
+    use crate::store::{HistoryBound, Store};
+
+    struct InMemory(Arc<Disk>);
+
+    impl Place for InMemory {
+        async fn open_bounded(&self, bound: HistoryBound, audit_records_max: usize) -> Arc<dyn Store> {
+            Arc::new(Memory { disk: Arc::clone(&self.0), bound, audit_records_max })
+        }
+    }
+
+    suite!(|_: &str| Some(InMemory(Arc::default())));
 }

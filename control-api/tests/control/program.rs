@@ -49,6 +49,8 @@ entry: {services: [a]}
 pub(super) struct Control {
     folder: PathBuf,
     child: Option<Child>,
+    /// What it is started with beside the usual.
+    arguments: Vec<String>,
     pub(super) discovery: String,
     pub(super) api: String,
 }
@@ -56,10 +58,21 @@ pub(super) struct Control {
 impl Control {
     /// Running, with the usual services.
     pub(super) fn start() -> Control {
+        Control::start_with(&[])
+    }
+
+    /// With these arguments too, `--store` and `--replica` instead of the usual ones.
+    pub(super) fn start_with(arguments: &[&str]) -> Control {
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("laneway-control-it-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("the folder for temporary files can be written");
-        let mut control = Control { folder, child: None, discovery: String::new(), api: String::new() };
+        let mut control = Control {
+            folder,
+            child: None,
+            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+            discovery: String::new(),
+            api: String::new(),
+        };
         control.write("services.yaml", SERVICES);
         control.restart();
         control
@@ -78,14 +91,19 @@ impl Control {
     /// The command line, on free ports.
     pub(super) fn command(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_laneway-control"));
+        if !self.arguments.iter().any(|argument| argument == "--store") {
+            command.arg("--store").arg(self.path("control.db"));
+        }
+        if !self.arguments.iter().any(|argument| argument == "--replica") {
+            command.args(["--replica", "test"]);
+        }
         command
-            .arg("--store")
-            .arg(self.path("control.db"))
             .arg("--discovery")
             .arg(self.path("services.yaml"))
-            .args(["--discovery-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0", "--replica", "test"])
+            .args(["--discovery-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"])
             .arg("--ready-file")
             .arg(self.path("ready.json"))
+            .args(&self.arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(self.path("log")).expect("the folder is ours"));

@@ -9,9 +9,8 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Endpoint;
 use tonic::{Status, Streaming};
-
-use super::program::channel;
 
 /// Longest wait for a response that is due.
 const WAIT: Duration = Duration::from_secs(10);
@@ -24,7 +23,20 @@ pub(super) struct Sidecar {
 impl Sidecar {
     /// Connects and subscribes to everything of these types.
     pub(super) async fn connect(server: &str, id: &str, service: &str, tag: &str, types: &[&str]) -> Sidecar {
-        let mut client = AggregatedDiscoveryServiceClient::new(channel(server).await);
+        Sidecar::try_connect(server, id, service, tag, types).await.expect("it is served")
+    }
+
+    /// The same, where the server may be gone.
+    pub(super) async fn try_connect(
+        server: &str,
+        id: &str,
+        service: &str,
+        tag: &str,
+        types: &[&str],
+    ) -> Result<Sidecar, Status> {
+        let endpoint = Endpoint::from_shared(server.to_owned()).expect("a URL");
+        let channel = endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let mut client = AggregatedDiscoveryServiceClient::new(channel);
         let (requests, stream) = mpsc::channel(64);
         let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
         let fields = [("namespace", "default"), ("service", service), ("tag", tag)];
@@ -39,8 +51,8 @@ impl Sidecar {
             };
             requests.send(request).await.expect("there is room");
         }
-        let stream = client.delta_aggregated_resources(ReceiverStream::new(stream)).await.expect("it is served");
-        Sidecar { requests, responses: stream.into_inner() }
+        let stream = client.delta_aggregated_resources(ReceiverStream::new(stream)).await?;
+        Ok(Sidecar { requests, responses: stream.into_inner() })
     }
 
     pub(super) async fn send(&self, request: DeltaDiscoveryRequest) {
@@ -61,6 +73,21 @@ impl Sidecar {
     pub(super) async fn next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
         let next = tokio::time::timeout(WAIT, self.responses.message()).await.expect("a response comes in time")?;
         next.ok_or_else(|| Status::unavailable("the stream ended"))
+    }
+
+    /// The next response, however long it takes.
+    pub(super) async fn until_next(&mut self) -> Result<DeltaDiscoveryResponse, Status> {
+        self.responses.message().await?.ok_or_else(|| Status::unavailable("the stream ended"))
+    }
+
+    /// False: the stream has ended.
+    pub(super) async fn try_ack(&self, response: &DeltaDiscoveryResponse) -> bool {
+        let request = DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            ..DeltaDiscoveryRequest::default()
+        };
+        self.requests.send(request).await.is_ok()
     }
 
     pub(super) async fn ack(&self, response: &DeltaDiscoveryResponse) {
