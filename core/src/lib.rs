@@ -9,6 +9,7 @@
 //! ```
 //! The sidecar, the control plane's Explain and the scenario tests all run this same code.
 
+pub mod back_off;
 pub mod carry;
 pub mod context;
 pub mod correlation;
@@ -33,6 +34,7 @@ pub mod check;
 pub mod compile;
 pub mod decide;
 pub mod decode;
+pub mod delta;
 pub mod document;
 pub mod explain;
 pub mod inventory;

@@ -1,30 +1,25 @@
 //! Follows the control plane: one delta stream, from which every good resource becomes part of the snapshot. It fails static: what
 //! came last stays in force for ever, whatever happens to the stream.
 //!
-//! [`session`] is the protocol, pure; [`client`] is the wire; here the two meet the [`Publisher`].
+//! [`Session`] is the protocol, pure; [`client`] is the wire; here the two meet the [`Publisher`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
+use laneway_core::back_off::BackOff;
+use laneway_core::delta::{Reply, Session};
 use laneway_core::snapshot::{Identity, Snapshot};
 use laneway_proto::xds::DeltaDiscoveryResponse;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::current::{Demands, Publisher};
-use crate::status::{Held, State, Status};
-use client::{Client, Received};
-use session::{Reply, Session};
+use crate::status::{Held, State, Status, held};
+use client::{Client, End, Received};
 
 mod client;
-mod session;
 
-/// First and longest pause between two tries to connect; each is drawn between 0 and its limit (full jitter).
-const BACK_OFF_FIRST: Duration = Duration::from_millis(100);
-const BACK_OFF_MAX: Duration = Duration::from_secs(15);
-/// A stream that lived this long starts the pauses anew.
-const STEADY: Duration = Duration::from_secs(60);
 /// Keys that stand for nothing and were not asked for in this time are given up, and looked for this often.
 const IDLE_MAX: Duration = Duration::from_secs(600);
 const IDLE_LOOK: Duration = Duration::from_secs(60);
@@ -62,19 +57,17 @@ pub async fn follow(config: Config, publisher: Publisher, mut demands: Demands, 
         status,
         unsettled: Vec::new(),
     };
-    let mut dice = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1_u8);
-    let mut limit = BACK_OFF_FIRST;
+    let mut back_off = BackOff::new(std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1_u8));
     loop {
         let started = Instant::now();
-        let ended = follower.stream(&config, &mut demands).await;
+        let End { how, reason, is_expected } = follower.stream(&config, &mut demands).await;
         follower.status.connected(false);
-        if started.elapsed() >= STEADY {
-            limit = BACK_OFF_FIRST;
+        let pause = back_off.pause(how, started.elapsed());
+        if is_expected {
+            info!(url = %config.url, %reason, ?pause, "the stream to the control plane ended; another one follows");
+        } else {
+            warn!(url = %config.url, %reason, ?pause, "no stream to the control plane; the last configuration stays");
         }
-        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let pause = limit.mul_f64((dice >> 11) as f64 / (1_u64 << 53) as f64);
-        warn!(url = %config.url, reason = %ended, ?pause, "no stream to the control plane; the last configuration stays");
-        limit = (limit * 2).min(BACK_OFF_MAX);
         // Who asks meanwhile waits for its own time-out, then passes through; the next stream asks for it.
         let pause = tokio::time::sleep(pause);
         tokio::pin!(pause);
@@ -99,7 +92,7 @@ struct Follower {
 
 impl Follower {
     /// One stream, to its end; says why it ended.
-    async fn stream(&mut self, config: &Config, demands: &mut Demands) -> String {
+    async fn stream(&mut self, config: &Config, demands: &mut Demands) -> End {
         let opened = Client::open(config, self.session.open()).await;
         let mut client = match opened {
             Ok(client) => client,
@@ -114,7 +107,7 @@ impl Follower {
                 received = client.receive() => match received {
                     Received::Response(response) => {
                         let Some((reply, snapshot)) = self.apply(response) else {
-                            return "reading a response panicked, which is a bug of ours".to_owned();
+                            return End::of_us("reading a response panicked, which is a bug of ours");
                         };
                         if let Some(problem) = &reply.refused {
                             warn!(%problem, "refused resources; the last good ones stay");
@@ -133,7 +126,7 @@ impl Follower {
                             return error;
                         }
                     }
-                    Received::Ended(reason) => return reason,
+                    Received::Ended(end) => return end,
                 },
                 _ = idle_look.tick() => {
                     let (given_up, messages) = self.session.forget(demands.idle(IDLE_MAX));
@@ -178,6 +171,6 @@ impl Follower {
         self.revision = snapshot.revision;
         self.publisher.publish(snapshot);
         self.publisher.settled(self.revision).await;
-        self.status.holds(Held { revision: self.revision, resources: self.session.held() });
+        self.status.holds(Held { revision: self.revision, resources: held(self.session.resources()) });
     }
 }

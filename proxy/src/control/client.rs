@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use laneway_core::back_off::Ended;
 use laneway_proto::contract::DISCOVERY_MESSAGE_BYTES_MAX;
 use laneway_proto::xds::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
@@ -29,47 +30,84 @@ pub(super) struct Client {
 
 pub(super) enum Received {
     Response(DeltaDiscoveryResponse),
-    /// Why the stream ended.
-    Ended(String),
+    Ended(End),
+}
+
+/// How and why there is no stream any more.
+pub(super) struct End {
+    pub(super) how: Ended,
+    /// In words, the whole chain.
+    pub(super) reason: String,
+    /// Nothing to look into.
+    pub(super) is_expected: bool,
+}
+
+impl End {
+    /// It was never open.
+    fn unopened(reason: String) -> End {
+        End { how: Ended::Unopened, reason, is_expected: false }
+    }
+
+    /// It broke without a word.
+    fn lost() -> End {
+        End { how: Ended::Lost, reason: "the stream ended".to_owned(), is_expected: false }
+    }
+
+    /// It had its time, which is drawn for each stream.
+    fn aged() -> End {
+        let reason = "it had its time".to_owned();
+        End { how: Ended::Dismissed, reason, is_expected: true }
+    }
+
+    /// We end it, for a reason that no other sidecar need have.
+    pub(super) fn of_us(reason: &str) -> End {
+        End { how: Ended::Dismissed, reason: reason.to_owned(), is_expected: false }
+    }
+
+    /// What the control plane said at the end of an open stream.
+    fn said(status: &tonic::Status) -> End {
+        End { how: Ended::with_code(status.code().into()), reason: words(status), is_expected: false }
+    }
 }
 
 impl Client {
-    /// Connects and sends the first messages. The error is in words, the whole chain.
-    pub(super) async fn open(config: &Config, first: Vec<DeltaDiscoveryRequest>) -> Result<Client, String> {
+    /// Connects and sends the first messages.
+    pub(super) async fn open(config: &Config, first: Vec<DeltaDiscoveryRequest>) -> Result<Client, End> {
         let endpoint = Endpoint::from_shared(config.url.clone())
-            .map_err(|error| chain(&error))?
+            .map_err(|error| End::unopened(chain(&error)))?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
-        let channel = endpoint.connect().await.map_err(|error| chain(&error))?;
+        let channel = endpoint.connect().await.map_err(|error| End::unopened(chain(&error)))?;
         let mut service = AggregatedDiscoveryServiceClient::new(channel)
             .max_decoding_message_size(DISCOVERY_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(DISCOVERY_MESSAGE_BYTES_MAX);
-        let (requests, outgoing) = mpsc::channel(SEND_QUEUE);
+        // All of the first messages are there before anybody takes one.
+        let (requests, outgoing) = mpsc::channel(first.len().max(SEND_QUEUE));
         for (index, mut message) in first.into_iter().enumerate() {
             if index == 0 {
                 message.node = Some(node(config));
             }
-            requests.send(message).await.map_err(|_| "the stream ended at once".to_owned())?;
+            requests.send(message).await.map_err(|_| End::unopened("the stream ended at once".to_owned()))?;
         }
         let opening = service.delta_aggregated_resources(ReceiverStream::new(outgoing));
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
-        let opened = opened.map_err(|_| "the control plane does not answer".to_owned())?;
-        let responses = opened.map_err(|status| words(&status))?.into_inner();
+        let opened = opened.map_err(|_| End::unopened("the control plane does not answer".to_owned()))?;
+        let responses = opened.map_err(|status| End::unopened(words(&status)))?.into_inner();
         Ok(Client { requests, responses })
     }
 
-    pub(super) async fn send(&self, message: DeltaDiscoveryRequest) -> Result<(), String> {
-        self.requests.send(message).await.map_err(|_| "the stream ended".to_owned())
+    pub(super) async fn send(&self, message: DeltaDiscoveryRequest) -> Result<(), End> {
+        self.requests.send(message).await.map_err(|_| End::lost())
     }
 
     pub(super) async fn receive(&mut self) -> Received {
         match self.responses.message().await {
             Ok(Some(response)) => Received::Response(response),
-            Ok(None) => Received::Ended("the control plane ended the stream".to_owned()),
-            Err(status) => Received::Ended(words(&status)),
+            Ok(None) => Received::Ended(End::aged()),
+            Err(status) => Received::Ended(End::said(&status)),
         }
     }
 }

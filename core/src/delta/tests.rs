@@ -4,9 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, LazyLock};
 
-use laneway_core::compile::{Compiled, WireResource, compile, sort};
-use laneway_core::document::read;
-use laneway_core::snapshot::Identity;
 use laneway_proto::contract::{
     DISCOVERY_REQUEST_BYTES_MAX, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_SERVICE,
     TYPE_SERVICE_POLICY,
@@ -18,6 +15,9 @@ use proptest::test_runner::Config as Cases;
 use prost::Message as _;
 
 use super::{ON_DEMAND, Session};
+use crate::compile::{Compiled, WireResource, compile, sort};
+use crate::document::read;
+use crate::snapshot::Identity;
 
 const B: &str = "\
 kind: Service

@@ -11,9 +11,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use laneway_core::decode::{Decoded, Resources, decode};
-use laneway_core::name;
-use laneway_core::snapshot::Identity;
 use laneway_proto::contract::{
     DISCOVERY_REQUEST_BYTES_MAX, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_SERVICE,
     TYPE_SERVICE_POLICY,
@@ -22,6 +19,10 @@ use laneway_proto::discovery::{ResourceError, ResourceErrors};
 use laneway_proto::rpc::Status;
 use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use prost::Message as _;
+
+use crate::decode::{Decoded, Resources, decode};
+use crate::name;
+use crate::snapshot::Identity;
 
 #[cfg(test)]
 mod tests;
@@ -41,8 +42,8 @@ const NAME_OVERHEAD_BYTES: usize = 16;
 /// Characters of a refusal in words, for people.
 const WORDS_MAX: usize = 1024;
 
-pub(super) struct Session {
-    pub(super) identity: Identity,
+pub struct Session {
+    pub identity: Identity,
     resources: Resources,
     /// What the data path asked for, and the own service.
     keys: BTreeSet<Arc<str>>,
@@ -55,19 +56,20 @@ pub(super) struct Session {
 }
 
 /// What a response leads to.
-pub(super) struct Reply {
+pub struct Reply {
     /// ACK or NACK; to be sent when the change is in force.
-    pub(super) message: DeltaDiscoveryRequest,
+    pub message: DeltaDiscoveryRequest,
     /// The resources differ from before.
-    pub(super) is_changed: bool,
+    pub is_changed: bool,
     /// Keys of which all is known now.
-    pub(super) answered: Vec<Arc<str>>,
+    pub answered: Vec<Arc<str>>,
     /// What was refused, in words.
-    pub(super) refused: Option<String>,
+    pub refused: Option<String>,
 }
 
 impl Session {
-    pub(super) fn new(identity: Identity) -> Session {
+    /// Knows nothing yet, and wants what concerns its own service.
+    pub fn new(identity: Identity) -> Session {
         // Its policy, and its instances: for a hand-over, and to know them when they call.
         let own_key = (!identity.service.is_empty())
             .then(|| Arc::<str>::from(name::service(&identity.namespace, &identity.service)));
@@ -81,22 +83,18 @@ impl Session {
         }
     }
 
-    pub(super) fn resources(&self) -> &Resources {
+    /// What is held.
+    pub fn resources(&self) -> &Resources {
         &self.resources
     }
 
     /// Back to what was good.
-    pub(super) fn restore(&mut self, resources: Resources) {
+    pub fn restore(&mut self, resources: Resources) {
         self.resources = resources;
     }
 
-    /// What is held.
-    pub(super) fn held(&self) -> Vec<crate::status::HeldResource> {
-        crate::status::held(&self.resources)
-    }
-
     /// The first messages of a new stream: everything that is wanted, and what is there already. `node` goes into the first.
-    pub(super) fn open(&self) -> Vec<DeltaDiscoveryRequest> {
+    pub fn open(&self) -> Vec<DeltaDiscoveryRequest> {
         let mut messages = Vec::new();
         for kind in WILDCARD {
             messages.extend(self.opening(kind, ["*"].into_iter()));
@@ -140,7 +138,7 @@ impl Session {
     }
 
     /// Asks for one more key; nothing where it was asked for before.
-    pub(super) fn want(&mut self, key: &Arc<str>) -> Vec<DeltaDiscoveryRequest> {
+    pub fn want(&mut self, key: &Arc<str>) -> Vec<DeltaDiscoveryRequest> {
         if !self.keys.insert(Arc::clone(key)) {
             return Vec::new();
         }
@@ -153,7 +151,7 @@ impl Session {
     }
 
     /// Gives up those of `keys` that stand for nothing, and says which: what a key stood for stays, and so does the key.
-    pub(super) fn forget(&mut self, keys: Vec<Arc<str>>) -> (Vec<Arc<str>>, Vec<DeltaDiscoveryRequest>) {
+    pub fn forget(&mut self, keys: Vec<Arc<str>>) -> (Vec<Arc<str>>, Vec<DeltaDiscoveryRequest>) {
         let given_up: Vec<_> =
             keys.into_iter().filter(|key| !self.found.contains(key) && self.keys.remove(key)).collect();
         for key in &given_up {
@@ -170,11 +168,11 @@ impl Session {
     }
 
     /// The first configuration is here: group and lanes.
-    pub(super) fn is_complete(&self) -> bool {
+    pub fn is_complete(&self) -> bool {
         WILDCARD.iter().all(|kind| self.heard.contains(kind))
     }
 
-    pub(super) fn receive(&mut self, response: DeltaDiscoveryResponse) -> Reply {
+    pub fn receive(&mut self, response: DeltaDiscoveryResponse) -> Reply {
         let mut reply = Reply {
             message: DeltaDiscoveryRequest {
                 type_url: response.type_url.clone(),
