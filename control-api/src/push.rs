@@ -76,8 +76,8 @@ impl Source for Compiled {
         Compiled::subscribed(self, type_url, node)
     }
 
-    fn answer(&self, type_url: &str, key: &str) -> Vec<Arc<WireResource>> {
-        Compiled::answer(self, type_url, key)
+    fn answer(&self, type_url: &str, key: &str, node: &Identity) -> Vec<Arc<WireResource>> {
+        Compiled::answer(self, type_url, key, node)
     }
 }
 

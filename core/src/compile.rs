@@ -183,14 +183,15 @@ impl Compiled {
         }
     }
 
-    /// What a key stands for in a type: the name of a service, `host/{authority}`, `ip/{address}`. Empty: nothing.
-    pub fn answer(&self, type_url: &str, key: &str) -> Vec<Arc<WireResource>> {
+    /// What a key stands for in a type, for one sidecar: the name of a service, `host/{authority}`, `ip/{address}`. Empty:
+    /// nothing that its namespace may see.
+    pub fn answer(&self, type_url: &str, key: &str, node: &Identity) -> Vec<Arc<WireResource>> {
         if type_url == TYPE_PEER {
             let address = key.strip_prefix("ip/").and_then(parse_address);
             return address.and_then(|a| self.catalog.peers.get(&a).cloned()).into_iter().collect();
         }
         let mut found = Vec::new();
-        for service in self.services(key) {
+        for service in self.services(key).into_iter().filter(|service| self.sees(node, service)) {
             self.of_service(type_url, service, &mut found);
         }
         found
@@ -199,9 +200,10 @@ impl Compiled {
     /// Everything that concerns a sidecar which is told all at once, in the order in which it is pushed.
     pub fn everything(&self, node: &Identity) -> Vec<Arc<WireResource>> {
         let mut all = Vec::new();
-        all.extend(self.catalog.services.values().flat_map(|s| s.endpoints.iter().cloned()));
-        all.extend(self.catalog.services.values().map(|s| s.service.clone()));
-        all.extend(self.policies.values().cloned());
+        let services = || self.catalog.services.iter().filter(|(name, _)| self.sees(node, name)).map(|(_, s)| s);
+        all.extend(services().flat_map(|s| s.endpoints.iter().cloned()));
+        all.extend(services().map(|s| s.service.clone()));
+        all.extend(self.policies.iter().filter(|(service, _)| self.sees(node, service)).map(|(_, p)| p.clone()));
         all.extend(self.subscribed(TYPE_LANE_GROUP, node));
         all.extend(self.subscribed(TYPE_LANE, node));
         all.extend(self.catalog.peers.values().cloned());
@@ -236,6 +238,12 @@ impl Compiled {
             let wire = lanes::group(name, &admin::LaneGroup::default(), &self.membership, &tested);
             Arc::new(WireResource::new(TYPE_LANE_GROUP, name, &wire))
         })
+    }
+
+    /// May sidecars of this namespace know of the service? A service that does not run hides nothing.
+    fn sees(&self, node: &Identity, service: &str) -> bool {
+        name::namespace_of(service) == node.namespace
+            || self.catalog.services.get(service).is_none_or(|s| s.is_visible_to(&node.namespace))
     }
 
     /// Names of the services that a key stands for.

@@ -43,8 +43,8 @@ const NAME_BYTES_MAX: usize = 1024;
 pub trait Source {
     /// What `*` means to this node.
     fn subscribed(&self, type_url: &str, node: &Identity) -> Vec<Arc<WireResource>>;
-    /// What a key stands for.
-    fn answer(&self, type_url: &str, key: &str) -> Vec<Arc<WireResource>>;
+    /// What a key stands for, to this node.
+    fn answer(&self, type_url: &str, key: &str, node: &Identity) -> Vec<Arc<WireResource>>;
 }
 
 /// The time, from both clocks: one to wait by, one to show to people.

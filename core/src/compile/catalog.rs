@@ -19,6 +19,14 @@ use crate::tag::Tag;
 pub(super) struct Entry {
     pub(super) service: Arc<WireResource>,
     pub(super) endpoints: Vec<Arc<WireResource>>,
+    /// Namespaces beside its own; none given: all.
+    visible_to: Vec<String>,
+}
+
+impl Entry {
+    pub(super) fn is_visible_to(&self, namespace: &str) -> bool {
+        self.visible_to.is_empty() || self.visible_to.iter().any(|visible| visible == namespace)
+    }
 }
 
 /// The part of a compiled configuration that only the catalogue makes; shared while only objects change.
@@ -61,8 +69,9 @@ pub(super) fn index(catalog: &Catalog) -> Index {
             shards(name, tag.as_ref().map_or("", Tag::as_str), of_tag, &sockets, &mut endpoints);
         }
         sockets.extend(service.endpoints.iter().map(|e| e.address));
+        let visible_to = service.visible_to.clone();
         let service = Arc::new(WireResource::new(TYPE_SERVICE, name, &wire_service(service)));
-        index.services.insert(name.clone(), Entry { service, endpoints });
+        index.services.insert(name.clone(), Entry { service, endpoints, visible_to });
     }
     for (address, peer) in peers {
         index.peers.insert(address, Arc::new(WireResource::new(TYPE_PEER, &format!("ip/{address}"), &peer)));

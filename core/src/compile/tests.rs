@@ -1,5 +1,6 @@
 //! What is compiled.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use prost::Message;
 
 use super::{Catalog, Compiled, Objects, WireResource, compile, sort};
 use crate::document::{EndpointDocument, ServiceDocument, read};
+use crate::name;
 use crate::snapshot::{EndpointState, Identity};
 
 fn objects(text: &str) -> (Objects, Catalog) {
@@ -108,12 +110,12 @@ fn keys_stand_for_services() {
         (TYPE_LANE, "host/sc-a", ""),
     ];
     for (type_url, key, wanted) in cases {
-        assert_eq!(names(&compiled.answer(type_url, key)).join(" "), wanted, "{type_url} {key}");
+        assert_eq!(names(&compiled.answer(type_url, key, &node("a"))).join(" "), wanted, "{type_url} {key}");
     }
-    let peer: discovery::Peer = message(&compiled.answer(TYPE_PEER, "ip/10.1.0.21")[0]);
+    let peer: discovery::Peer = message(&compiled.answer(TYPE_PEER, "ip/10.1.0.21", &node("a"))[0]);
     assert_eq!((peer.service.as_str(), peer.tag.as_str()), ("namespaces/default/services/a", "gray"));
     // By address and port, IPv4 first; a file does not say since when an instance warms up.
-    let shard: discovery::Endpoints = message(&compiled.answer(TYPE_ENDPOINTS, "host/sc-b")[0]);
+    let shard: discovery::Endpoints = message(&compiled.answer(TYPE_ENDPOINTS, "host/sc-b", &node("a"))[0]);
     let addresses: Vec<usize> = shard.endpoints.iter().map(|e| e.address[0].into()).collect();
     assert_eq!(addresses, [9, 10, 0xfd]);
     assert!(shard.endpoints[1].start_time.is_some());
@@ -137,12 +139,82 @@ fn rules_go_to_entries_alone() {
 
     assert_eq!(names(&compiled.subscribed(TYPE_SERVICE_POLICY, &node("b"))), ["services/b"]);
     assert!(compiled.subscribed(TYPE_SERVICE_POLICY, &node("a")).is_empty());
-    let policy: discovery::ServicePolicy = message(&compiled.answer(TYPE_SERVICE_POLICY, "host/sc-b")[0]);
+    let policy: discovery::ServicePolicy = message(&compiled.answer(TYPE_SERVICE_POLICY, "host/sc-b", &node("a"))[0]);
     let to: Vec<_> = policy.rules[0].to.iter().map(|t| (t.tag.as_str(), t.weight)).collect();
     assert_eq!(to, [("gray", Some(1)), ("", Some(0))]);
     assert!(policy.retry.is_some() && policy.drain.is_some() && policy.limits.is_some() && policy.reselect != 0);
     // Headers of policies are pass headers, credentials never, those of entry rules neither.
     assert_eq!(group_of(&compiled, "a").1.pass_headers, ["x-vip"]);
+}
+
+const SCOPES: &str = r#"
+{kind: LaneGroup, name: shop, services: [a, b]}
+---
+{kind: LaneGroup, name: bank, namespace: bank, services: ['*']}
+---
+{kind: Lane, name: gray, group: shop, entry: {services: [a], rules: [{match: {header: x, exact: y}}]}}
+---
+{kind: Lane, name: blue}
+---
+{kind: Lane, name: gold, namespace: bank, group: bank}
+---
+{kind: ServicePolicy, name: vault, namespace: bank}
+---
+{kind: Service, name: vault, namespace: bank, hosts: [vault], addresses: [10.96.9.1], visibleTo: [audit], endpoints: [{address: '10.9.0.1:80', meshed: true}]}
+---
+{kind: Service, name: teller, namespace: bank, hosts: [teller], addresses: [10.96.9.2], endpoints: [{address: '10.9.0.2:80'}]}
+"#;
+
+/// All that a sidecar can get of it, whatever it asks for.
+fn reach(compiled: &Compiled, node: &Identity) -> Vec<String> {
+    let types = [TYPE_ENDPOINTS, TYPE_SERVICE, TYPE_SERVICE_POLICY, TYPE_LANE_GROUP, TYPE_LANE];
+    let keys = ["host/vault", "host/teller", "ip/10.96.9.1", "ip/10.9.0.1", "ip/10.96.9.2", "ip/10.9.0.2"];
+    let keys = keys.iter().map(|key| (*key).to_owned());
+    let names = compiled.everything(node).into_iter().map(|resource| resource.name.clone());
+    let all = ["vault", "teller"].map(|service| name::service("bank", service));
+    let keys: Vec<String> = keys.chain(names).chain(all).collect();
+    let mut found: BTreeSet<String> = BTreeSet::new();
+    for type_url in types {
+        let answers = keys.iter().flat_map(|key| compiled.answer(type_url, key, node));
+        let all = compiled.subscribed(type_url, node).into_iter().chain(answers);
+        found.extend(all.map(|resource| resource.name.trim_start_matches("namespaces/").to_owned()));
+    }
+    found.into_iter().collect()
+}
+
+#[test]
+fn a_sidecar_reaches_its_own_group_and_the_services_that_its_namespace_may_see_and_nothing_else() {
+    let compiled = compiled(SCOPES);
+    let node =
+        |namespace: &str, service: &str| Identity { namespace: namespace.into(), service: service.into(), tag: None };
+    let teller = ["bank/services/teller", "bank/services/teller/tags/-/shards/0"];
+    let vault = ["bank/services/vault", "bank/services/vault/tags/-/shards/0"];
+    let check = |node: Identity, group: &str, lanes: &[&str], services: &[&str]| {
+        let mut all = [&[group], lanes, services].concat();
+        all.sort_unstable();
+        assert_eq!(reach(&compiled, &node), all, "{node:?}");
+    };
+    let shop = "default/laneGroups/shop";
+    check(node("default", "a"), shop, &["default/laneGroups/shop/lanes/gray"], &teller);
+    check(node("default", "c"), "default/laneGroups/default", &["default/laneGroups/default/lanes/blue"], &teller);
+    check(node("default", ""), "default/laneGroups/default", &["default/laneGroups/default/lanes/blue"], &teller);
+    let all = [teller, vault].concat();
+    check(node("audit", "x"), "audit/laneGroups/default", &[], &all);
+    check(node("bank", "teller"), "bank/laneGroups/bank", &["bank/laneGroups/bank/lanes/gold"], &all);
+    // The same name elsewhere is not the same service.
+    check(node("other", "a"), "other/laneGroups/default", &[], &teller);
+}
+
+#[test]
+fn a_service_that_changes_groups_gets_the_other_group_and_lanes() {
+    let before = compiled(SCOPES);
+    let after = compiled(&SCOPES.replace("[a, b]", "[b]"));
+    let told = |compiled: &Compiled, service: &str| {
+        [TYPE_LANE_GROUP, TYPE_LANE].map(|type_url| names(&compiled.subscribed(type_url, &node(service))).join(" "))
+    };
+    assert_eq!(told(&before, "a"), ["laneGroups/shop", "laneGroups/shop/lanes/gray"]);
+    assert_eq!(told(&after, "a"), ["laneGroups/default", "laneGroups/default/lanes/blue"]);
+    assert_eq!(told(&before, "b"), told(&after, "b"));
 }
 
 #[test]
@@ -223,13 +295,15 @@ fn big(endpoints: u32) -> Catalog {
         addresses: Vec::new(),
         ports: Vec::new(),
         endpoints: (0..endpoints).map(endpoint).collect(),
+        visible_to: Vec::new(),
     };
     Catalog { services: [(service.resource_name(), service)].into() }
 }
 
 #[test]
 fn shards_are_bounded_and_stable() {
-    let shards = |catalog: &Catalog| compile(&Objects::default(), catalog).answer(TYPE_ENDPOINTS, "host/big");
+    let shards =
+        |catalog: &Catalog| compile(&Objects::default(), catalog).answer(TYPE_ENDPOINTS, "host/big", &node("a"));
     let all = shards(&big(10_000));
     let sizes: Vec<usize> = all.iter().map(|s| message::<discovery::Endpoints>(s).endpoints.len()).collect();
     assert!(sizes.iter().all(|size| *size <= 500) && sizes.iter().sum::<usize>() == 10_000, "{sizes:?}");

@@ -198,14 +198,14 @@ fn only_keys_that_stand_for_nothing_are_given_up() {
     let (b, unknown) = (key("host/sc-b"), key("ip/192.0.2.1"));
     session.want(&b);
     session.want(&unknown);
-    let service = &STATES[0].answer(TYPE_SERVICE, &b)[0];
+    let service = &STATES[0].answer(TYPE_SERVICE, &b, &identity())[0];
     session.receive(response(TYPE_SERVICE, vec![resource(service, &[&b])], &[&unknown]));
     let (given_up, messages) = session.forget(vec![b, unknown.clone()]);
     assert_eq!(given_up, std::slice::from_ref(&unknown));
     assert!(messages.iter().all(|message| message.resource_names_unsubscribe == [unknown.to_string()]));
     assert_eq!(messages.len(), 4, "in service, policy, endpoints and peer");
     // What was on its way for it the server has forgotten; it must not stay for ever.
-    let late = &STATES[3].answer(TYPE_SERVICE, "host/sc-c")[0];
+    let late = &STATES[3].answer(TYPE_SERVICE, "host/sc-c", &identity())[0];
     let reply = session.receive(response(TYPE_SERVICE, vec![resource(late, &[&unknown])], &[]));
     assert!(!reply.is_changed && reply.message.error_detail.is_none());
 }
@@ -295,7 +295,7 @@ impl Server {
             }
             let mut removed = BTreeSet::new();
             for (name, (is_fresh, is_told_missing)) in &mut of.keys {
-                let answer = state.answer(kind, name);
+                let answer = state.answer(kind, name, &identity());
                 if answer.is_empty() && !*is_told_missing {
                     removed.insert(name.clone());
                 }
@@ -422,7 +422,7 @@ impl Run {
         let state = &STATES[self.server.state];
         for kind in [TYPE_LANE_GROUP, TYPE_LANE].into_iter().chain(ON_DEMAND) {
             let wanted = match ON_DEMAND.contains(&kind) {
-                true => self.session.keys.iter().flat_map(|key| state.answer(kind, key)).collect(),
+                true => self.session.keys.iter().flat_map(|key| state.answer(kind, key, &identity())).collect(),
                 false => state.subscribed(kind, &identity()),
             };
             let wanted: BTreeMap<&str, &str> = wanted.iter().map(|wire| (&*wire.name, &*wire.version)).collect();

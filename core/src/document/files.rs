@@ -26,6 +26,8 @@ pub struct ServiceDocument {
     pub addresses: Vec<IpAddr>,
     pub ports: Vec<PortDocument>,
     pub endpoints: Vec<EndpointDocument>,
+    /// Namespaces whose sidecars may know of it, beside its own. Empty: all.
+    pub visible_to: Vec<String>,
 }
 
 impl ServiceDocument {
@@ -224,6 +226,12 @@ pub(super) fn service(walk: &mut Walk, mut fields: Map<String, Value>) -> Servic
             _ => walk.report(BAD_VALUE, &path, format!("{item} is no IP address"), "`10.96.0.12` or `fd00::12`"),
         }
     }
+    for (path, item) in walk.list(&mut fields, "visibleTo") {
+        match item {
+            Value::String(namespace) if name::is_id(&namespace) => service.visible_to.push(namespace),
+            other => walk.report(NAME, &path, format!("{other} cannot be a namespace"), ID_HELP),
+        }
+    }
     for (path, item) in walk.list(&mut fields, "ports") {
         let Some(mut item) = walk.map(item, &path) else { continue };
         let port = match walk.number(&mut item, &path, "port", (0, 65_535)) {
@@ -273,7 +281,7 @@ pub(super) fn service(walk: &mut Walk, mut fields: Map<String, Value>) -> Servic
         };
         service.endpoints.push(EndpointDocument { address, port_name, tag, weight, state, meshed });
     }
-    walk.rest(&fields, "", &["kind", "namespace", "name", "hosts", "addresses", "ports", "endpoints"]);
+    walk.rest(&fields, "", &["kind", "namespace", "name", "hosts", "addresses", "ports", "endpoints", "visibleTo"]);
     service
 }
 

@@ -67,6 +67,7 @@ const SERVICE: &str = "
 kind: Service
 name: b
 hosts: [SC-b]
+visibleTo: [shop]
 addresses: [10.96.0.12, 'fd00::12']
 ports: [{port: 80, name: http, protocol: detect}]
 endpoints: [{address: '10.1.0.12:20002', portName: http, tag: gray, weight: 1, state: ready, meshed: true}, {address: 10.1.0.13}]
@@ -102,6 +103,7 @@ fn examples_are_read() {
     let documents = good(SERVICE);
     let [Document::Service(service), Document::Proxy(proxy)] = documents.as_slice() else { panic!("{documents:?}") };
     assert_eq!(service.hosts, ["sc-b"]);
+    assert_eq!(service.visible_to, ["shop"]);
     assert_eq!(service.endpoints[0].tag.map(|t| t.to_string()).as_deref(), Some("gray"));
     assert_eq!((service.endpoints[1].address.port(), service.endpoints[1].port_name.as_str()), (0, "http"));
     assert_eq!(proxy.listeners[0].direction, Direction::Outbound);

@@ -301,7 +301,7 @@ impl TypeState {
         }
         let mut missing = Vec::new();
         for (name, key) in &mut self.keys {
-            let answer = source.answer(type_url, name);
+            let answer = source.answer(type_url, name, node);
             if answer.is_empty() && !key.is_told_missing {
                 missing.push(name.clone());
             }

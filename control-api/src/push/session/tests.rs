@@ -57,7 +57,7 @@ impl Source for World {
         self.of(type_url).map(|(resource, _)| Arc::clone(resource)).collect()
     }
 
-    fn answer(&self, type_url: &str, key: &str) -> Vec<Arc<WireResource>> {
+    fn answer(&self, type_url: &str, key: &str, _node: &Identity) -> Vec<Arc<WireResource>> {
         let all = self.of(type_url).filter(|(resource, keys)| resource.name == key || keys.contains(key));
         all.map(|(resource, _)| Arc::clone(resource)).collect()
     }
@@ -565,7 +565,7 @@ proptest! {
         let mut expected = BTreeMap::new();
         let mut missing = BTreeSet::new();
         for key in &sidecar.keys {
-            let found = world.answer(TYPE_SERVICE, key);
+            let found = world.answer(TYPE_SERVICE, key, &Identity::default());
             if found.is_empty() {
                 missing.insert(key.clone());
             }
