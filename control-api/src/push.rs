@@ -1,8 +1,10 @@
 //! The discovery service: each sidecar's delta stream, served from what `reconcile` published.
 //!
 //! A thin shell: bytes in and out, time, and the end of a stream. What to send and when is [`session::Session`]'s.
-//! One task a stream; it ends with the stream, with a newer stream of the same node, or when the process drains.
+//! One task a stream; it ends with the stream, with a newer stream of the same node, when it is old enough, or when the
+//! process drains.
 
+mod age;
 pub mod node;
 pub mod session;
 
@@ -30,14 +32,16 @@ use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use self::age::Age;
 use self::node::Node;
-use self::session::{Heard, Now, Session, Source};
+use self::session::{Heard, Now, Session, Source, View};
 use crate::drain::Draining;
 use crate::fleet::{Fleet, Holding, Member};
 use crate::reconcile::Published;
 
-/// Responses between a stream's task and its connection. One is in flight for each type, so this is never full for long.
-const RESPONSES_QUEUED_MAX: usize = 16;
+/// Responses between a stream's task and its connection: one in flight for each type, and a last word. So it is never full, and
+/// a sidecar that does not read holds up nothing, its own end included.
+const RESPONSES_QUEUED_MAX: usize = session::TYPES_MAX + 1;
 /// A sidecar that is gone without a word is noticed after the sum of both.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
@@ -109,6 +113,7 @@ impl AggregatedDiscoveryService for Push {
             draining: self.draining.clone(),
             replica: self.replica.clone(),
             remote,
+            age: Age::begin(Instant::now(), std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8)),
         };
         // Ends when the connection does: then reading fails.
         tokio::spawn(conversation.run());
@@ -125,6 +130,7 @@ struct Conversation {
     draining: Draining,
     replica: String,
     remote: String,
+    age: Age,
 }
 
 /// A stream as the fleet sees it.
@@ -182,6 +188,8 @@ impl Conversation {
         }
         match end {
             Some(End::Gone) | None => info!("sidecar disconnected"),
+            // The channel closes, which is the end without an error: the sidecar opens another stream at once.
+            Some(End::Aged) => info!("stream ended: it is old enough, perhaps another replica takes the next one"),
             Some(End::Refuse(status)) => {
                 info!(reason = %status.message(), "stream ended");
                 let _ = self.responses.send(Err(status)).await;
@@ -191,13 +199,17 @@ impl Conversation {
 
     /// Waits for one thing to happen, and takes it.
     async fn wait(&mut self, line: &Arc<Line>) -> Option<End> {
-        let deadline = line.session().deadline();
+        let (held_until, is_answered) = {
+            let session = line.session();
+            (session.deadline(), session.is_answered())
+        };
         let held = async {
-            match deadline {
+            match held_until {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
                 None => std::future::pending().await,
             }
         };
+        let old_enough = tokio::time::sleep_until(self.age.ends(is_answered).into());
         tokio::select! {
             request = self.requests.next() => match request {
                 Some(Ok(request)) => self.hear(line, request),
@@ -206,13 +218,11 @@ impl Conversation {
                 Some(Err(_)) | None => Some(End::Gone),
             },
             changed = self.published.changed() => match changed {
-                Ok(()) => {
-                    line.session().changed();
-                    None
-                }
+                Ok(()) => None,
                 Err(_) => Some(End::Refuse(Status::unavailable("the control plane is going away"))),
             },
             () = held => None,
+            () = old_enough => Some(End::Aged),
             () = line.replaced.notified() => {
                 Some(End::Refuse(Status::aborted("a newer stream of the same node took over")))
             }
@@ -247,7 +257,8 @@ impl Conversation {
     async fn send_due(&mut self, line: &Line) -> Result<(), ()> {
         let responses = {
             let published = self.published.borrow_and_update().clone();
-            let responses = line.session().poll(&*published.compiled, published.revision, now());
+            let view = View { source: &*published.compiled, edition: published.edition, revision: published.revision };
+            let responses = line.session().poll(view, now());
             line.seen_revision.store(published.revision, Ordering::Release);
             responses
         };
@@ -268,6 +279,7 @@ impl Conversation {
 /// How a stream ends.
 enum End {
     Gone,
+    Aged,
     Refuse(Status),
 }
 

@@ -46,9 +46,13 @@ const FOLLOW_AGAIN_MAX: Duration = Duration::from_secs(5);
 
 /// What sidecars are to have.
 pub struct Published {
-    /// Of the store.
+    /// Of the store. What runs changes without it.
     pub revision: i64,
+    /// Counts what was published since the start, from 1.
+    pub edition: u64,
     pub compiled: Arc<Compiled>,
+    /// What it was compiled from.
+    catalog: Arc<Catalog>,
 }
 
 /// What is there, committed, perhaps not yet compiled.
@@ -157,7 +161,8 @@ impl Reconciler {
         }
         let state = State { revision: stored.revision, objects: Arc::new(objects), catalog: Arc::new(catalog) };
         let compiled = Arc::new(compile(&state.objects, &state.catalog));
-        let first = Arc::new(Published { revision: state.revision, compiled });
+        let catalog = Arc::clone(&state.catalog);
+        let first = Arc::new(Published { revision: state.revision, edition: 1, compiled, catalog });
         let shared = Shared {
             store,
             clock,
@@ -433,11 +438,20 @@ impl Reconciler {
         };
         let State { revision, objects, catalog } = state;
         let started = Instant::now();
-        let work = tokio::task::spawn_blocking(move || Arc::new(compile(&objects, &catalog)));
+        let last = Arc::clone(&self.shared.published.borrow());
+        let edition = last.edition + 1;
+        let work = tokio::task::spawn_blocking(move || {
+            // Tens of thousands of instances are not read again because a lane was switched.
+            let compiled = match Arc::ptr_eq(&last.catalog, &catalog) {
+                true => last.compiled.with_objects(&objects),
+                false => compile(&objects, &catalog),
+            };
+            Published { revision, edition, compiled: Arc::new(compiled), catalog }
+        });
         match work.await {
-            Ok(compiled) => {
-                debug!(revision, took_us = started.elapsed().as_micros(), "published");
-                self.shared.published.send_replace(Arc::new(Published { revision, compiled }));
+            Ok(published) => {
+                debug!(revision, edition, took_us = started.elapsed().as_micros(), "published");
+                self.shared.published.send_replace(Arc::new(published));
             }
             // A panic in compile: sidecars keep what they have, the next change tries again.
             Err(failure) => error!(%failure, revision, "compile failed, nothing was published"),

@@ -1,9 +1,8 @@
 //! One delta stream as a state machine: what a sidecar wants, what it has, what may be sent now. Pure; no socket, no clock.
 //!
 //! ```text
-//!                 request(DeltaDiscoveryRequest)           poll() -> responses
-//!   sidecar  ------------------------------------>  Session  ----------------->  sidecar
-//!                        changed() <- a new configuration ^
+//!                 request(DeltaDiscoveryRequest)           poll(View) -> responses
+//!   sidecar  ------------------------------------>  Session  -------------------->  sidecar
 //! ```
 //! For each type: `keys` is what the sidecar asked for, `sent` is what it was given, and the two are kept apart: a key
 //! without resources stays subscribed. One response is in flight; what changes meanwhile is sent as one when it is
@@ -35,9 +34,12 @@ const ORDER: [&str; 5] = [TYPE_ENDPOINTS, TYPE_SERVICE, TYPE_SERVICE_POLICY, TYP
 /// Longest wait of a lane that is switched on for its endpoints to be acknowledged.
 const HOLD_MAX: Duration = Duration::from_secs(1);
 /// Types of one stream: ours, and room for what a newer sidecar asks for.
-const TYPES_MAX: usize = 32;
+pub(super) const TYPES_MAX: usize = 32;
 /// Longest name: a service's, percent-encoded, and its namespace.
 const NAME_BYTES_MAX: usize = 1024;
+
+/// Bytes of names and versions that a sidecar may say it holds from an older stream, until they are compared.
+const TOLD_BYTES_MAX: usize = 8 << 20;
 
 /// What there is to send.
 pub trait Source {
@@ -45,6 +47,16 @@ pub trait Source {
     fn subscribed(&self, type_url: &str, node: &Identity) -> Vec<Arc<WireResource>>;
     /// What a key stands for, to this node.
     fn answer(&self, type_url: &str, key: &str, node: &Identity) -> Vec<Arc<WireResource>>;
+}
+
+/// What there is to send, at one moment.
+#[derive(Clone, Copy)]
+pub struct View<'v> {
+    pub source: &'v dyn Source,
+    /// Another one for each change of the source.
+    pub edition: u64,
+    /// Of the store, for people.
+    pub revision: i64,
 }
 
 /// The time, from both clocks: one to wait by, one to show to people.
@@ -65,6 +77,8 @@ pub enum Violation {
     LongName(usize),
     #[error("more than {TYPES_MAX} resource types on one stream")]
     TooManyTypes,
+    #[error("more than {TOLD_BYTES_MAX} bytes of initial_resource_versions that wait to be compared")]
+    TooMuchTold,
 }
 
 /// What a request meant, for log and status.
@@ -83,12 +97,17 @@ pub struct Session {
     types: BTreeMap<String, TypeState>,
     /// Counts responses; a nonce is never used again on this stream.
     nonces: u64,
-    hold_until: Option<Instant>,
+    /// The edition that everything was compared with last.
+    edition: u64,
+    /// Lanes that wait for endpoints, and until when at most; without a time: it has passed.
+    held: BTreeMap<String, Option<Instant>>,
+    /// Of `initial_resource_versions` since the last comparison.
+    told_bytes: usize,
 }
 
 impl Session {
     pub fn new(identity: Identity) -> Session {
-        Session { identity, types: BTreeMap::new(), nonces: 0, hold_until: None }
+        Session { identity, types: BTreeMap::new(), nonces: 0, edition: 0, held: BTreeMap::new(), told_bytes: 0 }
     }
 
     /// Takes what the sidecar says. Subscriptions count even when the nonce is of an older response.
@@ -105,8 +124,10 @@ impl Session {
                 return Err(Violation::TooManyNames);
             }
         }
-        if request.initial_resource_versions.len() > DISCOVERY_NAMES_MAX {
-            return Err(Violation::TooManyNames);
+        let told = request.initial_resource_versions.iter().map(|(name, version)| name.len() + version.len());
+        self.told_bytes += told.sum::<usize>();
+        if self.told_bytes > TOLD_BYTES_MAX {
+            return Err(Violation::TooMuchTold);
         }
         let told = request.resource_names_subscribe.iter().chain(request.initial_resource_versions.keys());
         if let Some(long) = told.map(String::len).find(|&length| length > NAME_BYTES_MAX) {
@@ -121,15 +142,13 @@ impl Session {
         Ok(heard)
     }
 
-    /// There is a new configuration: everything is to be compared again.
-    pub fn changed(&mut self) {
-        for state in self.types.values_mut() {
-            state.is_dirty = true;
+    /// What is to be sent now, in order. Of a new edition everything is compared, whoever was told of it and whoever was not.
+    pub fn poll(&mut self, view: View<'_>, now: Now) -> Vec<DeltaDiscoveryResponse> {
+        let View { source, edition, revision } = view;
+        if std::mem::replace(&mut self.edition, edition) != edition {
+            self.types.values_mut().for_each(|state| state.is_dirty = true);
         }
-    }
-
-    /// What is to be sent now, in order.
-    pub fn poll(&mut self, source: &dyn Source, revision: i64, now: Now) -> Vec<DeltaDiscoveryResponse> {
+        self.told_bytes = 0;
         let order = self.order();
         let mut differences: Vec<Difference> = Vec::with_capacity(order.len());
         for type_url in &order {
@@ -164,7 +183,12 @@ impl Session {
 
     /// When to poll again though nothing has happened.
     pub fn deadline(&self) -> Option<Instant> {
-        self.hold_until
+        self.held.values().flatten().min().copied()
+    }
+
+    /// Nothing is sent and not yet answered.
+    pub fn is_answered(&self) -> bool {
+        !self.types.values().any(TypeState::is_in_flight)
     }
 
     /// What this sidecar has of one resource.
@@ -193,16 +217,18 @@ impl Session {
             !self.types[TYPE_ENDPOINTS].is_in_flight() && !differences[endpoints].has_updates()
         });
         let holdable = self.types[TYPE_LANE].switched_on(&differences[lanes]);
-        if endpoints_settled || holdable.is_empty() {
-            self.hold_until = None;
+        // What was switched off meanwhile, or went, waits for nothing.
+        self.held.retain(|lane, _| holdable.contains(lane));
+        if endpoints_settled {
+            self.held.clear();
             return;
         }
-        let until = *self.hold_until.get_or_insert(now.steady + HOLD_MAX);
-        if now.steady < until {
-            differences[lanes].hold(&holdable);
-        } else {
-            self.hold_until = None;
+        // Each its own second: one that has waited lets no other go early.
+        for lane in holdable {
+            let until = self.held.entry(lane).or_insert(Some(now.steady + HOLD_MAX));
+            until.take_if(|until| *until <= now.steady);
         }
+        differences[lanes].hold(|lane| self.held.get(lane).is_some_and(Option::is_some));
     }
 
     fn send(

@@ -20,6 +20,8 @@ use super::{Heard, Now, Source};
 const WILDCARD: &str = "*";
 /// What a resource costs on the wire beside its bytes: name, version, tags and lengths.
 const RESOURCE_OVERHEAD_BYTES: usize = 128;
+/// What a name costs there beside its bytes.
+const NAME_OVERHEAD_BYTES: usize = 8;
 /// Details of refusals that are kept for people, of one type.
 const ERRORS_MAX: usize = 100;
 /// Bytes of a NACK's message that are kept.
@@ -109,33 +111,38 @@ impl Difference {
         !self.removals.is_empty()
     }
 
-    /// Keeps these back.
-    pub(super) fn hold(&mut self, names: &BTreeSet<String>) {
+    /// Keeps those back that must wait.
+    pub(super) fn hold(&mut self, must_wait: impl Fn(&str) -> bool) {
         let before = self.updates.len();
-        self.updates.retain(|update| !names.contains(&update.resource.name));
+        self.updates.retain(|update| !must_wait(&update.resource.name));
         self.held += before - self.updates.len();
     }
 
-    /// Takes as much as fits into one response; one resource at least, however large. Removals go with the last part.
+    /// Takes as much as fits into one response; one thing at least, however large. Removals go with the last part.
     pub(super) fn take(&mut self, bytes_max: usize, may_remove: bool) -> Difference {
-        let mut bytes = 0;
-        let mut count = 0;
-        for update in &self.updates {
+        let (mut bytes, mut is_first) = (0, true);
+        let mut fits = |cost: usize| {
+            bytes += cost;
+            std::mem::replace(&mut is_first, false) || bytes <= bytes_max
+        };
+        let updates = self.updates.iter().take_while(|update| {
             let names: usize = update.aliases.iter().map(String::len).sum();
-            bytes += update.resource.body.len() + update.resource.name.len() + names + RESOURCE_OVERHEAD_BYTES;
-            if count > 0 && bytes > bytes_max {
-                break;
-            }
-            count += 1;
+            fits(update.resource.body.len() + update.resource.name.len() + names + RESOURCE_OVERHEAD_BYTES)
+        });
+        let updates = updates.count();
+        let mut batch = Difference { updates: self.updates.drain(..updates).collect(), ..Difference::default() };
+        if !self.updates.is_empty() {
+            return batch;
         }
-        let updates: Vec<Update> = self.updates.drain(..count).collect();
-        let is_last = self.updates.is_empty();
-        Difference {
-            updates,
-            held: 0,
-            missing: std::mem::take(&mut self.missing),
-            removals: if is_last && may_remove { std::mem::take(&mut self.removals) } else { Vec::new() },
+        let mut names = |from: &mut Vec<String>| {
+            let count = from.iter().take_while(|name| fits(name.len() + NAME_OVERHEAD_BYTES)).count();
+            from.drain(..count).collect()
+        };
+        batch.missing = names(&mut self.missing);
+        if self.missing.is_empty() && may_remove {
+            batch.removals = names(&mut self.removals);
         }
+        batch
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -144,8 +151,7 @@ impl Difference {
 
     /// Resources that are gone and keys that stand for nothing: to the sidecar both are names that are not there.
     pub(super) fn removed_names(&self) -> Vec<String> {
-        let names: BTreeSet<&String> = self.missing.iter().chain(&self.removals).collect();
-        names.into_iter().cloned().collect()
+        self.missing.iter().chain(&self.removals).cloned().collect()
     }
 }
 
@@ -320,6 +326,8 @@ impl TypeState {
             key.is_fresh = false;
         }
         missing.extend(self.farewells.iter().filter(|name| !wanted.contains_key(*name)).cloned());
+        // What is held and goes is told by its removal, in the order of removals, and not a second time.
+        missing.retain(|name| !self.sent.contains_key(name));
         let mut removals = Vec::new();
         for (name, sent) in self.sent.iter_mut().filter(|(name, _)| !wanted.contains_key(*name)) {
             sent.is_settled = false;
@@ -368,7 +376,7 @@ impl TypeState {
             };
             self.sent.insert(resource.name.clone(), sent);
         }
-        for name in &batch.missing {
+        for name in batch.missing.iter().chain(&batch.removals) {
             self.farewells.remove(name);
             if let Some(key) = self.keys.get_mut(name) {
                 key.is_told_missing = true;

@@ -16,7 +16,7 @@ use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use proptest::prelude::*;
 use prost::Message;
 
-use super::{Heard, Now, Session, Source, Violation};
+use super::{Heard, Now, Session, Source, View, Violation};
 
 /// What a test says there is: by type and name, the version, the keys that stand for it, and bytes.
 #[derive(Clone, Default)]
@@ -67,13 +67,14 @@ impl Source for World {
 struct Stream {
     session: Session,
     world: World,
+    edition: u64,
     now: Now,
 }
 
 impl Stream {
     fn new() -> Stream {
         let now = Now { steady: Instant::now(), wall: SystemTime::UNIX_EPOCH };
-        Stream { session: Session::new(Identity::default()), world: World::default(), now }
+        Stream { session: Session::new(Identity::default()), world: World::default(), edition: 1, now }
     }
 
     fn say(&mut self, request: DeltaDiscoveryRequest) -> Vec<DeltaDiscoveryResponse> {
@@ -82,12 +83,12 @@ impl Stream {
     }
 
     fn poll(&mut self) -> Vec<DeltaDiscoveryResponse> {
-        self.session.poll(&self.world, 7, self.now)
+        self.session.poll(View { source: &self.world, edition: self.edition, revision: 7 }, self.now)
     }
 
     fn change(&mut self, change: impl FnOnce(&mut World)) -> Vec<DeltaDiscoveryResponse> {
         change(&mut self.world);
-        self.session.changed();
+        self.edition += 1;
         self.poll()
     }
 
@@ -301,6 +302,31 @@ fn a_response_is_cut_at_the_limit() {
 }
 
 #[test]
+fn names_that_are_gone_are_cut_at_the_limit_too() {
+    let mut stream = Stream::new();
+    let names = |prefix: &str| (0..700).map(|n| format!("{prefix}{n:0>900}")).collect::<Vec<_>>();
+    let (gone, missing) = (names("g"), names("m"));
+    for name in &gone {
+        stream.world.put(TYPE_SERVICE, name, "1", &[]);
+    }
+    for keys in gone.chunks(50) {
+        let responses = stream.subscribe(TYPE_SERVICE, &keys.iter().map(String::as_str).collect::<Vec<_>>());
+        stream.settle(responses);
+    }
+    let mut responses = stream.change(|world| world.resources.clear());
+    for keys in missing.chunks(50) {
+        responses.extend(stream.subscribe(TYPE_SERVICE, &keys.iter().map(String::as_str).collect::<Vec<_>>()));
+    }
+    let mut told = BTreeSet::new();
+    while let Some(response) = responses.pop() {
+        assert!(responses.is_empty() && response.encoded_len() <= DISCOVERY_RESPONSE_BYTES);
+        told.extend(response.removed_resources.iter().cloned());
+        responses = stream.ack(&response);
+    }
+    assert_eq!(told, gone.into_iter().chain(missing).collect());
+}
+
+#[test]
 fn the_first_answer_comes_even_when_there_is_nothing() {
     let mut stream = Stream::new();
     let response = only(stream.subscribe(TYPE_LANE, &["*"]));
@@ -380,6 +406,58 @@ fn a_lane_that_is_switched_on_waits_for_its_endpoints_but_no_longer_than_a_secon
 }
 
 #[test]
+fn a_lane_waits_for_endpoints_that_were_asked_for_on_demand_and_for_none_that_were_not() {
+    let mut stream = Stream::new();
+    stream.world.put_lane("gray", "off", lane::State::Disabled);
+    stream.world.put(TYPE_ENDPOINTS, "b/gray", "1", &["host/b"]);
+    let first = stream.subscribe(TYPE_LANE, &["*"]);
+    stream.settle(first);
+    // Nobody asked for endpoints: there is nothing to wait for, the first request will ask.
+    let lane = only(stream.change(|world| world.put_lane("gray", "on", lane::State::Enabled)));
+    assert_eq!((names(&lane), stream.session.deadline()), (vec!["gray"], None));
+    stream.ack(&lane);
+    // Its endpoints are on their way when another one is switched on.
+    let endpoints = only(stream.subscribe(TYPE_ENDPOINTS, &["host/b"]));
+    assert!(stream.change(|world| world.put_lane("blue", "on", lane::State::Enabled)).is_empty());
+    assert!(stream.session.deadline().is_some());
+    assert_eq!(names(&only(stream.ack(&endpoints))), ["blue"]);
+}
+
+#[test]
+fn each_lane_that_is_switched_on_has_its_own_second() {
+    let mut stream = Stream::new();
+    for type_url in [TYPE_LANE, TYPE_ENDPOINTS] {
+        let first = stream.subscribe(type_url, &["*"]);
+        stream.settle(first);
+    }
+    // Endpoints that are never acknowledged.
+    only(stream.change(|world| world.put(TYPE_ENDPOINTS, "e", "1", &[])));
+    assert!(stream.change(|world| world.put_lane("gray", "on", lane::State::Enabled)).is_empty());
+    stream.now.steady += Duration::from_millis(900);
+    assert!(stream.change(|world| world.put_lane("blue", "on", lane::State::Enabled)).is_empty());
+    stream.now.steady += Duration::from_millis(100);
+    let gray = only(stream.poll());
+    assert_eq!(names(&gray), ["gray"]);
+    assert_eq!(stream.session.deadline(), Some(stream.now.steady + Duration::from_millis(900)));
+    // While the one is not answered the second of the other passes; that is not begun anew.
+    stream.now.steady += Duration::from_millis(900);
+    assert!(stream.poll().is_empty());
+    assert_eq!(stream.session.deadline(), None, "nothing to wake up for before the answer");
+    assert_eq!(names(&only(stream.ack(&gray))), ["blue"]);
+}
+
+/// The stream's task may look at what is published for another reason, before it is told of the change.
+#[test]
+fn a_change_that_is_first_seen_while_an_answer_is_taken_is_not_lost() {
+    let mut stream = Stream::new();
+    stream.world.put(TYPE_LANE, "gray", "1", &[]);
+    let first = only(stream.subscribe(TYPE_LANE, &["*"]));
+    stream.world.put(TYPE_LANE, "gray", "2", &[]);
+    stream.edition += 1;
+    assert_eq!(only(stream.ack(&first)).resources[0].version, "2");
+}
+
+#[test]
 fn a_key_brings_all_its_resources_under_its_name() {
     let mut stream = Stream::new();
     stream.world.put(TYPE_ENDPOINTS, "b/-", "1", &["b", "ip/10.0.0.1"]);
@@ -444,6 +522,13 @@ fn a_stream_that_asks_for_too_much_ends() {
     check(&mut stream, subscribe(TYPE_SERVICE, &many), Violation::TooManyNames);
     check(&mut stream, subscribe(TYPE_SERVICE, &["x".repeat(2000).as_str()]), Violation::LongName(2000));
     check(&mut stream, subscribe("", &["x"]), Violation::NoType);
+    let told = |from: usize| {
+        let held = (from..from + 50).map(|n| (format!("{n:0>1000}"), "1".to_owned()));
+        DeltaDiscoveryRequest { initial_resource_versions: held.collect(), ..subscribe(TYPE_SERVICE, &[]) }
+    };
+    let mut greedy = Stream::new();
+    let refused = (0..1000).find_map(|part| greedy.session.request(told(part * 50), greedy.now).err());
+    assert_eq!(refused, Some(Violation::TooMuchTold), "what is not compared yet is bounded");
     for number in 0..32 {
         stream.subscribe(&format!("type{number}"), &["*"]);
     }
