@@ -142,7 +142,10 @@ impl Session {
         if !self.keys.insert(Arc::clone(key)) {
             return Vec::new();
         }
-        self.pending.insert(Arc::clone(key), ON_DEMAND.into());
+        // What is held by that very name is not sent again on a stream that is opened with it.
+        let is_held = |kind: &str| self.resources.versions(kind).iter().any(|(name, _)| *name == &**key);
+        let unknown = ON_DEMAND.into_iter().filter(|kind| !is_held(kind));
+        self.pending.insert(Arc::clone(key), unknown.collect());
         let ask = |kind: &'static str| DeltaDiscoveryRequest {
             resource_names_subscribe: vec![key.to_string()],
             ..of_type(kind)

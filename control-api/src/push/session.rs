@@ -27,6 +27,8 @@ use self::state::{Difference, TypeState};
 use crate::fleet::Holding;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 /// What is pushed first: what others refer to. Types not named here come after.

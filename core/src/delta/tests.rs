@@ -193,6 +193,21 @@ fn a_key_is_answered_when_all_four_types_have_spoken_on_whatever_stream() {
 }
 
 #[test]
+fn a_name_that_is_held_already_is_answered_though_a_reopened_stream_is_silent_about_it() {
+    let mut session = Session::new(identity());
+    let (alias, name) = (key("host/sc-b"), key("namespaces/default/services/b"));
+    session.want(&alias);
+    let service = &STATES[0].answer(TYPE_SERVICE, &alias, &identity())[0];
+    session.receive(response(TYPE_SERVICE, vec![resource(service, &[&alias])], &[]));
+    session.want(&name);
+    // The stream is cut; on the next one the server sees that the service is held, and says nothing of it.
+    session.open();
+    assert!(session.receive(response(TYPE_SERVICE_POLICY, Vec::new(), &[&name])).answered.is_empty());
+    assert!(session.receive(response(TYPE_PEER, Vec::new(), &[&name])).answered.is_empty());
+    assert_eq!(session.receive(response(TYPE_ENDPOINTS, Vec::new(), &[&name])).answered, [name]);
+}
+
+#[test]
 fn only_keys_that_stand_for_nothing_are_given_up() {
     let mut session = Session::new(identity());
     let (b, unknown) = (key("host/sc-b"), key("ip/192.0.2.1"));
