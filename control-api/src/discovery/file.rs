@@ -5,7 +5,8 @@
 //!                                                                                            \-> bad: warn, keep the last good
 //! ```
 //! A change counts once it was seen alike at two polls, so a file caught while it is being written is not taken for a
-//! smaller mesh. A file that is gone or broken keeps what it last said; only a good file changes what runs.
+//! smaller mesh. One that is replaced (by another of its name) again and again is whole each time, and is not waited for: it
+//! may never be alike. A file that is gone or broken keeps what it last said; only a good file changes what runs.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -154,9 +155,10 @@ impl Files {
             services: Vec::new(),
         });
         let same = entry.hash == hash;
+        let is_replaced_again = entry.fresh && entry.stamp.inode != stamp.inode;
         entry.stamp = stamp;
         entry.hash = hash;
-        if !same {
+        if !same && !is_replaced_again {
             entry.fresh = true;
             return Ok(false);
         }

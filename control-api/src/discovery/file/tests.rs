@@ -72,3 +72,19 @@ fn a_bad_file_at_the_start_is_an_error_that_names_it() {
     assert!(error.contains("lanectl apply"), "{error}");
     assert!(Files::open(vec![folder.path("none.yaml")]).is_err());
 }
+
+#[test]
+fn a_file_that_is_replaced_before_every_look_is_taken_all_the_same() {
+    let folder = Folder::new();
+    folder.write("a.yaml", &service("a", 1));
+    let (mut files, _) = Files::open(vec![folder.path("a.yaml")]).expect("a good file");
+    let mut taken = Vec::new();
+    for port in 2..10 {
+        // Beside it and renamed, as whoever writes often should: another file each time.
+        folder.write(".next", &service("a", port));
+        std::fs::rename(folder.path(".next"), folder.path("a.yaml")).expect("it is ours");
+        let found = files.look(std::time::SystemTime::now());
+        taken.extend(found.and_then(|services| services[0].endpoints.first().map(|endpoint| endpoint.address.port())));
+    }
+    assert_eq!(taken, [3, 5, 7, 9], "every second look, with what is there then");
+}
