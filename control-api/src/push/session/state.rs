@@ -49,7 +49,7 @@ pub(super) struct TypeState {
 /// What was asked for by name.
 #[derive(Default)]
 struct Key {
-    /// Asked for since the last comparison: all of it is sent, whatever was sent before.
+    /// Asked for and not answered yet: all of it is sent, whatever was sent before.
     is_fresh: bool,
     /// The sidecar knows that there is nothing.
     is_told_missing: bool,
@@ -308,22 +308,21 @@ impl TypeState {
         let mut missing = Vec::new();
         for (name, key) in &mut self.keys {
             let answer = source.answer(type_url, name, node);
-            if answer.is_empty() && !key.is_told_missing {
-                missing.push(name.clone());
+            if answer.is_empty() {
+                if !key.is_told_missing {
+                    missing.push(name.clone());
+                }
+                // Fresh until that is told: it may come to stand for something that is held already.
+                continue;
             }
-            if !answer.is_empty() {
-                key.is_told_missing = false;
-            }
+            let must_be_told = std::mem::take(&mut key.is_fresh) | std::mem::take(&mut key.is_told_missing);
             for resource in answer {
-                if key.is_fresh
-                    && let Some(sent) = self.sent.get_mut(&resource.name)
-                {
+                if must_be_told && let Some(sent) = self.sent.get_mut(&resource.name) {
                     sent.must_resend = true;
                 }
                 let update = wanted.entry(resource.name.clone());
                 update.or_insert_with(|| Update { resource, aliases: BTreeSet::new() }).aliases.insert(name.clone());
             }
-            key.is_fresh = false;
         }
         missing.extend(self.farewells.iter().filter(|name| !wanted.contains_key(*name)).cloned());
         // What is held and goes is told by its removal, in the order of removals, and not a second time.
@@ -379,7 +378,7 @@ impl TypeState {
         for name in batch.missing.iter().chain(&batch.removals) {
             self.farewells.remove(name);
             if let Some(key) = self.keys.get_mut(name) {
-                key.is_told_missing = true;
+                (key.is_fresh, key.is_told_missing) = (false, true);
             }
         }
         for name in &batch.removals {

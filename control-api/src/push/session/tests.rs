@@ -188,6 +188,19 @@ fn a_name_that_is_held_is_not_sent_again_on_a_reopened_stream() {
 }
 
 #[test]
+fn a_key_that_comes_to_stand_for_what_is_held_is_answered() {
+    let mut stream = Stream::new();
+    let known = BTreeMap::from([("b".to_owned(), "1".to_owned())]);
+    let request = DeltaDiscoveryRequest { initial_resource_versions: known, ..subscribe(TYPE_SERVICE, &["host/b"]) };
+    let gone = only(stream.say(request));
+    // Asked for while nothing is there and that cannot be said yet; then it is there again, as the sidecar has it.
+    assert!(stream.subscribe(TYPE_SERVICE, &["ip/10.0.0.1"]).is_empty());
+    assert!(stream.change(|world| world.put(TYPE_SERVICE, "b", "1", &["host/b", "ip/10.0.0.1"])).is_empty());
+    let back = only(stream.ack(&gone));
+    assert_eq!(back.resources[0].aliases, ["host/b", "ip/10.0.0.1"]);
+}
+
+#[test]
 fn a_nonce_of_another_stream_says_nothing_but_its_subscriptions_count() {
     let mut stream = Stream::new();
     stream.world.put(TYPE_SERVICE, "b", "1", &[]);
