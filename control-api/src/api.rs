@@ -12,6 +12,7 @@ mod history;
 mod json;
 mod lanes;
 mod page;
+mod peers;
 mod read;
 mod rollback;
 mod rollout;
@@ -46,6 +47,7 @@ use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
+use self::peers::Peers;
 use crate::drain::Draining;
 use crate::fleet::Fleet;
 use crate::leader::Leader;
@@ -64,13 +66,13 @@ pub struct Api {
     reconciler: Reconciler,
     fleet: Fleet,
     leader: Leader,
-    replicas: Replicas,
+    peers: Peers,
     started: SystemTime,
 }
 
 impl Api {
     pub fn new(reconciler: Reconciler, fleet: Fleet, leader: Leader, replicas: Replicas) -> Api {
-        Api { reconciler, fleet, leader, replicas, started: SystemTime::now() }
+        Api { reconciler, fleet, leader, peers: Peers::new(replicas), started: SystemTime::now() }
     }
 
     /// Serves until the drain; then what runs is finished.

@@ -120,7 +120,7 @@ fn is_lane(name: &str) -> Result<(), Status> {
     }
 }
 
-fn wait(given: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
+pub(super) fn wait(given: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
     let Some(given) = given else { return Ok(None) };
     match Duration::try_from(given) {
         Ok(wait) if wait <= WAIT_MAX => Ok(Some(wait)),

@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use laneway_core::compile::Compiled;
 use laneway_proto::contract::{TYPE_LANE, TYPE_LANE_GROUP};
-use laneway_proto::status::Rollout;
+use laneway_proto::status::{GetRolloutRequest, Rollout};
 use tokio::time::timeout_at;
 
-use super::Api;
+use super::{Api, peers};
 use crate::fleet::{Holding, Member};
 use crate::name;
 use crate::reconcile::Published;
 
 /// Names of sidecars in one answer.
-const NAMES_MAX: usize = 20;
+pub(super) const NAMES_MAX: usize = 20;
 /// A revision is compiled within milliseconds; without `wait_timeout` no longer than this.
 const COMPILE_WAIT: Duration = Duration::from_secs(1);
 
@@ -35,7 +35,8 @@ enum Progress {
     Pending,
 }
 
-/// Follows `revision` of an object until every sidecar has answered or the time is over. Nothing for a trial run.
+/// Follows `revision` of an object until every sidecar of every replica has answered or the time is over. Nothing for a
+/// trial run.
 pub(super) async fn follow(
     api: &Api,
     name: &str,
@@ -47,7 +48,23 @@ pub(super) async fn follow(
     if validate_only {
         return None;
     }
-    let deadline = begun + wait.unwrap_or_default();
+    let wait = wait.unwrap_or_default();
+    let request = GetRolloutRequest { name: name.to_owned(), revision, ..GetRolloutRequest::default() };
+    let (here, elsewhere) =
+        tokio::join!(follow_here(api, name, revision, begun, wait), api.peers.rollouts(request, wait));
+    let elapsed = prost_types::Duration::try_from(begun.elapsed()).unwrap_or_default();
+    Some(Rollout { elapsed: Some(elapsed), ..peers::merged_rollout(here?, elsewhere) })
+}
+
+/// The same, of the sidecars that are connected here.
+pub(super) async fn follow_here(
+    api: &Api,
+    name: &str,
+    revision: i64,
+    begun: Instant,
+    wait: Duration,
+) -> Option<Rollout> {
+    let deadline = begun + wait;
     let type_url = type_of(name)?;
     let mut events = api.fleet.events();
     let mut published = api.reconciler.published();

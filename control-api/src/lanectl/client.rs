@@ -192,12 +192,16 @@ impl Client {
     }
 
     pub(super) async fn proxy(&mut self, node: &str) -> Result<Proxy, Failure> {
-        let request = GetProxyRequest { name: format!("proxies/{node}"), view: ProxyView::Full.into() };
+        let request = GetProxyRequest {
+            name: format!("proxies/{node}"),
+            view: ProxyView::Full.into(),
+            ..GetProxyRequest::default()
+        };
         Ok(self.status.get_proxy(request).await?.into_inner())
     }
 
     pub(super) async fn rollout(&mut self, name: &str) -> Result<Rollout, Failure> {
-        let request = GetRolloutRequest { name: name.to_owned(), version: String::new() };
+        let request = GetRolloutRequest { name: name.to_owned(), ..GetRolloutRequest::default() };
         Ok(self.status.get_rollout(request).await?.into_inner())
     }
 

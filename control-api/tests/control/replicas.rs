@@ -11,8 +11,8 @@ use laneway_proto::admin::{
     ListRevisionsRequest, lane,
 };
 use laneway_proto::contract::TYPE_LANE;
-use laneway_proto::status::GetServerInfoRequest;
 use laneway_proto::status::mesh_status_client::MeshStatusClient;
+use laneway_proto::status::{GetProxyRequest, GetRolloutRequest, GetServerInfoRequest, ListProxiesRequest};
 use tonic::transport::{Channel, Endpoint};
 
 use super::etcd::EtcdServer;
@@ -267,15 +267,66 @@ async fn a_lane_ends_on_time_though_the_leader_was_killed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_switch_on_one_replica_is_pushed_by_another() {
-    let Some(etcd) = EtcdServer::start("a_switch_on_one_replica") else { return };
-    let (one, two) = (replica(&etcd, "one"), replica(&etcd, "two"));
+async fn the_replica_that_is_asked_answers_for_the_whole_mesh() {
+    let Some(etcd) = EtcdServer::start("the_replica_that_is_asked") else { return };
+    let (one, mut two) = (replica(&etcd, "one"), replica(&etcd, "two"));
     one.apply("{kind: Lane, name: gray}");
     until("replica two has it", || async { lanes(&two.api).await.1 == 1 }).await;
-    let mut other = Sidecar::connect(&two.discovery, "a-1", "a", "", &[TYPE_LANE]).await;
-    until_told(&mut other, "gray").await;
-    let request = DisableLaneRequest { name: lane_name("gray"), ..DisableLaneRequest::default() };
-    one.admin().await.disable_lane(request).await.expect("it is there");
-    let pushed = other.take().await;
+    let near = Sidecar::connect(&one.discovery, "near", "a", "", &[TYPE_LANE]).await;
+    let mut far = Sidecar::connect(&two.discovery, "far", "a", "", &[TYPE_LANE]).await;
+    until_told(&mut far, "gray").await;
+    let near = near.obey();
+    let mut status = one.status().await;
+    let both = async |status: &mut MeshStatusClient<Channel>| {
+        let listed = status.list_proxies(ListProxiesRequest::default()).await.expect("listed").into_inner();
+        let names: Vec<_> = listed.proxies.into_iter().map(|found| (found.name, found.control_plane)).collect();
+        (names, listed.unreachable)
+    };
+    until("each knows the other", || {
+        let mut status = status.clone();
+        async move { both(&mut status).await.0.len() == 2 }
+    })
+    .await;
+    let (names, unreachable) = both(&mut status).await;
+    let expected = [("proxies/far", "two"), ("proxies/near", "one")];
+    assert_eq!(names, expected.map(|(name, replica)| (name.to_owned(), replica.to_owned())));
+    assert_eq!(unreachable, [""; 0]);
+    let local = ListProxiesRequest { local_only: true, ..ListProxiesRequest::default() };
+    assert_eq!(status.list_proxies(local).await.expect("listed").into_inner().proxies.len(), 1);
+    let get = GetProxyRequest { name: "proxies/far".to_owned(), ..GetProxyRequest::default() };
+    assert_eq!(status.get_proxy(get).await.expect("it is there").into_inner().control_plane, "two");
+
+    // A switch here is pushed there, and answered when it is acknowledged there.
+    let wait_timeout = Some(prost_types::Duration { seconds: 30, nanos: 0 });
+    let request = DisableLaneRequest { name: lane_name("gray"), wait_timeout, ..DisableLaneRequest::default() };
+    let mut admin = one.admin().await;
+    let switching = tokio::spawn(async move { admin.disable_lane(request).await });
+    let pushed = far.next().await.expect("the stream lives");
     assert_eq!((pushed.resources.len(), pushed.system_version_info.as_str()), (1, "2"));
+    let follow = GetRolloutRequest { name: lane_name("gray"), ..GetRolloutRequest::default() };
+    until("the near one has it", || {
+        let (mut status, follow) = (status.clone(), follow.clone());
+        async move { status.get_rollout(follow).await.expect("it is followed").into_inner().acked_count == 1 }
+    })
+    .await;
+    let rollout = status.get_rollout(follow).await.expect("it is followed").into_inner();
+    assert_eq!(
+        (rollout.target_count, rollout.done, rollout.pending_proxies),
+        (2, false, vec!["proxies/far".to_owned()])
+    );
+    assert!(!switching.is_finished());
+    far.ack(&pushed).await;
+    let rollout = switching.await.expect("no panic").expect("it is there").into_inner().rollout.expect("a rollout");
+    assert_eq!((rollout.acked_count, rollout.target_count, rollout.done), (2, 2, true));
+    assert_eq!(rollout.unreachable, [""; 0]);
+
+    // One that is killed is named until its lease is over, then forgotten.
+    two.kill();
+    assert_eq!(both(&mut status).await.1, ["two"]);
+    until("it is forgotten", || {
+        let mut status = status.clone();
+        async move { both(&mut status).await.1.is_empty() }
+    })
+    .await;
+    near.abort();
 }
