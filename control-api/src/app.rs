@@ -115,7 +115,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     adopting.abort();
     reconciling.abort();
     recording.abort();
-    reconciler.flush_audit().await;
+    if !reconciler.flush_audit().await {
+        warn!("the store is away: the last refused calls are not recorded");
+    }
     info!("ended");
     Ok(())
 }

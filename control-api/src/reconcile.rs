@@ -228,25 +228,35 @@ impl Reconciler {
         }
     }
 
-    /// Stores what was collected for the audit trail, a while after it came, for as long as the process runs.
+    /// Stores what was collected for the audit trail, a while after it came, for as long as the process runs; again and again while the
+    /// store is away.
     pub async fn keep_audit(self) {
+        let mut is_behind = false;
         loop {
-            self.shared.collected.notified().await;
+            if !is_behind {
+                self.shared.collected.notified().await;
+            }
             tokio::time::sleep(FLUSH_EVERY).await;
-            self.flush_audit().await;
+            is_behind = !self.flush_audit().await;
         }
     }
 
-    /// Stores what was collected for the audit trail now.
-    pub async fn flush_audit(&self) {
+    /// Stores what was collected for the audit trail now. False: the store is away, and it is kept.
+    pub async fn flush_audit(&self) -> bool {
         let records = self.shared.trail.take();
         if records.is_empty() {
-            return;
+            return true;
         }
-        let count = records.len();
-        if let Err(error) = self.shared.store.append_audit(records).await {
-            error!(error = &error as &(dyn std::error::Error + 'static), count, "refused calls could not be recorded");
+        // One that was stored after all is not stored twice.
+        let again = records.clone();
+        let Err(failure) = self.shared.store.append_audit(records).await else { return true };
+        let is_away = matches!(failure, StoreError::Away(_) | StoreError::Doubtful(_));
+        let lost_count = if is_away { self.shared.trail.put_back(again) } else { again.len() };
+        if lost_count > 0 {
+            let error = &failure as &(dyn std::error::Error + 'static);
+            error!(error, lost_count, "refused calls could not be recorded");
         }
+        !is_away
     }
 
     /// What the audit trail says before an event's id, newest first: at most so many. Before the empty id: the newest.

@@ -24,6 +24,8 @@ pub(super) const FLUSH_EVERY: Duration = Duration::from_secs(1);
 /// the rest out of the trail within the hour by being refused.
 const COLLECTED_MAX: usize = 256;
 const COLLECTED_EACH_MAX: usize = 16;
+/// Records that wait for a store that is away. What comes beyond is lost, and said to be.
+const UNSAVED_MAX: usize = 1024;
 /// Longest texts of a record.
 const MESSAGE_BYTES_MAX: usize = 1024;
 const TEXT_BYTES_MAX: usize = 512;
@@ -51,6 +53,8 @@ pub(super) struct Trail(Mutex<Collected>);
 struct Collected {
     last_id: u128,
     waiting: Vec<Waiting>,
+    /// What could not be stored the last time.
+    unsaved: Vec<AuditRecord>,
     /// Calls that there was no room for.
     lost_count: u64,
 }
@@ -98,6 +102,7 @@ impl Trail {
         let mut collected = self.collected();
         let lost_count = std::mem::take(&mut collected.lost_count);
         let mut waiting = std::mem::take(&mut collected.waiting);
+        let mut records = std::mem::take(&mut collected.unsaved);
         drop(collected);
         for Waiting { event, more_count } in &mut waiting {
             if *more_count > 0 {
@@ -107,7 +112,17 @@ impl Trail {
         if let Some(last) = waiting.last_mut().filter(|_| lost_count > 0) {
             last.event.status_message.push_str(&format!(" (and {lost_count} other refused calls, not recorded)"));
         }
-        waiting.iter().map(|waiting| record(&waiting.event)).collect()
+        records.extend(waiting.iter().map(|waiting| record(&waiting.event)));
+        records
+    }
+
+    /// Takes back what could not be stored, to be stored with what comes next: how many there was no room for.
+    pub(super) fn put_back(&self, records: Vec<AuditRecord>) -> usize {
+        let mut collected = self.collected();
+        collected.unsaved.extend(records);
+        let lost_count = collected.unsaved.len().saturating_sub(UNSAVED_MAX);
+        collected.unsaved.truncate(UNSAVED_MAX);
+        lost_count
     }
 
     fn collected(&self) -> MutexGuard<'_, Collected> {

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use laneway_proto::admin::lane_admin_client::LaneAdminClient;
 use laneway_proto::admin::{
-    ApplyBundleRequest, Bundle, CreateLaneRequest, DisableLaneRequest, GetLaneRequest, Lane, ListLanesRequest,
-    ListRevisionsRequest, lane,
+    ApplyBundleRequest, Bundle, CreateLaneRequest, DisableLaneRequest, GetLaneRequest, Lane, ListAuditEventsRequest,
+    ListLanesRequest, ListRevisionsRequest, lane,
 };
 use laneway_proto::contract::TYPE_LANE;
 use laneway_proto::status::mesh_status_client::MeshStatusClient;
@@ -237,6 +237,13 @@ async fn without_etcd_replicas_serve_what_they_have_and_refuse_writes_until_it_i
     until_told(&mut before, "green").await;
     until("one leads", || async { leads(&one.api).await || leads(&two.api).await }).await;
     assert_eq!(lanes(&one.api).await, lanes(&two.api).await);
+    // Who was refused meanwhile is in the trail.
+    until("refused calls are recorded", || async {
+        let events = admin.clone().list_audit_events(ListAuditEventsRequest::default()).await;
+        let events = events.map(|found| found.into_inner().audit_events).unwrap_or_default();
+        events.iter().any(|event| event.status_code == tonic::Code::Unavailable as i32)
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

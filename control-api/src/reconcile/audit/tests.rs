@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use laneway_proto::admin::AuditEvent;
 
-use super::{COLLECTED_EACH_MAX, COLLECTED_MAX, Call, Trail, id, read};
+use super::{COLLECTED_EACH_MAX, COLLECTED_MAX, Call, Trail, UNSAVED_MAX, id, read};
 
 fn call(resource: &str) -> Call {
     Call {
@@ -87,4 +87,20 @@ fn a_record_is_never_large() {
     trail.refused(&call, 3, &long, at(1), 0);
     let [record] = trail.take().try_into().expect("one");
     assert!(record.body.len() < 4096, "{}", record.body.len());
+}
+
+#[test]
+fn what_could_not_be_stored_comes_again_before_the_rest_and_is_bounded() {
+    let trail = Trail::default();
+    trail.refused(&call("first"), 14, "the store is away", at(1), 0);
+    let records = trail.take();
+    assert_eq!(trail.put_back(records.clone()), 0);
+    trail.refused(&call("second"), 14, "the store is away", at(2), 0);
+    let again = trail.take();
+    assert_eq!((again.len(), &again[0]), (2, &records[0]), "by the same id, so that it is there once");
+    assert!(trail.take().is_empty());
+    for round in 0..UNSAVED_MAX + 3 {
+        assert_eq!(trail.put_back(records.clone()), usize::from(round >= UNSAVED_MAX));
+    }
+    assert_eq!(trail.take().len(), UNSAVED_MAX);
 }
