@@ -19,20 +19,20 @@ mod history;
 use std::io::Read;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Instant, SystemTime};
 
 use laneway_core::check::check;
 use laneway_core::compile::{Catalog, Compiled, Objects, compile};
 use laneway_core::document::ServiceDocument;
 use laneway_proto::admin::{AuditEvent, Diagnostic, ResourceChange, Revision, diagnostic};
 use tokio::sync::{Notify, watch};
-use tracing::{debug, error, info, warn};
+use tracing::{debug, error, info};
 
 use self::audit::{Call, FLUSH_EVERY, Trail};
 use self::debounce::{Debounce, Pace};
 use crate::clock::Clock;
 use crate::edit::{self, Edit, EditError, Plan, Stamp};
-use crate::store::{self, Capability, Change, Commit, Store, StoreError};
+use crate::store::{self, Change, Commit, Store, StoreError};
 
 #[cfg(test)]
 mod tests;
@@ -40,10 +40,6 @@ mod tests;
 /// How often a change is planned anew because another replica committed first. Of three replicas that write without a pause
 /// each loses two races of three: so many in a row once in 3,000 changes.
 const ATTEMPTS_MAX: u32 = 20;
-/// Wait before the store is followed again after a failure, doubled each time.
-const FOLLOW_AGAIN_FIRST: Duration = Duration::from_millis(100);
-const FOLLOW_AGAIN_MAX: Duration = Duration::from_secs(5);
-
 /// What sidecars are to have.
 pub struct Published {
     /// Of the store. What runs changes without it.
@@ -283,41 +279,6 @@ impl Reconciler {
         work.await.unwrap_or_else(|_| Err(WriteError::Store(StoreError::Closed)))
     }
 
-    /// Adopts what other replicas commit, for as long as the process runs; at once done where there can be no others.
-    pub async fn follow(self) {
-        if !store::can(&*self.shared.store, Capability::Replicas) {
-            return;
-        }
-        let mut following = self.shared.store.follow(self.state().revision);
-        let mut pause = FOLLOW_AGAIN_FIRST;
-        loop {
-            let adopted = match following.next().await {
-                Ok(change) => self.adopt(change),
-                Err(failure) => Err(failure),
-            };
-            match adopted {
-                Ok(adopted) => {
-                    if pause > FOLLOW_AGAIN_FIRST {
-                        info!(revision = self.state().revision, "the store is followed again");
-                        pause = FOLLOW_AGAIN_FIRST;
-                    }
-                    if adopted == Adopted::Gap {
-                        following = self.shared.store.follow(self.state().revision);
-                    }
-                }
-                // Sidecars keep what they have, and are served.
-                Err(failure) => {
-                    if pause == FOLLOW_AGAIN_FIRST {
-                        let error = &failure as &(dyn std::error::Error + 'static);
-                        warn!(error, "what other replicas commit is not seen until the store is back");
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(FOLLOW_AGAIN_MAX);
-                }
-            }
-        }
-    }
-
     async fn commit(&self, request: Request, mut make: MakeEdit) -> Result<Outcome, WriteError> {
         let _writing = self.shared.writing.lock().await;
         for _ in 0..ATTEMPTS_MAX {
@@ -381,25 +342,6 @@ impl Reconciler {
         let names: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
         info!(revision, method = call.method, principal = %call.principal, changed = ?names, "committed");
         Ok(Outcome { time: stamp.time, revision, changes, diagnostics, objects })
-    }
-
-    /// Takes what another replica, or this one, has committed.
-    fn adopt(&self, change: Change) -> Result<Adopted, StoreError> {
-        let state = self.state();
-        let (revision, objects) = match change {
-            Change::Whole(stored) if stored.revision <= state.revision => return Ok(Adopted::Known),
-            Change::Commit { revision, .. } if revision <= state.revision => return Ok(Adopted::Known),
-            Change::Commit { revision, .. } if revision > state.revision + 1 => return Ok(Adopted::Gap),
-            Change::Whole(stored) => (stored.revision, restored(&stored.records)?),
-            Change::Commit { revision, puts, deletes } => {
-                (revision, adopt::changed(&state.objects, &puts, &deletes).map_err(unreadable)?)
-            }
-        };
-        let pace = if adopt::is_switched(&state.objects, &objects) { Pace::Switch } else { Pace::Rules };
-        if self.advance(revision, Arc::new(objects), pace) {
-            info!(revision, "adopted what another replica committed");
-        }
-        Ok(Adopted::New)
     }
 
     /// To a later revision; false where it is there already.
@@ -472,16 +414,6 @@ impl Reconciler {
         // Whoever panicked left whole values behind: each change is an assignment.
         self.shared.desired.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
-}
-
-/// What came of a change that the store told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Adopted {
-    New,
-    /// It was here already: our own, or read by a write.
-    Known,
-    /// Something before it is missing here.
-    Gap,
 }
 
 fn restored(records: &[store::Record]) -> Result<Objects, StoreError> {
