@@ -16,6 +16,14 @@ pub struct Contexts {
     unlisted: u32,
 }
 
+/// Of which lanes requests are in flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InLane {
+    None,
+    One(Tag),
+    Several,
+}
+
 /// Where a request was counted; to be given back when it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
@@ -46,6 +54,20 @@ impl Contexts {
         if self.listed[at].1 == 0 {
             self.listed.swap_remove(at);
         }
+    }
+
+    /// The lane that a call without a tag may have lost: that of the requests in flight which have one.
+    pub fn lane(&self) -> InLane {
+        let mut found = if self.unlisted > 0 { InLane::Several } else { InLane::None };
+        for (context, _) in &self.listed {
+            let RequestTag::Lane(tag) = context.tag else { continue };
+            found = match found {
+                InLane::None => InLane::One(tag),
+                InLane::One(other) if other == tag => found,
+                InLane::One(_) | InLane::Several => InLane::Several,
+            };
+        }
+        found
     }
 
     /// `plain`: requests in flight without a context. `own`: the pod's tag.

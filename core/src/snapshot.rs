@@ -267,6 +267,8 @@ pub(crate) struct Index {
     of_host: FastMap<String, u32>,
     of_address: FastMap<IpAddr, u32>,
     of_instance: FastMap<SocketAddr, (u32, At)>,
+    /// Of all instances.
+    tags: FastSet<Tag>,
 }
 
 impl Index {
@@ -277,6 +279,7 @@ impl Index {
         for (at, table) in index.tables.iter().enumerate() {
             let at = at as u32;
             index.of_name.insert(table.name.clone(), at);
+            index.tags.extend(table.pools.iter().filter_map(|pool| pool.tag));
             for host in &table.hosts {
                 index.of_host.entry(host.clone()).or_insert(at);
             }
@@ -412,9 +415,10 @@ impl Snapshot {
         &self.own.service
     }
 
-    /// Is the tag that of a lane, or of an instance that this sidecar knows? Otherwise its metric label is `other`.
+    /// Is the tag that of a lane, or of an instance that this sidecar knows, its own pod among them? Otherwise its metric label is
+    /// `other`.
     pub fn knows_tag(&self, tag: Tag) -> bool {
-        self.lane_of_tag.contains_key(&tag) || self.index.tables.iter().any(|table| table.pool_of(Some(tag)).is_some())
+        self.identity.tag == Some(tag) || self.lane_of_tag.contains_key(&tag) || self.index.tags.contains(&tag)
     }
 
     /// Where an instance of the own service listens, one with the own tag if there is any; 0: it is not known, or any.

@@ -102,7 +102,7 @@ fn serve(config: Config, first: Snapshot, source: Source, logging: Logging) -> a
 async fn serve_inside(config: Config, first: Snapshot, source: Source, logging: Logging) -> anyhow::Result<()> {
     let started = Instant::now();
     let workers = config.datapath.workers;
-    let telemetry = Telemetry::new(workers);
+    let telemetry = Telemetry::new(workers, config.telemetry);
     let source_label = match &source {
         Source::Control { .. } => "control",
         Source::File { .. } => "file",

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser};
+use clap::{Args, Parser, ValueEnum};
 use laneway_core::name;
 use laneway_core::snapshot::Identity;
 use laneway_core::tag::Tag;
@@ -52,6 +52,8 @@ pub struct Flags {
         default_value = "21,22,25,110,143,587,3306,4222"
     )]
     opaque_ports: Vec<u16>,
+    #[command(flatten)]
+    metrics: MetricsFlags,
     /// What is logged: `error`, `warn`, `info`, `debug`, or directives as `info,laneway_proxy::control=debug`.
     #[arg(long, value_name = "FILTER", env = "LANEWAY_LOG", default_value = "info")]
     log: String,
@@ -128,6 +130,31 @@ struct TimingFlags {
     drain_max: Time,
 }
 
+#[derive(Args, Debug)]
+struct MetricsFlags {
+    /// What is counted of requests: by lane, or nothing.
+    #[arg(long, env = "LANEWAY_METRICS", default_value = "lanes")]
+    metrics: Metrics,
+    /// Series that are kept; what is beyond is counted as `other`. 100 to 100000.
+    #[arg(long, value_name = "N", env = "LANEWAY_METRICS_SERIES_MAX", default_value_t = 5000, value_parser = clap::value_parser!(u32).range(100..=100_000))]
+    metrics_series_max: u32,
+    /// Other names under which requests and connections are shown too, a lane's tag as version.
+    #[arg(long, env = "LANEWAY_METRICS_COMPAT", default_value = "none")]
+    metrics_compat: MetricsCompat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Metrics {
+    Lanes,
+    Off,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum MetricsCompat {
+    None,
+    Istio,
+}
+
 /// Everything that was asked for, checked. `app` takes it apart.
 #[derive(Debug)]
 pub struct Config {
@@ -135,6 +162,7 @@ pub struct Config {
     pub identity: Identity,
     pub pod_name: String,
     pub datapath: crate::datapath::Config,
+    pub telemetry: crate::telemetry::Config,
     pub status: SocketAddr,
     pub admin: SocketAddr,
     pub boot_wait: Duration,
@@ -212,6 +240,11 @@ impl Flags {
                 limits: Limits { connections: self.connections_max as usize },
                 opaque_ports: self.opaque_ports,
                 on_demand_timeout: timing.on_demand_timeout.0,
+            },
+            telemetry: crate::telemetry::Config {
+                by_lane: self.metrics.metrics == Metrics::Lanes,
+                series_max: self.metrics.metrics_series_max,
+                istio: self.metrics.metrics_compat == MetricsCompat::Istio,
             },
             status: self.listeners.status,
             admin: self.listeners.admin,

@@ -9,6 +9,7 @@
 //! One worker is one thread with its own listeners, pools and view of the snapshot. `app` binds and runs it.
 
 mod accept;
+mod account;
 mod activity;
 mod attribution;
 mod buffers;
@@ -50,6 +51,7 @@ use socket2::{Domain, Socket, Type};
 use crate::current::{Demand, Reader};
 use crate::drain::Watch;
 use crate::telemetry;
+pub use crate::telemetry::Direction;
 use crate::timer::Timer;
 
 /// Connections that the kernel holds for us while we are busy.
@@ -70,15 +72,6 @@ pub struct Config {
     pub opaque_ports: Vec<u16>,
     /// Longest wait for the control plane to tell of an unknown destination.
     pub on_demand_timeout: Duration,
-}
-
-/// Which way the traffic of a listener goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Direction {
-    /// From others to this pod's application.
-    Inbound,
-    /// From this pod's application to others.
-    Outbound,
 }
 
 /// One address to listen on.

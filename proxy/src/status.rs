@@ -1,7 +1,7 @@
 //! How the sidecar is: told by its parts, and shown on the status port (/ready, /live, /metrics) to everybody, on the admin port
 //! (`admin.rs`) to whoever is on this machine.
 
-use std::fmt::Write as _;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::time::Instant;
@@ -11,14 +11,16 @@ use http::StatusCode;
 use http::request::Parts;
 use laneway_core::decode::Resources;
 use laneway_core::snapshot::Snapshot;
+use laneway_core::tag::Tag;
 use laneway_proto::contract::{
-    TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_SERVICE, TYPE_SERVICE_POLICY,
+    BASELINE, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_SERVICE, TYPE_SERVICE_POLICY,
 };
 use tokio::sync::Notify;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::current::View;
 use crate::pages::{self, Bounds, Page};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Telemetry, names, service_label};
 
 /// Askers at a time; slow readers must not cost memory.
 const CONNECTIONS_MAX: usize = 64;
@@ -66,6 +68,26 @@ pub fn held(resources: &Resources) -> Vec<HeldResource> {
         versions.map(move |(name, version)| (id.to_owned(), name.to_owned(), version.to_owned()))
     };
     types.into_iter().flat_map(of).collect()
+}
+
+/// One version for each type that is held: equal ones mean equal resources.
+fn versions(held: &[HeldResource]) -> BTreeMap<&str, String> {
+    let mut of_type: BTreeMap<&str, Vec<(&str, &str)>> = BTreeMap::new();
+    for (kind, name, version) in held {
+        of_type.entry(kind).or_default().push((name, version));
+    }
+    let hash = |mut resources: Vec<(&str, &str)>| {
+        resources.sort_unstable();
+        let mut hasher = Xxh3::new();
+        for (name, version) in resources {
+            hasher.update(name.as_bytes());
+            hasher.update(b"@");
+            hasher.update(version.as_bytes());
+            hasher.update(b"\n");
+        }
+        format!("{:016x}", hasher.digest())
+    };
+    of_type.into_iter().map(|(kind, resources)| (kind, hash(resources))).collect()
 }
 
 /// Told by the parts, shown to whoever asks. Cheap to clone.
@@ -175,34 +197,27 @@ impl Status {
     }
 
     fn metrics(&self) -> String {
-        let mut text = self.0.telemetry.render();
+        let snapshot = self.0.view.current();
+        let mut page = self.0.telemetry.render(&snapshot);
         let held = self.0.held.load();
-        let _ = write!(
-            text,
-            "# HELP laneway_build_info Version of this program.\n# TYPE laneway_build_info gauge\n\
-             laneway_build_info{{version=\"{}\"}} 1\n\
-             # HELP laneway_config_revision Configurations that were put in force since the start.\n\
-             # TYPE laneway_config_revision gauge\nlaneway_config_revision {}\n\
-             # HELP laneway_config_age_seconds Time since the last one.\n\
-             # TYPE laneway_config_age_seconds gauge\nlaneway_config_age_seconds {}\n\
-             # HELP laneway_config_resources Resources that are held.\n\
-             # TYPE laneway_config_resources gauge\nlaneway_config_resources {}\n\
-             # HELP laneway_control_connected A stream to the control plane stands.\n\
-             # TYPE laneway_control_connected gauge\nlaneway_control_connected{{source=\"{}\"}} {}\n\
-             # HELP laneway_control_refusals_total Responses, or states of the file, with something that was refused.\n\
-             # TYPE laneway_control_refusals_total counter\nlaneway_control_refusals_total {}\n\
-             # HELP laneway_control_panics_total Bugs of ours in taking a configuration; the last good one stayed.\n\
-             # TYPE laneway_control_panics_total counter\nlaneway_control_panics_total {}\n",
-            env!("CARGO_PKG_VERSION"),
-            held.0.revision,
-            held.1.elapsed().as_secs(),
-            held.0.resources.len(),
-            self.0.source,
-            u8::from(self.is_connected()),
-            self.refusals(),
-            self.0.panics.load(Ordering::Relaxed),
-        );
-        text
+        page.family(&names::CONFIG_INFO);
+        for (kind, version) in versions(&held.0.resources) {
+            page.sample(&names::CONFIG_INFO, &[kind, &version], 1);
+        }
+        page.single(&names::CONFIG_REVISION, held.0.revision);
+        page.single(&names::CONFIG_AGE, held.1.elapsed().as_secs());
+        page.single(&names::CONFIG_RESOURCES, held.0.resources.len());
+        page.family(&names::CONTROL_CONNECTED);
+        let connected = u8::from(self.is_connected());
+        page.sample(&names::CONTROL_CONNECTED, &[self.0.source], connected);
+        page.single(&names::CONTROL_REFUSALS, self.refusals());
+        page.single(&names::CONTROL_PANICS, self.0.panics.load(Ordering::Relaxed));
+        page.family(&names::BUILD);
+        let identity = &snapshot.identity;
+        let service = service_label(&identity.service_name(), &identity.namespace);
+        let tag = identity.tag.as_ref().map_or(BASELINE, Tag::as_str);
+        page.sample(&names::BUILD, &[env!("CARGO_PKG_VERSION"), &service, tag, &identity.namespace], 1);
+        page.into_text()
     }
 
     /// A page of the status port.

@@ -1,26 +1,44 @@
-//! Counters of the data path. One [`Worker`] belongs to one worker thread, which alone writes it: relaxed loads and stores, no
-//! lock and no shared cache line on the way of a request. The status port adds them up.
+//! What the data path counts, and the page that shows it. One [`Worker`] belongs to one worker thread, which alone writes it: relaxed
+//! loads and stores, no lock and no shared cache line on the way of a request. Whoever asks adds them up, off the workers.
 //!
 //! Every label comes from a closed set, or from a table with a bound.
+//!
+//! ```text
+//!  request ─▶ Meter ─▶ Flow (one party, one lane) ─┐ read ┌─▶ lanes ─▶ Page ◀─ process, rules, words
+//!             └─ new: published ─▶ Worker ─────────┘──────┘    └─ istio
+//! ```
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
+use arc_swap::ArcSwap;
 use laneway_core::decide::{Doubt, TagRefusal};
-use laneway_core::why::{TagSource, Why, source_label, why_label};
+use laneway_core::snapshot::Snapshot;
 
+pub(crate) use self::flow::service_label;
+use self::flow::{Budget, Labels, Totals};
+pub use self::flow::{Flow, Outcome, Spoken};
+pub use self::meter::{Handle, Meter, Party};
+pub(crate) use self::page::Page;
 use self::rules::RuleMatches;
 pub use self::rules::RuleMode;
 
+mod chain;
+mod flow;
+mod istio;
+mod lanes;
+mod latency;
+mod meter;
+pub(crate) mod names;
+mod page;
+mod process;
 mod rules;
 
 /// Different words of one free label set; a word beyond is counted as `other`.
 const WORDS_MAX: usize = 64;
-const WHYS: usize = 14;
-const SOURCES: usize = 8;
-const DIRECTIONS: [&str; 2] = ["inbound", "outbound"];
+const DIRECTIONS: [Direction; 2] = [Direction::Inbound, Direction::Outbound];
 const REFUSALS: [(TagRefusal, &str); 4] = [
     (TagRefusal::Malformed, "malformed"),
     (TagRefusal::Conflicting, "conflicting"),
@@ -32,9 +50,46 @@ const REFUSALS: [(TagRefusal, &str); 4] = [
 const DOUBTS: [(Doubt, &str); 3] =
     [(Doubt::Conflict, "conflict"), (Doubt::Ambiguous, "ambiguous"), (Doubt::Refused, "refused")];
 
-#[derive(Default)]
+/// Which way traffic goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Direction {
+    /// From others to this pod's application.
+    Inbound,
+    /// From this pod's application to others.
+    Outbound,
+}
+
+impl Direction {
+    pub fn label(self) -> &'static str {
+        match self {
+            Direction::Inbound => "inbound",
+            Direction::Outbound => "outbound",
+        }
+    }
+}
+
+/// What is counted, and how it is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Requests are counted by lane. Off: only what has no lane is counted.
+    pub by_lane: bool,
+    /// Series of all workers together.
+    pub series_max: u32,
+    /// Under the names of Istio's standard metrics too.
+    pub istio: bool,
+}
+
+#[cfg(test)]
+impl Config {
+    pub(crate) const FOR_TESTS: Config = Config { by_lane: true, series_max: 5000, istio: false };
+}
+
 struct Counts {
-    requests: [[[AtomicU64; SOURCES]; WHYS]; 2],
+    by_lane: bool,
+    budget: Arc<Budget>,
+    /// Of the worker's meter; replaced when one comes or goes.
+    flows: ArcSwap<Vec<Arc<Flow>>>,
+    seconds: AtomicU32,
     tag_refused: [AtomicU64; 4],
     doubts: [AtomicU64; 3],
     opened: [AtomicU64; 2],
@@ -48,34 +103,48 @@ struct Counts {
 }
 
 /// One worker's counters.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Worker(Arc<Counts>);
 
-/// All workers' counters, for the status port.
-#[derive(Clone, Default)]
-pub struct Telemetry(Vec<Worker>);
-
-fn add(counter: &AtomicU64) {
-    // One writer: a load and a store are enough, and cheaper than a locked add.
-    counter.store(counter.load(Relaxed) + 1, Relaxed);
+/// All workers' counters, for whoever asks.
+#[derive(Clone)]
+pub struct Telemetry {
+    workers: Vec<Worker>,
+    config: Config,
+    started: SystemTime,
 }
 
-fn direction_index(direction: &str) -> usize {
-    usize::from(direction == DIRECTIONS[1])
+/// One writer: a load and a store are enough, and cheaper than a locked add.
+#[inline]
+fn add(counter: &AtomicU64, count: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(count), Relaxed);
 }
 
 impl Worker {
-    /// One request was decided. `direction` is `inbound` or `outbound`.
-    pub fn request(&self, direction: &'static str, why: Why, source: TagSource) {
-        let (why, source) = (why as usize % WHYS, source as usize % SOURCES);
-        add(&self.0.requests[direction_index(direction)][why][source]);
+    fn new(config: Config, workers: usize) -> Worker {
+        let series_max = u64::from(config.series_max).div_ceil(workers.max(1) as u64);
+        Worker(Arc::new(Counts {
+            by_lane: config.by_lane,
+            budget: Arc::new(Budget::new(series_max)),
+            flows: ArcSwap::default(),
+            seconds: AtomicU32::new(0),
+            tag_refused: Default::default(),
+            doubts: Default::default(),
+            opened: Default::default(),
+            closed: Default::default(),
+            panics: AtomicU64::new(0),
+            rules: RuleMatches::default(),
+            failures: Mutex::default(),
+            gate: Mutex::default(),
+            answers: Mutex::default(),
+        }))
     }
 
     /// A carried tag was not taken as it came.
     pub fn tag_refused(&self, refusal: TagRefusal) {
         for (index, (known, _)) in REFUSALS.iter().enumerate() {
             if *known == refusal {
-                add(&self.0.tag_refused[index]);
+                add(&self.0.tag_refused[index], 1);
             }
         }
     }
@@ -87,7 +156,7 @@ impl Worker {
 
     /// Nothing told the tag of an outbound call for certain.
     pub fn doubted(&self, doubt: Doubt) {
-        add(&self.0.doubts[doubt as usize % DOUBTS.len()]);
+        add(&self.0.doubts[doubt as usize % DOUBTS.len()], 1);
     }
 
     /// A request or connection failed here, in a word of `failure.rs`.
@@ -105,17 +174,39 @@ impl Worker {
         count_word(&self.0.answers, reason);
     }
 
-    pub fn connection_opened(&self, direction: &'static str) {
-        add(&self.0.opened[direction_index(direction)]);
+    pub fn connection_opened(&self, direction: Direction) {
+        add(&self.0.opened[direction as usize], 1);
     }
 
-    pub fn connection_closed(&self, direction: &'static str) {
-        add(&self.0.closed[direction_index(direction)]);
+    pub fn connection_closed(&self, direction: Direction) {
+        add(&self.0.closed[direction as usize], 1);
     }
 
     /// A connection's task panicked; the process lives.
     pub fn panicked(&self) {
-        add(&self.0.panics);
+        add(&self.0.panics, 1);
+    }
+
+    fn counts_lanes(&self) -> bool {
+        self.0.by_lane
+    }
+
+    fn budget(&self) -> &Arc<Budget> {
+        &self.0.budget
+    }
+
+    /// What the meter has now.
+    fn publish(&self, flows: Vec<Arc<Flow>>) {
+        self.0.flows.store(Arc::new(flows));
+    }
+
+    /// Of the worker's clock, at its last sweep.
+    fn seconds(&self) -> u32 {
+        self.0.seconds.load(Relaxed)
+    }
+
+    fn tick(&self, seconds: u32) {
+        self.0.seconds.store(seconds, Relaxed);
     }
 }
 
@@ -126,103 +217,85 @@ fn count_word(words: &Mutex<BTreeMap<&'static str, u64>>, word: &'static str) {
 }
 
 impl Telemetry {
-    pub fn new(workers: usize) -> Telemetry {
-        Telemetry((0..workers).map(|_| Worker::default()).collect())
+    pub fn new(workers: usize, config: Config) -> Telemetry {
+        let started = SystemTime::now();
+        Telemetry { workers: (0..workers).map(|_| Worker::new(config, workers)).collect(), config, started }
     }
 
     pub fn worker(&self, index: usize) -> Worker {
-        self.0[index].clone()
+        self.workers[index].clone()
     }
 
-    /// Prometheus text format 0.0.4.
-    pub fn render(&self) -> String {
-        let mut text = String::new();
-        let sum = |of: &dyn Fn(&Counts) -> u64| self.0.iter().map(|worker| of(&worker.0)).sum::<u64>();
-        header(
-            &mut text,
-            "laneway_requests_total",
-            "counter",
-            "Requests that were decided, by direction, why and tag source",
-        );
-        for (direction, direction_label) in DIRECTIONS.iter().enumerate() {
-            for why in 0..WHYS {
-                for source in 0..SOURCES {
-                    let count = sum(&|counts| counts.requests[direction][why][source].load(Relaxed));
-                    let (Ok(why), Ok(source)) = (Why::try_from(why as i32), TagSource::try_from(source as i32)) else {
-                        continue;
-                    };
-                    if count > 0 {
-                        let (why, source) = (why_label(why), source_label(source));
-                        let _ = writeln!(
-                            text,
-                            "laneway_requests_total{{direction=\"{direction_label}\",why=\"{why}\",source=\"{source}\"}} {count}"
-                        );
-                    }
-                }
+    /// Everything that is counted by lane, the workers added up.
+    pub(crate) fn totals(&self) -> BTreeMap<Labels, Totals> {
+        let mut totals: BTreeMap<Labels, Totals> = BTreeMap::new();
+        for worker in &self.workers {
+            for flow in worker.0.flows.load().iter() {
+                flow.add_to(totals.entry(flow.labels.clone()).or_default());
             }
         }
-        header(&mut text, "laneway_tag_rejected_total", "counter", "Carried tags that were not taken as they came");
+        totals
+    }
+
+    /// The page, but for what its caller adds. `snapshot` says whose sidecar it is, and which instances there are.
+    pub(crate) fn render(&self, snapshot: &Snapshot) -> Page {
+        let mut page = Page::default();
+        let totals = self.totals();
+        lanes::render(&mut page, &totals, snapshot);
+        self.render_counts(&mut page);
+        lanes::render_endpoints(&mut page, snapshot);
+        process::render(&mut page, self.started);
+        if self.config.istio {
+            istio::render(&mut page, &totals, snapshot);
+        }
+        page
+    }
+
+    fn render_counts(&self, page: &mut Page) {
+        let sum = |of: &dyn Fn(&Counts) -> u64| self.workers.iter().map(|worker| of(&worker.0)).sum::<u64>();
+        page.family(&names::TAG_REJECTED);
         for (index, (_, reason)) in REFUSALS.iter().enumerate() {
-            let count = sum(&|counts| counts.tag_refused[index].load(Relaxed));
-            let _ = writeln!(text, "laneway_tag_rejected_total{{reason=\"{reason}\"}} {count}");
+            page.sample(&names::TAG_REJECTED, &[reason], sum(&|counts| counts.tag_refused[index].load(Relaxed)));
         }
-        rules::render(&mut text, self.0.iter().map(|worker| &worker.0.rules));
-        let help =
-            "Outbound calls whose tag nothing told for certain: an id of two contexts, or several tags in flight";
-        header(&mut text, "laneway_ambiguous_total", "counter", help);
+        page.family(&names::AMBIGUOUS);
         for (index, (_, kind)) in DOUBTS.iter().enumerate() {
-            let count = sum(&|counts| counts.doubts[index].load(Relaxed));
-            let _ = writeln!(text, "laneway_ambiguous_total{{kind=\"{kind}\"}} {count}");
+            page.sample(&names::AMBIGUOUS, &[kind], sum(&|counts| counts.doubts[index].load(Relaxed)));
         }
-        header(&mut text, "laneway_connections_opened_total", "counter", "Client connections taken");
-        for (index, direction) in DIRECTIONS.iter().enumerate() {
-            let count = sum(&|counts| counts.opened[index].load(Relaxed));
-            let _ = writeln!(text, "laneway_connections_opened_total{{direction=\"{direction}\"}} {count}");
+        rules::render(page, self.workers.iter().map(|worker| &worker.0.rules));
+        page.family(&names::CONNECTIONS_OPENED);
+        for direction in DIRECTIONS {
+            let opened = sum(&|counts| counts.opened[direction as usize].load(Relaxed));
+            page.sample(&names::CONNECTIONS_OPENED, &[direction.label()], opened);
         }
-        header(&mut text, "laneway_connections", "gauge", "Client connections open now");
-        for (index, direction) in DIRECTIONS.iter().enumerate() {
-            let closed = sum(&|counts| counts.closed[index].load(Relaxed));
-            let opened = sum(&|counts| counts.opened[index].load(Relaxed));
-            let _ =
-                writeln!(text, "laneway_connections{{direction=\"{direction}\"}} {}", opened.saturating_sub(closed));
+        page.family(&names::CONNECTIONS);
+        for direction in DIRECTIONS {
+            // In this order: what closes in between does not make it negative.
+            let closed = sum(&|counts| counts.closed[direction as usize].load(Relaxed));
+            let opened = sum(&|counts| counts.opened[direction as usize].load(Relaxed));
+            page.sample(&names::CONNECTIONS, &[direction.label()], opened.saturating_sub(closed));
         }
-        header(&mut text, "laneway_panics_total", "counter", "Connections that ended by a bug of ours");
-        let _ = writeln!(text, "laneway_panics_total {}", sum(&|counts| counts.panics.load(Relaxed)));
-        self.words(&mut text, "laneway_failures_total", "Requests and connections that failed here", |counts| {
-            &counts.failures
-        });
-        self.words(&mut text, "laneway_gate_refused_total", "Requests refused for what they say", |counts| {
-            &counts.gate
-        });
-        self.words(
-            &mut text,
-            "laneway_answers_refused_total",
-            "Answers of instances refused for what they say",
-            |counts| &counts.answers,
-        );
-        text
+        page.single(&names::PANICS, sum(&|counts| counts.panics.load(Relaxed)));
+        page.single(&names::SERIES_DROPPED, sum(&|counts| counts.budget.dropped()));
+        self.words(page, &names::FAILURES, |counts| &counts.failures);
+        self.words(page, &names::GATE_REFUSED, |counts| &counts.gate);
+        self.words(page, &names::ANSWERS_REFUSED, |counts| &counts.answers);
     }
 
     fn words(
         &self,
-        text: &mut String,
-        name: &str,
-        help: &str,
+        page: &mut Page,
+        metric: &names::Metric,
         of: impl Fn(&Counts) -> &Mutex<BTreeMap<&'static str, u64>>,
     ) {
-        header(text, name, "counter", help);
+        page.family(metric);
         let mut total: BTreeMap<&str, u64> = BTreeMap::new();
-        for worker in &self.0 {
+        for worker in &self.workers {
             for (word, count) in of(&worker.0).lock().unwrap_or_else(PoisonError::into_inner).iter() {
                 *total.entry(word).or_default() += count;
             }
         }
         for (reason, count) in total {
-            let _ = writeln!(text, "{name}{{reason=\"{reason}\"}} {count}");
+            page.sample(metric, &[reason], count);
         }
     }
-}
-
-fn header(text: &mut String, name: &str, kind: &str, help: &str) {
-    let _ = writeln!(text, "# HELP {name} {help}.\n# TYPE {name} {kind}");
 }

@@ -107,10 +107,10 @@ pub fn measure(mesh: &Mesh, case: Case, calls: u64) -> Result<Row> {
     };
     drive(0, 1).await_answer(FIRST_ANSWER_TIMEOUT).with_context(|| case.title())?;
     drive(0, WARM_UP_REQUESTS).run().with_context(|| case.title())?;
-    let before = Counters::read(mesh, &CALLERS)?;
+    let before = Counters::settled(mesh, &CALLERS)?;
     let requests = calls.div_ceil(CALLS_PER_REQUEST);
     let tally = drive(WARM_UP_REQUESTS, requests).run().with_context(|| case.title())?;
-    let counted = Counters::read(mesh, &CALLERS)?.since(&before);
+    let counted = Counters::settled(mesh, &CALLERS)?.since(&before);
     let Counters { sources, ambiguous, connections } = counted;
     Ok(Row { case, tally, sources, ambiguous, connections })
 }

@@ -15,7 +15,7 @@ use super::{Admin, ENTRIES_MAX, PAGES};
 use crate::current::{self, Publisher, Reader};
 use crate::logging::Logging;
 use crate::status::{Held, State, Status, held};
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Config, Telemetry};
 
 const DOCUMENTS: &str = "
 kind: Lane
@@ -64,7 +64,7 @@ struct Sidecar {
 impl Sidecar {
     fn with(documents: &str) -> Sidecar {
         let (publisher, readers) = current::channel(1, Snapshot::empty(identity()));
-        let status = Status::new(Telemetry::new(1), "file", publisher.view());
+        let status = Status::new(Telemetry::new(1, Config::FOR_TESTS), "file", publisher.view());
         let (logging, layer) = Logging::layer("info").expect("a level");
         let log = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
         let resources = resources(documents);

@@ -8,9 +8,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use super::activity::Connection;
-use super::connect::From;
 use super::detect::{Detected, detect};
-use super::opaque::{self, Spoke};
+use super::opaque::{self, Passage, Spoke};
 use super::route::Route;
 use super::wire::Wire;
 use super::worker::Worker;
@@ -45,22 +44,17 @@ pub(crate) enum Opening {
     Over,
 }
 
-/// Finds out what a connection speaks. A client that is silent is connected to `to`, and whoever speaks first decides; without such
-/// an address it is reset.
-pub(crate) async fn opening(
-    worker: &Rc<Worker>,
-    mut wire: Wire,
-    to: impl FnOnce() -> Option<SocketAddr>,
-    from: From,
-) -> Opening {
+/// Finds out what a connection speaks. A client that is silent is connected along `passage`, and whoever speaks first decides; without
+/// one it is reset.
+pub(crate) async fn opening(worker: &Rc<Worker>, mut wire: Wire, passage: impl FnOnce() -> Option<Passage>) -> Opening {
     let timeouts = &worker.config.timeouts;
     let mut detected = first_bytes(&worker.timer, &mut wire, timeouts.detect, timeouts.header_read).await;
     if matches!(detected, Ok(Detected::Opaque)) && wire.unread().is_empty() {
-        let Some(to) = to() else {
+        let Some(passage) = passage() else {
             wire.reset();
             return Opening::Over;
         };
-        match Box::pin(opaque::wait_for_speaker(worker, wire, to, from)).await {
+        match Box::pin(opaque::wait_for_speaker(worker, wire, passage)).await {
             Spoke::Server => return Opening::Over,
             Spoke::Client(back) => wire = back,
         }

@@ -13,7 +13,7 @@ use laneway_core::context::Context;
 use laneway_core::correlation::{Bounds, Correlations, Known};
 use laneway_core::decide::{self, InFlight};
 use laneway_core::facts::Headers;
-use laneway_core::in_flight::{Contexts, Place};
+use laneway_core::in_flight::{Contexts, InLane, Place};
 use laneway_core::tag::Tag;
 use laneway_core::trace::{Id, IdHeaders};
 
@@ -104,6 +104,14 @@ impl Evidence {
 
     fn shard(&self, id: Id) -> MutexGuard<'_, Correlations> {
         lock(&self.shards[id.shard(SHARDS)])
+    }
+
+    /// Of which lanes inbound requests are in flight.
+    pub(crate) fn in_lane(&self) -> InLane {
+        if self.contextual.load(Relaxed) == 0 {
+            return InLane::None;
+        }
+        lock(&self.contexts).lane()
     }
 
     fn in_flight(&self, own: Option<Tag>) -> InFlight {

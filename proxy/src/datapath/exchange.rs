@@ -18,11 +18,12 @@ use http::StatusCode;
 use http::header::CONTENT_LENGTH;
 use laneway_proto::contract::PATH_HEADER;
 
+use super::account::Moved;
 use super::buffers;
 use super::failure::Failure;
 use super::head_reader::{HeadReader, Heard};
 use super::path::{Line, Path};
-use super::pipe::{Broken, Incoming, Pipe, Sink, Source};
+use super::pipe::{Broken, Incoming, Pipe, Sink, Source, grpc_status};
 use super::pool::Conn;
 use super::propagate::Names;
 use super::translate::{self, Framing, Persistence};
@@ -74,6 +75,8 @@ pub(crate) struct Exchange {
     names: Rc<Names>,
     path: Option<Rc<Path>>,
     down: Option<Pipe>,
+    /// Of the answer; 0: there is none yet.
+    status: u16,
     /// As said in the head of the answer.
     closes: bool,
     instance_closes: bool,
@@ -158,6 +161,7 @@ impl Exchange {
             names,
             path,
             down: None,
+            status: 0,
             closes: asked.closes,
             instance_closes: false,
             is_tunnel: false,
@@ -169,6 +173,16 @@ impl Exchange {
         match std::mem::replace(&mut self.instance, Instance::Gone) {
             Instance::One(conn) => Some(conn),
             Instance::Two(_) | Instance::Gone => None,
+        }
+    }
+
+    /// For who counts.
+    pub(crate) fn moved(&self) -> Moved {
+        Moved {
+            status: self.status,
+            grpc_status: self.down.as_ref().and_then(|down| down.grpc_status),
+            request_bytes: self.up.moved_bytes,
+            response_bytes: self.down.as_ref().map_or(0, |down| down.moved_bytes),
         }
     }
 
@@ -310,6 +324,7 @@ impl Exchange {
         match delivered {
             Ok(None) => Ok(()),
             Ok(Some(answer)) => {
+                self.status = answer.status;
                 self.closes = answer.closes;
                 self.instance_closes = answer.instance_closes;
                 self.is_tunnel = answer.is_tunnel;
@@ -346,6 +361,7 @@ impl Instance {
 /// The head of the answer is on its way to the client.
 struct Delivered {
     down: Pipe,
+    status: u16,
     closes: bool,
     instance_closes: bool,
     is_tunnel: bool,
@@ -437,6 +453,7 @@ fn deliver_1(
     let decoder = Decoder::from(response.body);
     let rest = if is_tunnel { &[] } else { &bytes[response.bytes..] };
     let instance_closes = response.closes();
+    let status = response.status;
     match client {
         Client::One(wire) => {
             // HTTP/1.0 knows no chunks: such a body ends with the connection.
@@ -454,14 +471,14 @@ fn deliver_1(
             let mut down = Pipe::new(Source::Wire(decoder), Sink::Wire(framing), names);
             let pushed = down.push(&head, rest, wire);
             buffers::give(head);
-            Ok((response.bytes + pushed?, Delivered { down, closes, instance_closes, is_tunnel }))
+            Ok((response.bytes + pushed?, Delivered { down, status, closes, instance_closes, is_tunnel }))
         }
         Client::Two(send) => {
             let head = translate::response_1_to_2(response, path).map_err(Deliver::Upstream)?;
             let is_end = decoder.is_ended();
             let stream = send.send_response(head, is_end).map_err(|_| Deliver::Client)?;
             let down = Pipe::new(Source::Wire(decoder), stream_or_end(stream, is_end), names);
-            Ok((response.bytes, Delivered { down, closes: false, instance_closes, is_tunnel: false }))
+            Ok((response.bytes, Delivered { down, status, closes: false, instance_closes, is_tunnel: false }))
         }
     }
 }
@@ -480,7 +497,13 @@ fn deliver_2(
         return Err(Deliver::Upstream(Reason::UnaskedUpgrade));
     }
     let is_end = body.is_end_stream();
+    // Without a body, the head is the trailers too.
+    let grpc_status = is_end.then(|| grpc_status(head.headers())).flatten();
     let source = Source::Stream(Box::new(Incoming::new(body)));
+    let delivered = |mut down: Pipe, closes: bool| {
+        down.grpc_status = grpc_status;
+        Delivered { down, status: status.as_u16(), closes, instance_closes: false, is_tunnel: false }
+    };
     match client {
         Client::One(wire) => {
             let is_bodiless = asked.is_head || status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
@@ -497,13 +520,12 @@ fn deliver_2(
             wire.queue(&text);
             buffers::give(text);
             let sink = if is_end || is_bodiless { Sink::Ended } else { Sink::Wire(framing) };
-            Ok(Delivered { down: Pipe::new(source, sink, names), closes, instance_closes: false, is_tunnel: false })
+            Ok(delivered(Pipe::new(source, sink, names), closes))
         }
         Client::Two(send) => {
             let stream =
                 send.send_response(translate::response_2_to_2(head, path), is_end).map_err(|_| Deliver::Client)?;
-            let down = Pipe::new(source, stream_or_end(stream, is_end), names);
-            Ok(Delivered { down, closes: false, instance_closes: false, is_tunnel: false })
+            Ok(delivered(Pipe::new(source, stream_or_end(stream, is_end), names), false))
         }
     }
 }

@@ -9,18 +9,20 @@ use laneway_core::context::Context;
 use laneway_core::decide::decide_inbound;
 use laneway_core::facts::{Facts, Source};
 use laneway_core::snapshot::Protocol;
-use laneway_core::why::Why;
+use laneway_core::tag::RequestTag;
+use laneway_core::why::{TagSource, Why};
 use laneway_proto::contract::HOP_HEADER;
 use laneway_proto::routing::PathHeader;
 
+use super::account::Account;
 use super::client::{Accepted, Opened, Opening, opening};
 use super::connect::{self, From};
-use super::opaque;
+use super::opaque::{self, Passage, Tally};
 use super::path::Path;
 use super::propagate::{self, Rewrite};
 use super::route::{Head, Plan, Route, Target, Verdict};
 use super::worker::Worker;
-use crate::telemetry::RuleMode;
+use crate::telemetry::{Direction, Party, RuleMode};
 
 /// What all requests of one connection share.
 struct Connection {
@@ -40,15 +42,16 @@ pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opene
         // config.rs refuses an inbound listener that has neither.
         (None, None) => return None,
     };
+    let passage = || passage(&worker, peer, to, from);
     if worker.config.opaque_ports.contains(&to.port()) || worker.reader.load().is_opaque_port(to) {
-        opaque::pass(&worker, wire, to, from).await;
+        opaque::pass(&worker, wire, passage()).await;
         return None;
     }
-    let (wire, is_http2) = match Box::pin(opening(&worker, wire, || Some(to), from)).await {
+    let (wire, is_http2) = match Box::pin(opening(&worker, wire, || Some(passage()))).await {
         Opening::Http1(wire) => (wire, false),
         Opening::Http2(wire) => (wire, true),
         Opening::Opaque(wire) => {
-            opaque::pass(&worker, wire, to, from).await;
+            opaque::pass(&worker, wire, passage()).await;
             return None;
         }
         Opening::Over => return None,
@@ -60,6 +63,15 @@ pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opene
     }
     let connection = Connection { worker: Rc::clone(&worker), peer, to, from };
     Some(Opened { wire, is_http2, route: Rc::new(connection) })
+}
+
+/// Bytes that we do not read: to the application, without a tag.
+fn passage(worker: &Worker, peer: SocketAddr, to: SocketAddr, from: From) -> Passage {
+    let snapshot = worker.reader.load();
+    let party = snapshot.peer(peer.ip()).map_or(Party::Unknown, Party::Caller);
+    let flow = worker.meter.flow(&snapshot, Direction::Inbound, party, RequestTag::None);
+    let tally = Tally { flow, direction: Direction::Inbound, why: Why::Hit, source: TagSource::None };
+    Passage { to, from, tally }
 }
 
 impl Route for Connection {
@@ -99,7 +111,9 @@ impl Route for Connection {
             }
         }
         let tag = decision.tag;
-        worker.counters.request("inbound", Why::Hit, decision.source);
+        let party = peer.map_or(Party::Unknown, Party::Caller);
+        let flow = worker.meter.flow(&snapshot, Direction::Inbound, party, tag);
+        let account = Account::open(flow, head.spoken(), Why::Hit, decision.source);
         let mut rewrite = Rewrite::new(Rc::clone(&names));
         rewrite.drop_hop();
         let group = snapshot.group();
@@ -134,7 +148,7 @@ impl Route for Connection {
                 in_flight = Some(running);
             }
         }
-        Verdict::Send(Plan { target, service: None, rewrite, path, in_flight })
+        Verdict::Send(Plan { target, service: None, rewrite, path, in_flight, account })
     }
 
     fn learn(self: Rc<Self>, _authority: String) -> Pin<Box<dyn Future<Output = ()>>> {

@@ -3,10 +3,60 @@
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use laneway_core::why::{TagSource, Why};
+
 use super::connect::{From, Held};
 use super::relay::relay;
 use super::wire::Wire;
 use super::worker::Worker;
+use crate::telemetry::{Direction, Handle};
+
+/// Where such a connection goes, and what it counts in.
+pub(crate) struct Passage {
+    pub(crate) to: SocketAddr,
+    pub(crate) from: From,
+    pub(crate) tally: Tally,
+}
+
+/// What is counted of it once it is clear that it is not read.
+pub(crate) struct Tally {
+    pub(crate) flow: Option<Handle>,
+    pub(crate) direction: Direction,
+    pub(crate) why: Why,
+    pub(crate) source: TagSource,
+}
+
+/// One that is counted; dropping it counts its end.
+struct Counted(Tally);
+
+impl Tally {
+    fn begin(self) -> Counted {
+        if let Some(flow) = &self.flow {
+            flow.opaque_opened(self.why, self.source);
+        }
+        Counted(self)
+    }
+}
+
+impl Counted {
+    /// So many bytes went from the client, and so many to it.
+    fn moved(&self, forth: usize, back: usize) {
+        let Some(flow) = &self.0.flow else { return };
+        let (received, sent) = match self.0.direction {
+            Direction::Inbound => (forth, back),
+            Direction::Outbound => (back, forth),
+        };
+        flow.opaque_moved(received, sent);
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        if let Some(flow) = &self.0.flow {
+            flow.opaque_closed();
+        }
+    }
+}
 
 /// Who spoke first on a connection on which nobody had spoken.
 pub(crate) enum Spoke {
@@ -16,14 +66,17 @@ pub(crate) enum Spoke {
 }
 
 /// Connects, passes on what was read already, and relays. A failure resets the client, as the instance would have.
-pub(crate) async fn pass(worker: &Rc<Worker>, mut client: Wire, to: SocketAddr, from: From) {
+pub(crate) async fn pass(worker: &Rc<Worker>, mut client: Wire, passage: Passage) {
+    let Passage { to, from, tally } = passage;
+    let counted = tally.begin();
     let Some((mut upstream, _held)) = Box::pin(open(worker, &client, to, from)).await else { return };
-    relay(&mut client, &mut upstream).await;
+    relay(&mut client, &mut upstream, |forth, back| counted.moved(forth, back)).await;
 }
 
 /// A silent client: connects, and waits for whoever speaks first. If that is the server, relays to the end; if it is the
 /// client, gives the connection back to be read, for it may be a pooled HTTP connection that was opened early.
-pub(crate) async fn wait_for_speaker(worker: &Rc<Worker>, mut client: Wire, to: SocketAddr, from: From) -> Spoke {
+pub(crate) async fn wait_for_speaker(worker: &Rc<Worker>, mut client: Wire, passage: Passage) -> Spoke {
+    let Passage { to, from, tally } = passage;
     let Some((mut upstream, _held)) = open(worker, &client, to, from).await else { return Spoke::Server };
     let (mut client_byte, mut server_byte) = ([0], [0]);
     let client_spoke = tokio::select! {
@@ -34,7 +87,8 @@ pub(crate) async fn wait_for_speaker(worker: &Rc<Worker>, mut client: Wire, to: 
     if client_spoke {
         return Spoke::Client(client);
     }
-    relay(&mut client, &mut upstream).await;
+    let counted = tally.begin();
+    relay(&mut client, &mut upstream, |forth, back| counted.moved(forth, back)).await;
     Spoke::Server
 }
 

@@ -15,11 +15,12 @@ use laneway_core::why::{TagSource, Why};
 use laneway_proto::routing::PathHeader;
 
 use super::Listener;
+use super::account::Account;
 use super::client::{Accepted, Opened, Opening, opening};
 use super::connect::{From, with_port};
 use super::evidence::Call;
 use super::failure::Failure;
-use super::opaque;
+use super::opaque::{self, Passage, Tally};
 use super::path::Path;
 use super::propagate::{self, Rewrite};
 use super::route::{Head, Plan, Route, Target, Verdict};
@@ -27,6 +28,7 @@ use super::wire::Wire;
 use super::worker::Worker;
 use crate::h1::fields::Slots;
 use crate::h1::{Parsed, request};
+use crate::telemetry::{Direction, Party};
 
 /// What all requests of one connection share.
 struct Connection {
@@ -66,7 +68,7 @@ pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opene
             return None;
         }
     }
-    let (wire, is_http2) = match Box::pin(opening(&worker, wire, || connection_target(&connection), From::Any)).await {
+    let (wire, is_http2) = match Box::pin(opening(&worker, wire, || passage(&connection))).await {
         Opening::Http1(wire) => (wire, false),
         Opening::Http2(wire) => (wire, true),
         Opening::Opaque(wire) => {
@@ -121,20 +123,24 @@ fn first_host(before: &[u8]) -> Option<String> {
 
 /// Bytes that we do not read: decided once for the connection.
 async fn pass(connection: &Connection, wire: Wire) {
-    match connection_target(connection) {
-        Some(to) => opaque::pass(&connection.worker, wire, to, From::Any).await,
+    match passage(connection) {
+        Some(passage) => opaque::pass(&connection.worker, wire, passage).await,
         None => wire.reset(),
     }
 }
 
 /// The instance for bytes that we do not read, or the original destination where that is unknown to us.
-fn connection_target(connection: &Connection) -> Option<SocketAddr> {
+fn passage(connection: &Connection) -> Option<Passage> {
     let worker = &connection.worker;
     let snapshot = worker.reader.load();
+    let passage = |to, party, tag, why, source| {
+        let flow = worker.meter.flow(&snapshot, Direction::Outbound, party, tag);
+        Passage { to, from: From::Any, tally: Tally { flow, direction: Direction::Outbound, why, source } }
+    };
     let destination = snapshot.destination(connection.original, None, connection.listener.default_service.as_deref());
-    let Destination::Known { port, .. } = &destination else {
-        worker.counters.request("outbound", Why::Passthrough, TagSource::None);
-        return connection.original;
+    let Destination::Known { service, port, .. } = &destination else {
+        let to = connection.original?;
+        return Some(passage(to, Party::Unknown, RequestTag::None, Why::Passthrough, TagSource::None));
     };
     let decision = laneway_core::decide::decide_connection(
         &snapshot,
@@ -142,9 +148,9 @@ fn connection_target(connection: &Connection) -> Option<SocketAddr> {
         &worker.upstream.pool,
         &mut worker.scratch.borrow_mut(),
     )?;
-    worker.counters.request("outbound", decision.why, decision.source);
     let address = with_port(decision.endpoint?.address, *port);
-    (!worker.is_self(address)).then_some(address)
+    let party = Party::Callee(service, decision.endpoint_tag);
+    (!worker.is_self(address)).then(|| passage(address, party, decision.tag, decision.why, decision.source))
 }
 
 impl Route for Connection {
@@ -200,11 +206,15 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
     let destination = connection.destination(snapshot, head.authority);
     let Destination::Known { service, port, protocol, .. } = &destination else {
         // The service went away while the connection stood: its address is all there is.
-        worker.counters.request("outbound", Why::Passthrough, TagSource::None);
-        let Some(original) = connection.original else { return Err((Failure::UnknownDestination, None)) };
+        let flow = worker.meter.flow(snapshot, Direction::Outbound, Party::Unknown, RequestTag::None);
+        let mut account = Account::open(flow, head.spoken(), Why::Passthrough, TagSource::None);
+        let Some(original) = connection.original else {
+            account.failed(Failure::UnknownDestination);
+            return Err((Failure::UnknownDestination, None));
+        };
         let target = target(original, worker.config.timeouts.connect, Protocol::Detect);
         let rewrite = Rewrite::new(names);
-        return Ok(Plan { target, service: None, rewrite, path: None, in_flight: None });
+        return Ok(Plan { target, service: None, rewrite, path: None, in_flight: None, account });
     };
     let facts = Facts {
         method: head.method,
@@ -232,13 +242,25 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
         decide_outbound(snapshot, &destination, &facts, &call, &worker.upstream.pool, &mut worker.scratch.borrow_mut());
     let id = Some(Arc::clone(&service.id));
     let Some(decision) = decision else { return Err((Failure::UnknownDestination, id)) };
-    worker.counters.request("outbound", decision.why, decision.source);
+    let party = Party::Callee(service, decision.endpoint_tag);
+    let flow = worker.meter.flow(snapshot, Direction::Outbound, party, decision.tag);
     if let Some(refused) = decision.refused {
         worker.counters.tag_refused(refused);
     }
     if let Some(doubt) = decision.doubt {
         worker.counters.doubted(doubt);
+        if let Some(flow) = &flow {
+            flow.doubted();
+        }
     }
+    if decision.tag == RequestTag::None
+        && decision.source == TagSource::None
+        && snapshot.is_of_group(service)
+        && let Some(flow) = &flow
+    {
+        flow.escaped(worker.shared.evidence.in_lane());
+    }
+    let mut account = Account::open(flow, head.spoken(), decision.why, decision.source);
     let asks = snapshot.group().path_header;
     let path = (asks != PathHeader::Never).then(|| {
         let is_shown = asks == PathHeader::Any;
@@ -248,10 +270,13 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
         if let Some(path) = path {
             path.refused();
         }
-        return Err((refusal_of(&decision), id));
+        let refusal = refusal_of(&decision);
+        account.failed(refusal);
+        return Err((refusal, id));
     };
     let address = with_port(endpoint.address, *port);
     if worker.is_self(address) {
+        account.failed(Failure::Loop);
         return Err((Failure::Loop, id));
     }
     let mut rewrite = Rewrite::new(Rc::clone(&names));
@@ -267,6 +292,7 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
         rewrite,
         path: path.map(Rc::new),
         in_flight: None,
+        account,
     })
 }
 

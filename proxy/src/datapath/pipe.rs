@@ -49,6 +49,10 @@ pub(crate) enum Sink {
 pub(crate) struct Pipe {
     pub(crate) source: Source,
     pub(crate) sink: Sink,
+    /// Of the body, without its framing.
+    pub(crate) moved_bytes: u64,
+    /// That trailers, or a head that is all there is, said.
+    pub(crate) grpc_status: Option<u16>,
     /// Names that may not stand in trailers, where there can be any.
     names: Option<Rc<Names>>,
 }
@@ -83,7 +87,8 @@ impl Incoming {
 impl Pipe {
     pub(crate) fn new(source: Source, sink: Sink, names: &Rc<Names>) -> Pipe {
         let has_trailers = matches!(source, Source::Wire(Decoder::Chunked(_)) | Source::Stream(_));
-        Pipe { source, sink, names: has_trailers.then(|| Rc::clone(names)) }
+        let names = has_trailers.then(|| Rc::clone(names));
+        Pipe { source, sink, moved_bytes: 0, grpc_status: None, names }
     }
 
     /// Everything was moved, or there was nothing to move.
@@ -108,7 +113,10 @@ impl Pipe {
         let (mut used, mut run) = (0, 0..0);
         loop {
             let (count, is_kept) = match decoder.next(&bytes[used..]).map_err(Broken::Source)? {
-                Piece::Data(count) => (count, true),
+                Piece::Data(count) => {
+                    self.moved_bytes += count as u64;
+                    (count, true)
+                }
                 Piece::Frame(count) => (count, framing == Framing::Chunks),
                 Piece::Skip(count) => (count, false),
                 Piece::More | Piece::End => break,
@@ -187,7 +195,9 @@ impl Pipe {
     }
 
     fn poll_wire_to_stream(&mut self, cx: &mut Context<'_>, from: &mut Wire) -> Poll<Result<(), Broken>> {
-        let Pipe { source: Source::Wire(decoder), sink, names } = self else { return Poll::Ready(Ok(())) };
+        let Pipe { source: Source::Wire(decoder), sink, moved_bytes, names, .. } = self else {
+            return Poll::Ready(Ok(()));
+        };
         loop {
             let Sink::Stream(to) = sink else { return Poll::Ready(Ok(())) };
             if decoder.is_ended() {
@@ -211,6 +221,7 @@ impl Pipe {
                 }
                 Ok(Some(data)) => {
                     let data = data?;
+                    *moved_bytes += data.len() as u64;
                     let is_end = decoder.is_ended() && decoder.trailers().is_empty();
                     if !data.is_empty() || is_end {
                         to.send_data(data, is_end).map_err(|_| Broken::Sink)?;
@@ -224,7 +235,9 @@ impl Pipe {
     }
 
     fn poll_stream_to_wire(&mut self, cx: &mut Context<'_>, to: &mut Wire) -> Poll<Result<(), Broken>> {
-        let Pipe { source: Source::Stream(from), sink: Sink::Wire(framing), names } = self else {
+        let Pipe { source: Source::Stream(from), sink: Sink::Wire(framing), moved_bytes, grpc_status: said, names } =
+            self
+        else {
             return Poll::Ready(Ok(()));
         };
         let framing = *framing;
@@ -242,6 +255,7 @@ impl Pipe {
                 Some(Err(_)) => return Poll::Ready(Err(Broken::Source(Reason::Truncated))),
                 Some(Ok(data)) => {
                     from.owed += data.len();
+                    *moved_bytes += data.len() as u64;
                     send_run(to, &[], &data, framing)?;
                     ready!(to.poll_flush(cx)).map_err(|_| Broken::Sink)?;
                     from.release(false);
@@ -249,6 +263,7 @@ impl Pipe {
                 None => {
                     let trailers = ready!(from.body.poll_trailers(cx));
                     let trailers = trailers.map_err(|_| Broken::Source(Reason::Truncated))?;
+                    *said = trailers.as_ref().and_then(grpc_status);
                     if framing == Framing::NewChunks {
                         let mut end = b"0\r\n".to_vec();
                         for (name, value) in filtered(trailers.unwrap_or_default(), names.as_deref()).iter() {
@@ -268,13 +283,16 @@ impl Pipe {
     }
 
     fn poll_stream_to_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let Pipe { source: Source::Stream(from), sink, names } = self else { return Poll::Ready(Ok(())) };
+        let Pipe { source: Source::Stream(from), sink, moved_bytes, grpc_status: said, names } = self else {
+            return Poll::Ready(Ok(()));
+        };
         loop {
             let Sink::Stream(to) = sink else { return Poll::Ready(Ok(())) };
             if !from.held.is_empty() {
                 let room = ready!(poll_room(cx, to, from.held.len()))?;
                 let part = from.held.split_to(room.min(from.held.len()));
                 from.owed += part.len();
+                *moved_bytes += part.len() as u64;
                 let is_end = from.is_end();
                 to.send_data(part, is_end).map_err(|_| Broken::Sink)?;
                 from.release(false);
@@ -296,7 +314,9 @@ impl Pipe {
                 Some(Ok(data)) => from.held = data,
                 None => {
                     let trailers = ready!(from.body.poll_trailers(cx));
-                    let ended = match trailers.map_err(|_| Broken::Source(Reason::Truncated))? {
+                    let trailers = trailers.map_err(|_| Broken::Source(Reason::Truncated))?;
+                    *said = trailers.as_ref().and_then(grpc_status);
+                    let ended = match trailers {
                         Some(trailers) => to.send_trailers(filtered(trailers, names.as_deref())),
                         None => to.send_data(Bytes::new(), true),
                     };
@@ -380,6 +400,11 @@ fn poll_room(cx: &mut Context<'_>, to: &mut SendStream<Bytes>, wanted: usize) ->
 /// Nothing has come to be sent; has the receiver gone meanwhile?
 fn poll_given_up(cx: &mut Context<'_>, to: &mut SendStream<Bytes>) -> Poll<Result<(), Broken>> {
     to.poll_reset(cx).map(|_| Err(Broken::Sink))
+}
+
+/// The status of a gRPC call, by the headers that end it.
+pub(crate) fn grpc_status(headers: &HeaderMap) -> Option<u16> {
+    headers.get("grpc-status")?.to_str().ok()?.parse().ok().filter(|code| *code < 100)
 }
 
 fn is_forbidden(name: &str, names: Option<&Names>) -> bool {

@@ -29,8 +29,6 @@ pub(crate) struct Key {
 
 pub(crate) struct Pool {
     hosts: RefCell<HashMap<Key, Rc<Host>, foldhash::fast::RandomState>>,
-    /// By the address that is called, as the choice between instances asks for it.
-    outstanding: RefCell<HashMap<EndpointAddr, Rc<Cell<u32>>, foldhash::fast::RandomState>>,
     clock: CoarseClock,
     idle_seconds_max: u32,
 }
@@ -38,6 +36,7 @@ pub(crate) struct Pool {
 /// The connections to one address.
 pub(crate) struct Host {
     idle: RefCell<Vec<Idle>>,
+    outstanding: Cell<u32>,
     http2: RefCell<Option<SendRequest<Bytes>>>,
     /// Held by who opens the HTTP/2 connection; the others wait for it.
     pub(crate) opening: tokio::sync::Mutex<()>,
@@ -63,7 +62,7 @@ struct Idle {
 
 impl Pool {
     pub(crate) fn new(clock: CoarseClock, idle_seconds_max: u32) -> Pool {
-        Pool { hosts: RefCell::default(), outstanding: RefCell::default(), clock, idle_seconds_max }
+        Pool { hosts: RefCell::default(), clock, idle_seconds_max }
     }
 
     pub(crate) fn host(&self, key: Key) -> Rc<Host> {
@@ -71,6 +70,7 @@ impl Pool {
         let host = hosts.entry(key).or_insert_with(|| {
             Rc::new(Host {
                 idle: RefCell::default(),
+                outstanding: Cell::new(0),
                 http2: RefCell::default(),
                 opening: tokio::sync::Mutex::default(),
                 is_retired: Cell::new(false),
@@ -79,14 +79,6 @@ impl Pool {
             })
         });
         Rc::clone(host)
-    }
-
-    /// Counts one request to an instance, until the guard is dropped.
-    pub(crate) fn count(&self, endpoint: EndpointAddr) -> Outstanding {
-        let mut all = self.outstanding.borrow_mut();
-        let counter = Rc::clone(all.entry(endpoint).or_default());
-        counter.set(counter.get() + 1);
-        Outstanding(counter)
     }
 
     /// Closes what was idle for too long, and forgets addresses that nobody called for that time.
@@ -104,7 +96,6 @@ impl Pool {
             let is_empty = host.idle.borrow().is_empty() && host.http2.borrow().is_none();
             !(is_stale && is_empty && Rc::strong_count(host) == 1)
         });
-        self.outstanding.borrow_mut().retain(|_, counter| counter.get() > 0 || Rc::strong_count(counter) > 1);
     }
 
     /// Closes idle connections to addresses that may no longer be called, and puts none back that are in use.
@@ -121,7 +112,8 @@ impl Pool {
 
 impl Load for Pool {
     fn outstanding(&self, endpoint: EndpointAddr) -> u32 {
-        self.outstanding.borrow().get(&endpoint).map_or(0, |counter| counter.get())
+        let key = Key { address: endpoint.0, from: From::Any };
+        self.hosts.borrow().get(&key).map_or(0, |host| host.outstanding.get())
     }
 
     fn is_ejected(&self, _endpoint: EndpointAddr) -> bool {
@@ -135,6 +127,15 @@ impl Load for Pool {
 }
 
 impl Host {
+    /// One request more is under way to it.
+    pub(crate) fn begin(&self) {
+        self.outstanding.set(self.outstanding.get() + 1);
+    }
+
+    pub(crate) fn end(&self) {
+        self.outstanding.set(self.outstanding.get() - 1);
+    }
+
     /// The connection that was used last, if the instance has not closed it since.
     pub(crate) fn take_idle(&self) -> Option<Box<Conn>> {
         self.used_at.set(self.clock.seconds());
@@ -191,14 +192,5 @@ impl Conn {
     /// Our own address of it.
     pub(crate) fn local(&self) -> SocketAddr {
         self.held.local()
-    }
-}
-
-/// One outstanding request; dropping it counts it down.
-pub(crate) struct Outstanding(Rc<Cell<u32>>);
-
-impl Drop for Outstanding {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
     }
 }

@@ -14,12 +14,12 @@ enum Direction {
     Ended,
 }
 
-/// What was read of either side before goes on first.
-pub(crate) async fn relay(a: &mut Wire, b: &mut Wire) {
+/// What was read of either side before goes on first. `moved` is told how many bytes went from `a` to `b`, and back.
+pub(crate) async fn relay(a: &mut Wire, b: &mut Wire, moved: impl Fn(usize, usize)) {
     let (mut forth, mut back) = (Direction::Running, Direction::Running);
     let ended = poll_fn(|cx| {
-        let forth = forth.poll(cx, a, b)?;
-        let back = back.poll(cx, b, a)?;
+        let forth = forth.poll(cx, a, b, |bytes| moved(bytes, 0))?;
+        let back = back.poll(cx, b, a, |bytes| moved(0, bytes))?;
         if forth.is_ready() && back.is_ready() { Poll::Ready(Ok::<(), io::Error>(())) } else { Poll::Pending }
     });
     if let Err(error) = ended.await {
@@ -30,7 +30,13 @@ pub(crate) async fn relay(a: &mut Wire, b: &mut Wire) {
 }
 
 impl Direction {
-    fn poll(&mut self, cx: &mut Context<'_>, from: &mut Wire, to: &mut Wire) -> Poll<io::Result<()>> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &mut Wire,
+        to: &mut Wire,
+        moved: impl Fn(usize),
+    ) -> Poll<io::Result<()>> {
         loop {
             match self {
                 Direction::Ended => return Poll::Ready(Ok(())),
@@ -42,7 +48,10 @@ impl Direction {
                     ready!(to.poll_flush(cx))?;
                     let is_end = ready!(from.poll_bytes(cx, |bytes| match bytes {
                         [] => (0, Ok(true)),
-                        bytes => (bytes.len(), to.send(&[bytes]).map(|()| false)),
+                        bytes => {
+                            moved(bytes.len());
+                            (bytes.len(), to.send(&[bytes]).map(|()| false))
+                        }
                     }))??;
                     if is_end {
                         *self = Direction::Ending;

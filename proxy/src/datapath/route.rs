@@ -10,12 +10,14 @@ use std::time::Duration;
 use laneway_core::facts::{Headers, NameSet};
 use laneway_core::snapshot::Protocol;
 
+use super::account::Account;
 use super::connect::From;
 use super::evidence::InFlightGuard;
 use super::failure::Failure;
 use super::path::Path;
 use super::propagate::Rewrite;
 use crate::h1::fields::Fields;
+use crate::telemetry::Spoken;
 
 /// One request as far as a decision looks at it.
 pub(crate) struct Head<'a> {
@@ -25,7 +27,19 @@ pub(crate) struct Head<'a> {
     /// `:authority`, the authority of an absolute form, or Host; may be empty.
     pub(crate) authority: &'a str,
     pub(crate) is_grpc: bool,
+    /// Came over HTTP/2.
+    pub(crate) is_http2: bool,
     pub(crate) headers: &'a dyn Headers,
+}
+
+impl Head<'_> {
+    pub(crate) fn spoken(&self) -> Spoken {
+        match (self.is_grpc, self.is_http2) {
+            (true, _) => Spoken::Grpc,
+            (false, true) => Spoken::Http2,
+            (false, false) => Spoken::Http1,
+        }
+    }
 }
 
 /// Where one request goes.
@@ -48,6 +62,7 @@ pub(crate) struct Plan {
     pub(crate) path: Option<Rc<Path>>,
     /// Lives as long as the request does.
     pub(crate) in_flight: Option<InFlightGuard>,
+    pub(crate) account: Account,
 }
 
 pub(crate) enum Verdict {

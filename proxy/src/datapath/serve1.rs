@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use laneway_core::snapshot::Protocol;
 
+use super::account::Account;
 use super::activity::{Command, Connection, Running};
 use super::buffers;
 use super::evidence::InFlightGuard;
@@ -77,6 +78,7 @@ struct Job {
     names: Rc<Names>,
     path: Option<Rc<Path>>,
     in_flight: Option<InFlightGuard>,
+    account: Account,
     _running: Running,
 }
 
@@ -122,10 +124,10 @@ pub(crate) async fn serve(worker: Rc<Worker>, wire: Wire, connection: Rc<Connect
                     Outcome::Over(after) => break after,
                     Outcome::Unconnected => {
                         if let Err(failure) = Box::pin(served.connect(&mut job)).await {
-                            break Box::pin(served.fail(&job, failure)).await;
+                            break Box::pin(served.fail(&mut job, failure)).await;
                         }
                     }
-                    Outcome::Failed(failure) => break Box::pin(served.fail(&job, failure)).await,
+                    Outcome::Failed(failure) => break Box::pin(served.fail(&mut job, failure)).await,
                     Outcome::Tunnel => {
                         Box::pin(served.tunnel(&mut job)).await;
                         break After::Drop;
@@ -175,6 +177,7 @@ impl Served {
             return Poll::Ready(Outcome::Over(After::Drop));
         }
         let ended = ready!(exchange.poll(cx, &mut Client::One(&mut self.wire)));
+        job.account.moved(exchange.moved());
         Poll::Ready(match ended {
             Ok(End::Done { client_persists, instance_persists }) => {
                 if instance_persists && let Some(conn) = exchange.take_conn() {
@@ -195,6 +198,7 @@ impl Served {
             }
             Err(Failed::Within(reason)) => {
                 self.worker.note_failure(Failure::UpstreamProtocol(reason), job.claim.target.address);
+                job.account.broke_off();
                 if job.asked.is_old {
                     // Its end could be taken for the end of the body.
                     self.wire.reset();
@@ -207,10 +211,12 @@ impl Served {
 
     /// Both sides speak something else from here.
     async fn tunnel(&mut self, job: &mut Job) {
+        // What comes is no answer to the request any more.
+        job.account.close();
         if let Stage::Sent(exchange) = &mut job.stage
             && let Instance::One(conn) = &mut exchange.instance
         {
-            relay(&mut self.wire, &mut conn.wire).await;
+            relay(&mut self.wire, &mut conn.wire, |_, _| ()).await;
         }
     }
 
@@ -248,7 +254,8 @@ impl Served {
     }
 
     /// The sidecar's own answer to a request that was decided.
-    async fn fail(&mut self, job: &Job, failure: Failure) -> After {
+    async fn fail(&mut self, job: &mut Job, failure: Failure) -> After {
+        job.account.failed(failure);
         let Job { asked, service, claim, .. } = job;
         self.worker.note_failure(failure, claim.target.address);
         if let Some(path) = &job.path {
@@ -349,6 +356,7 @@ fn begin(
         target: if asked.is_connect { "" } else { request.origin },
         authority: request.authority,
         is_grpc,
+        is_http2: false,
         headers: &request.fields,
     };
     let refuse = |failure: Failure, service: Option<Arc<str>>| {
@@ -358,7 +366,7 @@ fn begin(
         let refused = Refused { refusal, is_head, closes, body: Decoder::from(request.body) };
         (request.bytes, Next::Refuse(Box::new(refused)))
     };
-    let Plan { target, service, rewrite, path, in_flight } = match route.route(&head) {
+    let Plan { target, service, rewrite, path, in_flight, account } = match route.route(&head) {
         Verdict::Send(plan) => plan,
         Verdict::Refuse(failure, service) => return refuse(failure, service),
         Verdict::Learn => return (0, Next::Learn(request.authority.to_owned())),
@@ -374,6 +382,7 @@ fn begin(
         names: Rc::clone(rewrite.names()),
         path,
         in_flight,
+        account,
         _running: connection.begin(),
     };
     if target.protocol == Protocol::Http2 {
@@ -384,7 +393,9 @@ fn begin(
             }
             Err(reason) => {
                 worker.counters.gate_refused(reason.label());
-                refuse(Failure::BadRequest(reason), job.service.take())
+                let failure = Failure::BadRequest(reason);
+                job.account.failed(failure);
+                refuse(failure, job.service.take())
             }
         };
     }
@@ -403,7 +414,10 @@ fn begin(
             }
             // Closed, and not a byte of it was taken: the next connection.
             Err(Broken::Sink) => {}
-            Err(Broken::Source(reason)) => return refuse_body(worker, reason, bytes.len()),
+            Err(Broken::Source(reason)) => {
+                job.account.failed(Failure::BadRequest(reason));
+                return refuse_body(worker, reason, bytes.len());
+            }
         }
     }
     (used, Next::Run(Box::new(job)))

@@ -10,6 +10,7 @@ use h2::server::SendResponse;
 use laneway_core::snapshot::Protocol;
 use tokio::task::spawn_local;
 
+use super::account::Account;
 use super::activity::{Command, Connection, Running};
 use super::exchange::{Asked, Client, End, Exchange, Failed, Instance, stream_or_end};
 use super::failure::Failure;
@@ -98,7 +99,8 @@ impl Stream {
             self.worker.counters.gate_refused(reason.label());
             return self.refuse(&Refusal { failure: Failure::BadRequest(reason), service: "".into(), is_grpc });
         }
-        let Plan { target, service, rewrite, path, in_flight } = match self.decide(&request, is_grpc).await {
+        let Plan { target, service, rewrite, path, in_flight, mut account } = match self.decide(&request, is_grpc).await
+        {
             Verdict::Send(plan) => plan,
             Verdict::Refuse(failure, service) => {
                 return self.refuse(&Refusal { failure, service: service.unwrap_or_default(), is_grpc });
@@ -111,15 +113,16 @@ impl Stream {
         let _in_flight = in_flight;
         let claim = self.worker.upstream.claim(target);
         let carried = match target.protocol {
-            Protocol::Http1 => Box::pin(self.over_http1(&claim, &request, &rewrite, &path, body)).await,
+            Protocol::Http1 => Box::pin(self.over_http1(&claim, &request, &rewrite, &path, body, &mut account)).await,
             Protocol::Http2 | Protocol::Detect | Protocol::Opaque => {
-                self.over_http2(&claim, request, &rewrite, &path, body).await
+                self.over_http2(&claim, request, &rewrite, &path, body, &mut account).await
             }
         };
         match carried {
             Ok(()) | Err(Failed::ClientGone) => {}
             Err(Failed::Before { failure, .. }) => {
                 self.worker.note_failure(failure, target.address);
+                account.failed(failure);
                 if let Some(path) = &path {
                     path.refused();
                 }
@@ -127,6 +130,7 @@ impl Stream {
             }
             Err(Failed::Within(reason)) => {
                 self.worker.note_failure(Failure::UpstreamProtocol(reason), target.address);
+                account.broke_off();
                 self.respond.send_reset(h2::Reason::INTERNAL_ERROR);
             }
         }
@@ -138,6 +142,7 @@ impl Stream {
             target: request.uri().path_and_query().map_or("", http::uri::PathAndQuery::as_str),
             authority: translate::authority(request),
             is_grpc,
+            is_http2: true,
             headers: &HeadView(request.headers()),
         };
         let verdict = self.route.route(&head);
@@ -155,6 +160,7 @@ impl Stream {
         rewrite: &Rewrite,
         path: &Option<Rc<Path>>,
         body: RecvStream,
+        account: &mut Account,
     ) -> Result<(), Failed> {
         let is_end = body.is_end_stream();
         let asked = Asked::of_http2(&request, !is_end);
@@ -171,8 +177,9 @@ impl Stream {
         let names = rewrite.names();
         let up = Pipe::new(source, stream_or_end(stream, is_end), names);
         let mut exchange = Exchange::new(asked, Instance::Two(Box::new(answer)), up, Rc::clone(names), path.clone());
-        poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await?;
-        Ok(())
+        let ended = poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await;
+        account.moved(exchange.moved());
+        ended.map(|_| ())
     }
 
     async fn over_http1(
@@ -182,6 +189,7 @@ impl Stream {
         rewrite: &Rewrite,
         path: &Option<Rc<Path>>,
         body: RecvStream,
+        account: &mut Account,
     ) -> Result<(), Failed> {
         let is_end = body.is_end_stream();
         let asked = Asked::of_http2(request, !is_end);
@@ -202,7 +210,9 @@ impl Stream {
             };
             let up = Pipe::new(source, sink, names);
             let mut exchange = Exchange::new(asked, Instance::One(conn), up, Rc::clone(names), path.clone());
-            match poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await {
+            let ended = poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await;
+            account.moved(exchange.moved());
+            match ended {
                 Ok(End::Done { instance_persists: true, .. }) => {
                     if let Instance::One(conn) = exchange.instance {
                         claim.host.put_idle(conn);

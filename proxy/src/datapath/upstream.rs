@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::SendRequest;
-use laneway_core::snapshot::EndpointAddr;
 use tokio::net::TcpStream;
 
 use super::connect::{self, From, Held, OwnSockets};
 use super::failure::Failure;
-use super::pool::{Conn, Host, Key, Outstanding, Pool};
+use super::pool::{Conn, Host, Key, Pool};
 use super::route::Target;
 use super::wire::Wire;
 use crate::timer::Timer;
@@ -39,16 +38,19 @@ pub(crate) struct Upstream {
 pub(crate) struct Claim {
     pub(crate) host: Rc<Host>,
     pub(crate) target: Target,
-    _outstanding: Outstanding,
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.host.end();
+    }
 }
 
 impl Upstream {
     pub(crate) fn claim(&self, target: Target) -> Claim {
-        Claim {
-            host: self.pool.host(Key { address: target.address, from: target.from }),
-            target,
-            _outstanding: self.pool.count(EndpointAddr(target.address)),
-        }
+        let host = self.pool.host(Key { address: target.address, from: target.from });
+        host.begin();
+        Claim { host, target }
     }
 
     /// A new connection. The guard lives as long as it.

@@ -45,6 +45,7 @@ pub(crate) struct Worker {
     pub(crate) reader: Reader,
     pub(crate) demand: Demand,
     pub(crate) counters: telemetry::Worker,
+    pub(crate) meter: telemetry::Meter,
     pub(crate) drain: Watch,
     pub(crate) timer: Timer,
     pub(crate) clock: CoarseClock,
@@ -75,6 +76,7 @@ impl Worker {
             shared,
             reader,
             demand,
+            meter: telemetry::Meter::new(counters.clone()),
             counters,
             drain,
             timer,
@@ -147,7 +149,7 @@ impl Worker {
     /// Counts an accepted connection until the guard is dropped.
     pub(crate) fn admit(self: &Rc<Self>, direction: Direction) -> Admitted {
         self.connection_count.set(self.connection_count.get() + 1);
-        self.counters.connection_opened(direction.label());
+        self.counters.connection_opened(direction);
         Admitted { worker: Rc::clone(self), direction }
     }
 
@@ -186,6 +188,7 @@ impl Worker {
             self.shared.evidence.sweep(now);
             self.sweep_connections(now);
             self.upstream.pool.sweep();
+            self.meter.sweep(now);
         }
     }
 
@@ -258,16 +261,6 @@ impl Drop for Admitted {
         }
         self.worker.connection_count.set(self.worker.connection_count.get() - 1);
         self.worker.closed.notify_one();
-        self.worker.counters.connection_closed(self.direction.label());
-    }
-}
-
-impl Direction {
-    /// Metric label.
-    pub(crate) fn label(self) -> &'static str {
-        match self {
-            Direction::Inbound => "inbound",
-            Direction::Outbound => "outbound",
-        }
+        self.worker.counters.connection_closed(self.direction);
     }
 }

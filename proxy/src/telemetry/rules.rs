@@ -2,14 +2,15 @@
 //! that is there costs a hash and a comparison; only its first match allocates. What was counted stays when the rules change.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::hash::BuildHasher;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use laneway_core::name;
 
-use super::{add, header};
+use super::flow::OTHER;
+use super::page::Page;
+use super::{add, names};
 
 /// Different rules that a worker counts by name; a rule beyond is counted as `other`.
 const SERIES_MAX: usize = 256;
@@ -63,14 +64,14 @@ impl RuleMatches {
         let mut link = &self.chains[hash as usize % CHAINS];
         while let Some(series) = link.get() {
             if *series.rule == *rule && *series.lane == *lane && series.mode == mode {
-                return add(&series.count);
+                return add(&series.count, 1);
             }
             link = &series.next;
         }
         if self.series.load(Relaxed) >= SERIES_MAX as u64 {
-            return add(&self.other[mode as usize]);
+            return add(&self.other[mode as usize], 1);
         }
-        add(&self.series);
+        add(&self.series, 1);
         let count = AtomicU64::new(1);
         // Set by nobody else: there is one writer.
         let _ = link.set(Box::new(Series { lane: lane.into(), rule: rule.into(), mode, count, next: Link::new() }));
@@ -86,7 +87,15 @@ fn following(link: &Link) -> Option<&Series> {
     link.get().map(|series| &**series)
 }
 
-pub(super) fn render<'c>(text: &mut String, workers: impl Iterator<Item = &'c RuleMatches>) {
+pub(super) fn render<'c>(page: &mut Page, workers: impl Iterator<Item = &'c RuleMatches>) {
+    page.family(&names::RULE_MATCHES);
+    for ((lane, rule, mode), count) in total(workers) {
+        page.sample(&names::RULE_MATCHES, &[name::id_of(lane), rule, mode.label()], count);
+    }
+}
+
+/// By lane, rule and mode, the workers added up.
+pub(super) fn total<'c>(workers: impl Iterator<Item = &'c RuleMatches>) -> BTreeMap<(&'c str, &'c str, RuleMode), u64> {
     let mut total: BTreeMap<(&str, &str, RuleMode), u64> = BTreeMap::new();
     for worker in workers {
         for series in worker.each() {
@@ -95,25 +104,11 @@ pub(super) fn render<'c>(text: &mut String, workers: impl Iterator<Item = &'c Ru
         for mode in [RuleMode::Enabled, RuleMode::DryRun] {
             let count = worker.other[mode as usize].load(Relaxed);
             if count > 0 {
-                *total.entry(("other", "other", mode)).or_default() += count;
+                *total.entry((OTHER, OTHER, mode)).or_default() += count;
             }
         }
     }
-    header(
-        text,
-        "laneway_rule_matches_total",
-        "counter",
-        "Inbound requests that an entry rule took, or with mode dry_run would have; not those of carried tags and of stamping",
-    );
-    for ((lane, rule, mode), count) in total {
-        let (lane, rule, mode) = (escaped(name::id_of(lane)), escaped(rule), mode.label());
-        let _ = writeln!(text, "laneway_rule_matches_total{{lane=\"{lane}\",rule=\"{rule}\",mode=\"{mode}\"}} {count}");
-    }
-}
-
-/// A label's value: the checker lets no such byte in a name, and a control plane may be another's.
-fn escaped(value: &str) -> String {
-    value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
+    total
 }
 
 #[cfg(test)]

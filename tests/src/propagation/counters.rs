@@ -1,10 +1,15 @@
 //! What the sidecars say of the calls that they decided: their metrics, summed.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::mesh::Mesh;
+use crate::process::wait_for;
+
+/// Longest wait for counters of a mesh that is at rest.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Outbound requests so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,6 +30,21 @@ impl Counters {
             all.add_page(&mesh.status_page(pod, "metrics")?).with_context(|| format!("read the metrics of {pod}"))?;
         }
         Ok(all)
+    }
+
+    /// The same when it has come to rest: a call counts when it has ended, which may be just after it was answered.
+    pub fn settled(mesh: &Mesh, pods: &[&str]) -> Result<Self> {
+        let mut last = Self::read(mesh, pods)?;
+        let mut failed = None;
+        let settled = wait_for(SETTLE_TIMEOUT, || match Self::read(mesh, pods) {
+            Ok(now) if now == last => Some(now),
+            Ok(now) => {
+                last = now;
+                None
+            }
+            Err(error) => failed.replace(error).and(None),
+        });
+        settled.with_context(|| format!("the counters do not come to rest: {failed:?}"))
     }
 
     /// What came since an earlier reading.

@@ -1,11 +1,11 @@
 //! What the scrape shows of rules, and its bound.
 
-use super::{RuleMatches, RuleMode, SERIES_MAX, render};
+use super::{Page, RuleMatches, RuleMode, SERIES_MAX, render};
 
 fn rendered(workers: &[RuleMatches]) -> Vec<String> {
-    let mut text = String::new();
-    render(&mut text, workers.iter());
-    text.lines().skip(2).map(str::to_owned).collect()
+    let mut page = Page::default();
+    render(&mut page, workers.iter());
+    page.into_text().lines().skip(2).map(str::to_owned).collect()
 }
 
 #[test]
