@@ -6,6 +6,7 @@
 //! descriptors of the contract finds everything that is wrong, by name and path.
 
 mod files;
+mod lines;
 mod units;
 mod walk;
 mod write;
@@ -21,7 +22,8 @@ use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value};
 
 pub use self::files::{Direction, EndpointDocument, ListenerDocument, PortDocument, ProxyDocument, ServiceDocument};
-pub use self::units::parse_duration;
+pub use self::lines::Lines;
+pub use self::units::{parse_duration, parse_percent, write_percent};
 use self::walk::{BAD_VALUE, Walk};
 pub use self::write::{write_group, write_lane, write_policy};
 use crate::name;
@@ -69,47 +71,66 @@ const KIND: &str = "LANE0004";
 const NAME: &str = "LANE0005";
 const TWICE: &str = "LANE0006";
 
+/// One document of a text, and what is wrong with it.
+#[derive(Debug)]
+pub struct Read {
+    /// From 1, as findings name it.
+    pub number: usize,
+    /// Nothing where it cannot be read. It may be there though it has findings.
+    pub document: Option<Document>,
+    pub findings: Vec<admin::Diagnostic>,
+}
+
 /// Reads all documents of a text, YAML or JSON. Either all are good, or everything that is wrong with them is told.
 pub fn read(text: &str) -> Result<Vec<Document>, Vec<admin::Diagnostic>> {
+    let all = read_each(text).map_err(|syntax| vec![*syntax])?;
+    let (mut documents, mut diagnostics) = (Vec::new(), Vec::new());
+    for read in all {
+        documents.extend(read.document);
+        diagnostics.extend(read.findings);
+    }
+    if diagnostics.is_empty() { Ok(documents) } else { Err(diagnostics) }
+}
+
+/// Reads each document of a text by itself; only a text that is neither YAML nor JSON is none at all.
+pub fn read_each(text: &str) -> Result<Vec<Read>, Box<admin::Diagnostic>> {
     // Held, so that they are made once for all documents.
     let _descriptors = descriptors();
-    let values = match serde_saphyr::from_multiple_with_options::<Value>(text, yaml()) {
-        Ok(values) => values,
-        Err(error) => {
-            return Err(vec![admin::Diagnostic {
-                severity: admin::diagnostic::Severity::Error.into(),
-                code: SYNTAX.into(),
-                message: format!("the text is neither YAML nor JSON: {error}"),
-                help: "correct the text at the line it names".into(),
-                ..Default::default()
-            }]);
-        }
-    };
-    let mut documents = Vec::new();
-    let mut diagnostics = Vec::new();
+    let values = serde_saphyr::from_multiple_with_options::<Value>(text, yaml()).map_err(|error| {
+        Box::new(admin::Diagnostic {
+            severity: admin::diagnostic::Severity::Error.into(),
+            code: SYNTAX.into(),
+            message: format!("the text is neither YAML nor JSON: {error}"),
+            help: "correct the text at the line it names".into(),
+            ..Default::default()
+        })
+    })?;
+    let mut all = Vec::new();
     let mut seen = BTreeSet::new();
     for (at, value) in values.into_iter().flat_map(items).enumerate() {
         let mut reader = Reader { number: at + 1, walk: Walk::default(), kind: String::new(), name: String::new() };
-        if let Some(document) = reader.document(value) {
+        let document = reader.document(value);
+        let mut findings = Vec::new();
+        if let Some(document) = &document {
             if !seen.insert((document.kind(), document.name())) && !matches!(document, Document::Proxy(_)) {
                 reader.walk.report(TWICE, "name", TWICE_MESSAGE.to_owned(), TWICE_HELP);
             }
-            let unsupported = match &document {
+            let unsupported = match document {
                 Document::LaneGroup(group) => crate::check::unsupported_group(group),
                 Document::Lane(lane) => crate::check::unsupported_lane(lane),
                 Document::ServicePolicy(policy) => crate::check::unsupported_policy(policy),
                 Document::Service(_) | Document::Proxy(_) => Vec::new(),
             };
-            diagnostics.extend(
+            findings.extend(
                 unsupported
                     .into_iter()
                     .map(|d| admin::Diagnostic { message: format!("{}: {}", reader.title(), d.message), ..d }),
             );
-            documents.push(document);
         }
-        diagnostics.extend(reader.diagnostics());
+        findings.extend(reader.diagnostics());
+        all.push(Read { number: at + 1, document, findings });
     }
-    if diagnostics.is_empty() { Ok(documents) } else { Err(diagnostics) }
+    Ok(all)
 }
 
 /// YAML 1.2: `on`, `yes` and their like are words. The bounds are for the size of a file, which is its reader's to limit:

@@ -77,12 +77,13 @@ pub(super) fn write_duration(seconds: i64, nanos: i32) -> String {
 }
 
 /// Reads `2%`, `0.01%`: basis points. Whether it is at most 100 % is the checker's question.
-pub(super) fn parse_percent(text: &str) -> Option<u32> {
+pub fn parse_percent(text: &str) -> Option<u32> {
     let hundredths = scaled(text.strip_suffix('%')?.trim_end(), 100)?;
     u32::try_from(hundredths).ok()
 }
 
-pub(super) fn write_percent(basis_points: u32) -> String {
+/// `2%`, `0.01%`
+pub fn write_percent(basis_points: u32) -> String {
     let (whole, part) = (basis_points / 100, basis_points % 100);
     match part {
         0 => format!("{whole}%"),
