@@ -1,36 +1,60 @@
 //! The command line for people and CI: reads documents, calls the admin API, prints.
 //!
 //! Answers go to stdout, what went wrong to stderr. Exit status: 0 done, 1 refused or failed, 2 wrong usage; of diff
-//! 0 no difference, 1 differences, 2 it failed. It holds no
-//! rules of its own: the control plane judges, lanectl says in which file and document the finding lies.
+//! 0 no difference, 1 differences, 2 it failed. It holds no rules of its own: the control plane judges, lanectl says in
+//! which file and line the finding lies. `lint` alone judges here, by the code that the control plane runs.
+//!
+//! ```text
+//! arguments ─▶ one file for each verb ─▶ client      ─▶ control plane
+//!                    │                   admin_port  ─▶ one sidecar
+//!                    └─▶ print, look ─▶ stdout
+//! ```
 
 pub mod arguments;
 
+mod admin_port;
 mod apply;
 mod changes;
+mod check;
 mod client;
+mod completion;
+mod describe;
 mod diff;
 mod documents;
 mod explain;
+mod find;
 mod history;
+mod lane;
+mod lint;
+mod look;
 mod objects;
 mod print;
+mod progress;
+mod proxy;
 mod rollback;
+mod stats;
 mod status;
-mod switch;
+mod top;
+mod watch;
 
+use std::ffi::OsStr;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
-use self::arguments::{Arguments, Command, Do};
+use self::arguments::{Arguments, Command};
 use self::client::{Client, Failure};
+use self::look::Look;
 
 /// What a command came to, when it did not do what was asked.
 #[derive(Debug)]
 enum Trouble {
     /// One sentence, or several lines, each whole.
     Said(String),
+    /// The answer says it all.
+    Told,
     Call(Failure),
     /// What was typed cannot be meant.
     Usage(String),
@@ -40,9 +64,8 @@ enum Trouble {
 
 /// Runs the command line of the process.
 pub fn run() -> ExitCode {
-    let _descriptors = laneway_proto::descriptors();
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
+    let (name, arguments) = match parse() {
+        Ok(parsed) => parsed,
         Err(error) => {
             // Nothing is left to do when even that fails.
             let _ = error.print();
@@ -59,14 +82,15 @@ pub fn run() -> ExitCode {
     // As diff(1) has it: 1 is for differences.
     let failure = if matches!(arguments.command, Command::Diff(_)) { ExitCode::from(2) } else { ExitCode::FAILURE };
     let mut out = String::new();
-    let done = runtime.block_on(command(arguments, &mut out));
-    print_out(&out);
+    let done = runtime.block_on(command(arguments, name, &mut out));
+    print::flush(&mut out);
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(Trouble::Said(lines)) => {
             eprintln!("{}", lines.trim_end());
             failure
         }
+        Err(Trouble::Told) => failure,
         Err(Trouble::Call(refusal)) => {
             eprintln!("lanectl: {refusal}");
             failure
@@ -79,28 +103,47 @@ pub fn run() -> ExitCode {
     }
 }
 
+/// What was typed, and the name that it was typed to: as `kubectl-laneway` on the PATH it is `kubectl laneway`.
+fn parse() -> Result<(&'static str, Arguments), clap::Error> {
+    let program = std::env::args_os().next();
+    let is_plugin = program.as_deref().map(Path::new).and_then(Path::file_stem) == Some(OsStr::new("kubectl-laneway"));
+    let (name, shown) = if is_plugin { ("kubectl-laneway", "kubectl laneway") } else { ("lanectl", "lanectl") };
+    let matches = Arguments::command().name(name).bin_name(shown).try_get_matches()?;
+    Ok((name, Arguments::from_arg_matches(&matches)?))
+}
+
 /// Does one command; what it has to say for stdout is added to `out`, also when it fails.
-async fn command(arguments: Arguments, out: &mut String) -> Result<(), Trouble> {
-    let format = arguments.output;
-    let mut client = Client::new(&arguments.server)?;
+async fn command(arguments: Arguments, name: &str, out: &mut String) -> Result<(), Trouble> {
+    let look = Look::of(arguments.output);
+    let client = || Client::new(&arguments.server);
     match arguments.command {
-        Command::Apply(options) => apply::apply(&mut client, options, format, out).await,
-        Command::Diff(options) => diff::diff(&mut client, options, format, out).await,
-        Command::Get(options) => objects::get(&mut client, options, format, out).await,
-        Command::Delete(options) => objects::delete(&mut client, options, out).await,
-        Command::Lane { action: Do::Enable(options) } => switch::enable(&mut client, options, format, out).await,
-        Command::Lane { action: Do::Disable(options) } => switch::disable(&mut client, options, format, out).await,
-        Command::History(options) => history::history(&mut client, options, format, out).await,
-        Command::Rollback(options) => rollback::rollback(&mut client, options, format, out).await,
-        Command::Status(options) => status::status(&mut client, options, format, out).await,
-        Command::Explain(options) => explain::explain(&mut client, options, format, out).await,
+        Command::Lint(options) => lint::lint(&options, look, out),
+        Command::Completion { shell } => {
+            completion::completion(shell, name, out);
+            Ok(())
+        }
+        Command::Check => check::check(&mut client()?, &arguments.server, look, out).await,
+        Command::Apply(options) => apply::apply(&mut client()?, options, look, out).await,
+        Command::Diff(options) => diff::diff(&mut client()?, options, look, out).await,
+        Command::Get(options) => objects::get(&mut client()?, options, look, out).await,
+        Command::Describe(options) => describe::describe(&mut client()?, options, look, out).await,
+        Command::Delete(options) => objects::delete(&mut client()?, options, out).await,
+        Command::Lane { action } => lane::lane(&mut client()?, action, look, out).await,
+        Command::History(options) => history::history(&mut client()?, options, look, out).await,
+        Command::Rollback(options) => rollback::rollback(&mut client()?, options, look, out).await,
+        Command::Explain(options) => explain::explain(&mut client()?, options, look, out).await,
+        Command::Status(options) => status::status(&mut client()?, options, look, out).await,
+        Command::Proxy { ask } => proxy::proxy(&mut client()?, ask, look, out).await,
+        Command::Top(options) => top::top(&mut client()?, options, look, out).await,
+        Command::Watch(options) => watch::watch(&mut client()?, options, look, out).await,
     }
 }
 
-fn print_out(text: &str) {
-    use std::io::Write;
-    // A reader that left (`| head`) is no error of ours.
-    let _ = std::io::stdout().write_all(text.as_bytes());
+/// The descriptors of the contract cost more than the rest of a short command: made where documents or JSON need them,
+/// and held to the end.
+fn keep_descriptors() {
+    static KEPT: OnceLock<Arc<dyn Send + Sync>> = OnceLock::new();
+    KEPT.get_or_init(|| laneway_proto::descriptors());
 }
 
 impl From<Failure> for Trouble {

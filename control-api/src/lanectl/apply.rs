@@ -1,32 +1,26 @@
 //! `lanectl apply`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use laneway_proto::admin::{ApplyBundleRequest, ApplyBundleResponse, Diagnostic, ResourceChange};
+use tokio::time::Instant;
 
 use super::arguments::{Apply, Format};
 use super::client::{Cause, Client};
 use super::documents::{Documents, is_error};
-use super::{Trouble, changes, print};
-use crate::{json, name};
+use super::look::Look;
+use super::{Trouble, changes, print, progress};
+use crate::name;
 
-/// Between two looks at a rollout.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-pub(super) async fn apply(
-    client: &mut Client,
-    options: Apply,
-    format: Format,
-    out: &mut String,
-) -> Result<(), Trouble> {
+pub(super) async fn apply(client: &mut Client, options: Apply, look: Look, out: &mut String) -> Result<(), Trouble> {
     let documents = Documents::read(&options.files).map_err(Trouble::Said)?;
-    let prune_parent = options.prune.as_deref().map(parent).transpose()?.unwrap_or_default();
+    let prune_parent = options.prune.as_deref().map(|text| parent("--prune", text)).transpose()?.unwrap_or_default();
     let request = ApplyBundleRequest {
         bundle: Some(documents.bundle.clone()),
         prune_parent,
         expected_revision: options.expected_revision,
         validate_only: options.dry_run,
-        reason: options.reason,
+        reason: options.reason.text,
         ..ApplyBundleRequest::default()
     };
     let response = match client.apply(request.clone()).await {
@@ -48,21 +42,21 @@ pub(super) async fn apply(
     if !lines.is_empty() {
         return Err(Trouble::Said(lines));
     }
-    report(&response, options.dry_run, format, out);
-    match options.wait {
-        Some(wait) if !options.dry_run => follow(client, &response.changes, response.revision, wait, format, out).await,
+    report(&response, options.dry_run, look, out);
+    match options.wait.longest {
+        Some(wait) if !options.dry_run => follow(client, &response.changes, response.revision, wait, look, out).await,
         _ => Ok(()),
     }
 }
 
-fn report(response: &ApplyBundleResponse, dry_run: bool, format: Format, out: &mut String) {
-    match format {
+fn report(response: &ApplyBundleResponse, dry_run: bool, look: Look, out: &mut String) {
+    match look.format {
         Format::Json | Format::Yaml => {
-            let value = json::of(response, "laneway.admin.v1.ApplyBundleResponse");
-            out.push_str(&print::values(vec![value], true, format));
+            let value = print::message(response, "laneway.admin.v1.ApplyBundleResponse");
+            out.push_str(&print::values(vec![value], true, look.format));
         }
         Format::Name => response.changes.iter().for_each(|change| out.push_str(&format!("{}\n", change.name))),
-        Format::Table => lines(&response.changes, response.revision, dry_run, out),
+        Format::Table | Format::Wide => lines(&response.changes, response.revision, dry_run, out),
     }
 }
 
@@ -83,37 +77,36 @@ pub(super) async fn follow(
     changes: &[ResourceChange],
     revision: i64,
     wait: Duration,
-    format: Format,
+    look: Look,
     out: &mut String,
 ) -> Result<(), Trouble> {
     let begun = Instant::now();
     let mut refused = Vec::new();
     for change in changes {
-        loop {
-            let rollout = client.rollout(&change.name).await?;
-            if rollout.done && rollout.revision >= revision {
-                if rollout.nacked_count > 0 {
-                    refused.push(format!("{} was refused by {}", change.name, rollout.nacked_proxies.join(", ")));
-                }
-                break;
-            }
-            if begun.elapsed() >= wait {
-                return Err(Trouble::Said(format!(
-                    "{}: acknowledged by {}/{} sidecars in {} ms; waiting for {}",
-                    change.name,
-                    rollout.acked_count,
-                    rollout.target_count,
-                    begun.elapsed().as_millis(),
-                    rollout.pending_proxies.join(", ")
-                )));
-            }
-            tokio::time::sleep(LOOK_EVERY).await;
+        let rollout = progress::follow(client, &change.name, revision, begun + wait, look).await?;
+        if !rollout.done || rollout.revision < revision {
+            return Err(Trouble::Said(format!(
+                "{}: acknowledged by {}/{} sidecars in {} ms; waiting for {}. It is committed and goes on by itself: \
+                 lanectl describe shows how far it is",
+                change.name,
+                rollout.acked_count,
+                rollout.target_count,
+                begun.elapsed().as_millis(),
+                rollout.pending_proxies.join(", ")
+            )));
+        }
+        if rollout.nacked_count > 0 {
+            refused.push(format!(
+                "{} was refused by {}; lanectl status says why",
+                change.name,
+                rollout.nacked_proxies.join(", ")
+            ));
         }
     }
     if !refused.is_empty() {
         return Err(Trouble::Said(refused.join("\n")));
     }
-    if format == Format::Table && !changes.is_empty() {
+    if look.is_table() && !changes.is_empty() {
         out.push_str(&format!("acknowledged by every sidecar in {} ms\n", begun.elapsed().as_millis()));
     }
     Ok(())
@@ -124,8 +117,8 @@ pub(super) fn errors(documents: &Documents, findings: &[Diagnostic]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// `shop`, `shop/web`, or a whole resource name.
-pub(super) fn parent(text: &str) -> Result<String, Trouble> {
+/// `shop`, `shop/web`, or a whole resource name, as the value of a flag.
+pub(super) fn parent(flag: &str, text: &str) -> Result<String, Trouble> {
     let name = match text.split('/').collect::<Vec<_>>().as_slice() {
         [namespace] => format!("namespaces/{namespace}"),
         ["namespaces", _] => text.to_owned(),
@@ -135,5 +128,5 @@ pub(super) fn parent(text: &str) -> Result<String, Trouble> {
     if name::parse_namespace(&name).is_some() || name::parse_group(&name).is_some() {
         return Ok(name);
     }
-    Err(Trouble::Said(format!("--prune {text:?} is no NAMESPACE, NAMESPACE/GROUP or resource name of either")))
+    Err(Trouble::Said(format!("{flag} {text:?} is no NAMESPACE, NAMESPACE/GROUP or resource name of either")))
 }

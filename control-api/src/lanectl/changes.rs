@@ -4,6 +4,7 @@ use laneway_core::document;
 use laneway_proto::admin::{Lane, LaneGroup, ResourceChange, ServicePolicy, resource_change};
 use serde_json::Value;
 
+use super::look::{Colour, Look};
 use super::print;
 use crate::{json, name};
 
@@ -36,9 +37,9 @@ pub(super) fn summary(changes: &[ResourceChange]) -> String {
 }
 
 /// The line, and below it the document with what went and what came.
-pub(super) fn shown(change: &ResourceChange) -> String {
+pub(super) fn shown(change: &ResourceChange, look: Look) -> String {
     let (before, after) = (document(&change.name, &change.before_json), document(&change.name, &change.after_json));
-    format!("{}\n{}", line(change), difference(&before, &after))
+    format!("{}\n{}", line(change), difference(&before, &after, look))
 }
 
 fn done(kind: resource_change::Kind) -> &'static str {
@@ -65,6 +66,7 @@ fn document(resource: &str, text: &str) -> String {
     if text.is_empty() {
         return String::new();
     }
+    super::keep_descriptors();
     let read = if name::parse_lane(resource).is_some() {
         json::read_input::<Lane>(text, "Lane").map(|lane| document::write_lane(&lane))
     } else if name::parse_policy(resource).is_some() {
@@ -77,7 +79,7 @@ fn document(resource: &str, text: &str) -> String {
 }
 
 /// Both texts as one: `-` before what went, `+` before what came, `...` for what stays and is far from either.
-fn difference(before: &str, after: &str) -> String {
+pub(super) fn difference(before: &str, after: &str, look: Look) -> String {
     let (before, after): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
     let all = marked(&before, &after);
     let is_near = |at: usize| {
@@ -87,11 +89,18 @@ fn difference(before: &str, after: &str) -> String {
     let (mut text, mut skips) = (String::new(), false);
     for (at, (mark, line)) in all.iter().enumerate() {
         if is_near(at) {
-            text.push_str(format!("{mark} {line}").trim_end());
+            let shown = format!("{mark} {line}");
+            let shown = shown.trim_end();
+            match mark {
+                '+' => text.push_str(&look.paint(Colour::Good, shown)),
+                '-' => text.push_str(&look.paint(Colour::Bad, shown)),
+                _ => text.push_str(shown),
+            }
             text.push('\n');
             skips = false;
         } else if !skips {
-            text.push_str("  ...\n");
+            text.push_str(&look.paint(Colour::Faint, "  ..."));
+            text.push('\n');
             skips = true;
         }
     }

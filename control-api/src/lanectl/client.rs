@@ -5,18 +5,21 @@ use std::time::Duration;
 
 use laneway_proto::admin::lane_admin_client::LaneAdminClient;
 use laneway_proto::admin::{
-    ApplyBundleRequest, ApplyBundleResponse, DeleteLaneGroupRequest, DeleteLaneRequest, DeleteServicePolicyRequest,
-    DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse, ExplainRouteRequest,
-    ExplainRouteResponse, GetLaneGroupRequest, GetLaneRequest, GetRevisionRequest, GetServicePolicyRequest, Lane,
-    LaneGroup, ListLaneGroupsRequest, ListLanesRequest, ListRevisionsRequest, ListServicePoliciesRequest, Revision,
-    RollbackRequest, RollbackResponse, ServicePolicy,
+    ApplyBundleRequest, ApplyBundleResponse, CreateLaneRequest, DeleteLaneGroupRequest, DeleteLaneRequest,
+    DeleteServicePolicyRequest, DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse,
+    ExplainRouteRequest, ExplainRouteResponse, GetLaneGroupRequest, GetLaneRequest, GetRevisionRequest,
+    GetServicePolicyRequest, Lane, LaneGroup, ListLaneGroupsRequest, ListLanesRequest, ListRevisionsRequest,
+    ListServicePoliciesRequest, Revision, RollbackRequest, RollbackResponse, ServicePolicy, UpdateLaneRequest,
+    WatchEvent, WatchRequest,
 };
 use laneway_proto::status::mesh_status_client::MeshStatusClient;
 use laneway_proto::status::{
-    GetProxyRequest, GetRolloutRequest, GetServerInfoRequest, ListProxiesRequest, Proxy, ProxyView, Rollout, ServerInfo,
+    GetProxyRequest, GetRolloutRequest, GetServerInfoRequest, ListProxiesRequest, Proxy, ProxyView,
+    QueryLaneStatsRequest, QueryLaneStatsResponse, Rollout, ServerInfo, WatchLaneStatsRequest, WatchProxiesRequest,
+    WatchProxiesResponse, WatchRolloutRequest,
 };
 use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Status};
+use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,6 +40,14 @@ pub(super) enum Cause {
     Missing,
     /// The request's content.
     Invalid,
+    /// The state of what is there.
+    Precondition,
+    /// Who asked.
+    Denied,
+    /// The control plane is older than we are, or built without it.
+    Unsupported,
+    /// There is no control plane where we look.
+    Unreachable,
     Other,
 }
 
@@ -47,6 +58,16 @@ pub(super) struct Failure {
     message: String,
     /// Field and description, where the control plane named fields.
     violations: Vec<(String, String)>,
+}
+
+/// What the control plane tells as it happens.
+pub(super) struct Events<T>(Streaming<T>);
+
+impl<T> Events<T> {
+    /// Nothing: it ended.
+    pub(super) async fn next(&mut self) -> Result<Option<T>, Failure> {
+        Ok(self.0.message().await?)
+    }
 }
 
 impl Client {
@@ -163,6 +184,14 @@ impl Client {
         }
     }
 
+    pub(super) async fn create_lane(&mut self, request: CreateLaneRequest) -> Result<Lane, Failure> {
+        Ok(self.admin.create_lane(request).await?.into_inner())
+    }
+
+    pub(super) async fn update_lane(&mut self, request: UpdateLaneRequest) -> Result<Lane, Failure> {
+        Ok(self.admin.update_lane(request).await?.into_inner())
+    }
+
     pub(super) async fn delete_group(&mut self, request: DeleteLaneGroupRequest) -> Result<(), Failure> {
         self.admin.delete_lane_group(request).await?;
         Ok(())
@@ -205,6 +234,30 @@ impl Client {
         Ok(self.status.get_rollout(request).await?.into_inner())
     }
 
+    pub(super) async fn watch_rollout(&mut self, name: &str) -> Result<Events<Rollout>, Failure> {
+        let request = WatchRolloutRequest { name: name.to_owned(), version: String::new() };
+        Ok(Events(self.status.watch_rollout(request).await?.into_inner()))
+    }
+
+    pub(super) async fn watch(&mut self, request: WatchRequest) -> Result<Events<WatchEvent>, Failure> {
+        Ok(Events(self.admin.watch(request).await?.into_inner()))
+    }
+
+    pub(super) async fn watch_proxies(&mut self) -> Result<Events<WatchProxiesResponse>, Failure> {
+        Ok(Events(self.status.watch_proxies(WatchProxiesRequest::default()).await?.into_inner()))
+    }
+
+    pub(super) async fn stats(&mut self, request: QueryLaneStatsRequest) -> Result<QueryLaneStatsResponse, Failure> {
+        Ok(self.status.query_lane_stats(request).await?.into_inner())
+    }
+
+    pub(super) async fn watch_stats(
+        &mut self,
+        request: WatchLaneStatsRequest,
+    ) -> Result<Events<QueryLaneStatsResponse>, Failure> {
+        Ok(Events(self.status.watch_lane_stats(request).await?.into_inner()))
+    }
+
     pub(super) async fn server(&mut self) -> Result<ServerInfo, Failure> {
         Ok(self.status.get_server_info(GetServerInfoRequest {}).await?.into_inner())
     }
@@ -221,6 +274,10 @@ impl From<Status> for Failure {
         let cause = match status.code() {
             Code::NotFound => Cause::Missing,
             Code::InvalidArgument => Cause::Invalid,
+            Code::FailedPrecondition => Cause::Precondition,
+            Code::PermissionDenied | Code::Unauthenticated => Cause::Denied,
+            Code::Unimplemented => Cause::Unsupported,
+            Code::Unavailable => Cause::Unreachable,
             _ => Cause::Other,
         };
         let violations = status.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
@@ -231,6 +288,9 @@ impl From<Status> for Failure {
                 innermost(&status)
             ),
             Code::DeadlineExceeded => "the control plane did not answer in time".to_owned(),
+            Code::Unimplemented => {
+                format!("{}; this control plane does not have it: lanectl check compares versions", status.message())
+            }
             _ => status.message().to_owned(),
         };
         Failure { cause, message, violations }

@@ -6,14 +6,14 @@ use super::apply::{errors, parent};
 use super::arguments::{Diff, Format};
 use super::client::Client;
 use super::documents::{self, Documents};
+use super::look::Look;
 use super::{Trouble, changes, print};
-use crate::json;
 
-pub(super) async fn diff(client: &mut Client, options: Diff, format: Format, out: &mut String) -> Result<(), Trouble> {
+pub(super) async fn diff(client: &mut Client, options: Diff, look: Look, out: &mut String) -> Result<(), Trouble> {
     let documents = Documents::read(&options.files).map_err(Trouble::Said)?;
     let request = ApplyBundleRequest {
         bundle: Some(documents.bundle.clone()),
-        prune_parent: options.prune.as_deref().map(parent).transpose()?.unwrap_or_default(),
+        prune_parent: options.prune.as_deref().map(|text| parent("--prune", text)).transpose()?.unwrap_or_default(),
         validate_only: true,
         ..ApplyBundleRequest::default()
     };
@@ -25,14 +25,14 @@ pub(super) async fn diff(client: &mut Client, options: Diff, format: Format, out
     if !lines.is_empty() {
         return Err(Trouble::Said(lines));
     }
-    match format {
+    match look.format {
         Format::Json | Format::Yaml => {
-            let all = response.changes.iter().map(|change| json::of(change, "laneway.admin.v1.ResourceChange"));
-            out.push_str(&print::values(all.collect(), false, format));
+            let all = response.changes.iter().map(|change| print::message(change, "laneway.admin.v1.ResourceChange"));
+            out.push_str(&print::values(all.collect(), false, look.format));
         }
         Format::Name => response.changes.iter().for_each(|change| out.push_str(&format!("{}\n", change.name))),
-        Format::Table => {
-            let all: Vec<String> = response.changes.iter().map(changes::shown).collect();
+        Format::Table | Format::Wide => {
+            let all: Vec<String> = response.changes.iter().map(|change| changes::shown(change, look)).collect();
             out.push_str(&all.join("\n"));
         }
     }

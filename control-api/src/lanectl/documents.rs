@@ -1,10 +1,11 @@
 //! Files to a bundle, remembering where each object came from.
 
+use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use laneway_core::document::{self, Document};
+use laneway_core::document::{self, Document, Lines};
 use laneway_proto::admin::{Bundle, Diagnostic, diagnostic};
 
 /// More than any bundle that the control plane takes.
@@ -14,81 +15,99 @@ const FILE_BYTES_MAX: u64 = 16 << 20;
 #[derive(Debug, Default)]
 pub(super) struct Documents {
     pub(super) bundle: Bundle,
+    files: Vec<File>,
     /// By resource name.
     origins: BTreeMap<String, Origin>,
 }
 
 /// Where an object stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Origin {
-    file: String,
+    /// Position in `files`.
+    file: usize,
     /// From 1.
     document: usize,
+}
+
+/// A file, read.
+#[derive(Debug)]
+pub(super) struct File {
+    /// As people named it.
+    pub(super) shown: String,
+    pub(super) text: String,
+    /// Made for the first finding.
+    lines: OnceCell<Lines>,
+}
+
+impl File {
+    pub(super) fn new(shown: String, text: String) -> File {
+        File { shown, text, lines: OnceCell::new() }
+    }
+
+    /// `gray.yaml:12`
+    pub(super) fn place(&self, document: usize, field: &str) -> String {
+        match self.line(document, field) {
+            Some(line) => format!("{}:{line}", self.shown),
+            None => self.shown.clone(),
+        }
+    }
+
+    pub(super) fn line(&self, document: usize, field: &str) -> Option<usize> {
+        self.lines.get_or_init(|| Lines::of(&self.text)).line(document, field)
+    }
 }
 
 impl Documents {
     /// Reads every path; all that is wrong with the files, one finding a line.
     pub(super) fn read(paths: &[PathBuf]) -> Result<Documents, String> {
-        let mut documents = Documents::default();
+        let mut documents = Documents { files: read_files(paths)?, ..Documents::default() };
         let mut findings = Vec::new();
-        for path in paths {
-            for file in files(path)? {
-                let (shown, text) = text(&file)?;
-                documents.take(&shown, &text, &mut findings);
-            }
+        for position in 0..documents.files.len() {
+            documents.take(position, &mut findings);
         }
         if findings.is_empty() { Ok(documents) } else { Err(findings.join("\n")) }
     }
 
-    fn take(&mut self, file: &str, text: &str, findings: &mut Vec<String>) {
-        let read = match document::read(text) {
+    fn take(&mut self, position: usize, findings: &mut Vec<String>) {
+        let file = &self.files[position];
+        let read = match document::read_each(&file.text) {
             Ok(read) => read,
-            Err(errors) => {
-                findings.extend(errors.iter().map(|finding| line(file, finding)));
-                return;
-            }
+            Err(syntax) => return findings.push(line(&file.place(1, ""), &syntax)),
         };
-        for (position, document) in read.into_iter().enumerate() {
-            let origin = Origin { file: file.to_owned(), document: position + 1 };
-            let name = match document {
-                Document::LaneGroup(group) => {
-                    let name = group.name.clone();
-                    self.bundle.lane_groups.push(group);
-                    name
-                }
-                Document::Lane(lane) => {
-                    let name = lane.name.clone();
-                    self.bundle.lanes.push(lane);
-                    name
-                }
-                Document::ServicePolicy(policy) => {
-                    let name = policy.name.clone();
-                    self.bundle.service_policies.push(policy);
-                    name
-                }
-                Document::Service(service) => {
+        for read in read {
+            let number = read.number;
+            findings.extend(read.findings.iter().map(|finding| line(&file.place(number, &finding.field), finding)));
+            let Some(document) = read.document else { continue };
+            let name = document.name();
+            match document {
+                Document::LaneGroup(group) => self.bundle.lane_groups.push(group),
+                Document::Lane(lane) => self.bundle.lanes.push(lane),
+                Document::ServicePolicy(policy) => self.bundle.service_policies.push(policy),
+                Document::Service(_) => {
+                    let place = file.place(number, "kind");
                     findings.push(format!(
-                        "{file}: document {}: kind: Service cannot be applied: {} is what runs, which laneway-control reads \
-                         by --discovery",
-                        position + 1,
-                        service.name
+                        "{place}: document {number}: kind: Service cannot be applied: {name} is what runs, which \
+                         laneway-control reads by --discovery"
                     ));
                     continue;
                 }
                 Document::Proxy(_) => {
+                    let place = file.place(number, "kind");
                     findings.push(format!(
-                        "{file}: document {}: kind: Proxy cannot be applied: it is for laneway-proxy --resources",
-                        position + 1
+                        "{place}: document {number}: kind: Proxy cannot be applied: it is for laneway-proxy --resources"
                     ));
                     continue;
                 }
-            };
-            if let Some(first) = self.origins.insert(name.clone(), origin) {
+            }
+            let origin = Origin { file: position, document: number };
+            // Two of one file are a finding of the reader already.
+            let first = self.origins.insert(name.clone(), origin).filter(|first| first.file != position);
+            if let Some(first) = first {
+                let other = &self.files[first.file].shown;
                 findings.push(format!(
-                    "{file}: document {}: name: {name} is also document {} of {}",
-                    position + 1,
-                    first.document,
-                    first.file
+                    "{}: document {number}: name: {name} is also document {} of {other}",
+                    file.place(number, "name"),
+                    first.document
                 ));
             }
         }
@@ -97,7 +116,10 @@ impl Documents {
     /// A finding of the control plane as a line: file, document, field, message, help.
     pub(super) fn locate(&self, finding: &Diagnostic) -> String {
         match self.origins.get(&finding.resource) {
-            Some(origin) => line(&format!("{}: document {}", origin.file, origin.document), finding),
+            Some(origin) => {
+                let place = self.files[origin.file].place(origin.document, &finding.field);
+                line(&format!("{place}: document {}", origin.document), finding)
+            }
             None => line("", finding),
         }
     }
@@ -119,6 +141,19 @@ pub(super) fn line(place: &str, finding: &Diagnostic) -> String {
         line.push_str(&format!(" [{}]", finding.code));
     }
     line
+}
+
+/// Every file that the paths name.
+pub(super) fn read_files(paths: &[PathBuf]) -> Result<Vec<File>, String> {
+    super::keep_descriptors();
+    let mut all = Vec::new();
+    for path in paths {
+        for path in files(path)? {
+            let (shown, text) = text(&path)?;
+            all.push(File::new(shown, text));
+        }
+    }
+    Ok(all)
 }
 
 /// A file, the document files of a folder, or `-`.

@@ -7,17 +7,17 @@ use laneway_proto::admin::{Call, ExplainRouteRequest, ExplainRouteResponse};
 use laneway_proto::contract::BASELINE;
 use laneway_proto::routing::{TagSource, Why};
 
-use super::Trouble;
 use super::arguments::{Explain, Format};
 use super::client::Client;
 use super::documents::Documents;
+use super::look::Look;
 use super::print::{self, Table};
-use crate::json;
+use super::{Trouble, find};
 
 pub(super) async fn explain(
     client: &mut Client,
     options: Explain,
-    format: Format,
+    look: Look,
     out: &mut String,
 ) -> Result<(), Trouble> {
     let overlay = match options.files.as_slice() {
@@ -44,28 +44,28 @@ pub(super) async fn explain(
         overlay,
     };
     let response = client.explain(request).await?;
-    match format {
+    match look.format {
         Format::Json | Format::Yaml => {
-            let value = json::of(&response, "laneway.admin.v1.ExplainRouteResponse");
-            out.push_str(&print::values(vec![value], true, format));
+            let value = print::message(&response, "laneway.admin.v1.ExplainRouteResponse");
+            out.push_str(&print::values(vec![value], true, look.format));
         }
         Format::Name => {
             let decided = response.steps.iter().filter(|step| step.decided);
             decided.for_each(|step| out.push_str(&format!("{}\n", step.resource)));
         }
-        Format::Table => people(&response, &to, out),
+        Format::Table | Format::Wide => people(&response, &to, look, out),
     }
     Ok(())
 }
 
 /// Each step on a line, then the outcome.
-fn people(response: &ExplainRouteResponse, to: &str, out: &mut String) {
+fn people(response: &ExplainRouteResponse, to: &str, look: Look, out: &mut String) {
     let mut table = Table::new(&["", "OBJECT", "FIELD", "SAYS"]);
     for step in &response.steps {
         let mark = if step.decided { "✓" } else { "-" };
-        table.row(vec![mark.to_owned(), object(&step.resource), step.field.clone(), step.message.clone()]);
+        table.row(vec![mark.to_owned(), find::short(&step.resource), step.field.clone(), step.message.clone()]);
     }
-    out.push_str(&table.render());
+    out.push_str(&table.render(look));
     out.push_str(&format!("\n{}\n", outcome(response, id_of(to))));
     if !response.candidate_endpoints.is_empty() {
         out.push_str(&format!("one of {}\n", response.candidate_endpoints.join(", ")));
@@ -96,16 +96,4 @@ fn label(service: &str, tag: &str) -> String {
     let first = letters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
     let tag = if tag == BASELINE { "" } else { tag };
     format!("{first}{}{tag}", letters.as_str())
-}
-
-/// `lane gray`, for a resource name.
-fn object(resource: &str) -> String {
-    let kind = match resource.rsplit('/').nth(1) {
-        Some("laneGroups") => "group",
-        Some("lanes") => "lane",
-        Some("servicePolicies") => "policy",
-        Some("services") => "service",
-        _ => return resource.to_owned(),
-    };
-    format!("{kind} {}", id_of(resource))
 }

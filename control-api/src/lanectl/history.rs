@@ -7,22 +7,23 @@ use laneway_proto::admin::{ListRevisionsRequest, Revision, RevisionView};
 
 use super::arguments::{Format, History, Kind, Place};
 use super::client::Client;
-use super::objects::{Found, full, lanes_named};
+use super::find::{self, Found, full};
+use super::look::Look;
 use super::print::{self, Table, dash};
 use super::{Trouble, changes};
-use crate::{json, name};
+use crate::name;
 
 pub(super) async fn history(
     client: &mut Client,
     options: History,
-    format: Format,
+    look: Look,
     out: &mut String,
 ) -> Result<(), Trouble> {
     if let Some(number) = options.revision {
         let revision = client.revision(number).await?;
-        match format {
-            Format::Table => one(&revision, SystemTime::now(), out),
-            Format::Json | Format::Yaml | Format::Name => several(&[revision], true, format, out),
+        match look.format {
+            Format::Table | Format::Wide => one(&revision, SystemTime::now(), look, out),
+            Format::Json | Format::Yaml | Format::Name => several(&[revision], true, look, out),
         }
         return Ok(());
     }
@@ -31,15 +32,15 @@ pub(super) async fn history(
         [kind, id] => format!("changes.name = \"{}\"", about(client, kind, id, &place).await?),
         _ => String::new(),
     };
-    let is_table = format == Format::Table;
+    let is_table = look.is_table();
     let view = if is_table { RevisionView::Basic } else { RevisionView::Full };
     let request = ListRevisionsRequest { filter, view: view.into(), ..ListRevisionsRequest::default() };
     let (revisions, has_more) = client.revisions(request, options.limit as usize).await?;
     if !is_table {
-        several(&revisions, false, format, out);
+        several(&revisions, false, look, out);
         return Ok(());
     }
-    out.push_str(&table(&revisions, SystemTime::now()).render());
+    out.push_str(&table(&revisions, SystemTime::now()).render(look));
     if has_more {
         out.push_str(&format!("there are older ones: -n {}\n", options.limit.saturating_mul(2)));
     }
@@ -54,28 +55,28 @@ async fn about(client: &mut Client, kind: &str, id: &str, place: &Place) -> Resu
     Ok(match kind {
         Kind::Lanegroup => full(id, laneway_core::name::group(namespace, id)),
         Kind::Policy => full(id, laneway_core::name::policy(namespace, id)),
-        Kind::Lane => match lanes_named(client, id, place).await? {
+        Kind::Lane => match find::lane_name(client, id, place).await? {
             Found::Name(name) => name,
             Found::None => laneway_core::name::lane(namespace, "*", id),
         },
     })
 }
 
-fn several(revisions: &[Revision], single: bool, format: Format, out: &mut String) {
-    if format == Format::Name {
+fn several(revisions: &[Revision], single: bool, look: Look, out: &mut String) {
+    if look.format == Format::Name {
         revisions.iter().for_each(|revision| out.push_str(&format!("{}\n", revision.name)));
         return;
     }
-    let values = revisions.iter().map(|revision| json::of(revision, "laneway.admin.v1.Revision")).collect();
-    out.push_str(&print::values(values, single, format));
+    let values = revisions.iter().map(|revision| print::message(revision, "laneway.admin.v1.Revision")).collect();
+    out.push_str(&print::values(values, single, look.format));
 }
 
-fn table(revisions: &[Revision], now: SystemTime) -> Table {
+pub(super) fn table(revisions: &[Revision], now: SystemTime) -> Table {
     let mut table = Table::new(&["REVISION", "WHEN", "WHO", "CALL", "CHANGED", "REASON"]);
     for revision in revisions {
         table.row(vec![
             revision.revision.to_string(),
-            ago(revision, now),
+            print::ago(revision.create_time, now),
             dash(&revision.principal),
             call(revision),
             changes::summary(&revision.changes),
@@ -85,12 +86,12 @@ fn table(revisions: &[Revision], now: SystemTime) -> Table {
     table
 }
 
-fn one(revision: &Revision, now: SystemTime, out: &mut String) {
+fn one(revision: &Revision, now: SystemTime, look: Look, out: &mut String) {
     let at = revision.create_time.map(|time| time.to_string()).unwrap_or_default();
     out.push_str(&format!(
         "revision {} of {at} ({}) by {}: {}\n",
         revision.revision,
-        ago(revision, now),
+        print::ago(revision.create_time, now),
         dash(&revision.principal),
         call(revision)
     ));
@@ -98,7 +99,7 @@ fn one(revision: &Revision, now: SystemTime, out: &mut String) {
         out.push_str(&format!("reason: {}\n", revision.reason));
     }
     for change in &revision.changes {
-        out.push_str(&format!("\n{}", changes::shown(change)));
+        out.push_str(&format!("\n{}", changes::shown(change, look)));
     }
 }
 
@@ -109,10 +110,4 @@ fn call(revision: &Revision) -> String {
         0 => dash(method),
         restored => format!("{method} to {restored}"),
     }
-}
-
-fn ago(revision: &Revision, now: SystemTime) -> String {
-    let time = revision.create_time.and_then(|time| SystemTime::try_from(time).ok());
-    let since = time.map(|time| now.duration_since(time).unwrap_or_default());
-    since.map_or_else(|| "-".to_owned(), |since| format!("{} ago", print::about(since)))
 }

@@ -6,14 +6,14 @@ use laneway_proto::admin::RollbackRequest;
 use super::apply::{follow, lines};
 use super::arguments::{Format, Kind, Place, Rollback};
 use super::client::Client;
-use super::objects::{Found, full, lanes_named};
+use super::find::{self, Found, full};
+use super::look::Look;
 use super::{Trouble, documents, print};
-use crate::json;
 
 pub(super) async fn rollback(
     client: &mut Client,
     options: Rollback,
-    format: Format,
+    look: Look,
     out: &mut String,
 ) -> Result<(), Trouble> {
     let scope = match options.scope.as_slice() {
@@ -25,7 +25,7 @@ pub(super) async fn rollback(
         scope,
         expected_revision: options.expected_revision,
         validate_only: options.dry_run,
-        reason: options.reason,
+        reason: options.reason.text,
         with_state: options.with_state,
         ..RollbackRequest::default()
     };
@@ -43,19 +43,19 @@ pub(super) async fn rollback(
     let revision = response.revision.as_ref();
     let changes = revision.map(|revision| revision.changes.as_slice()).unwrap_or_default();
     let number = revision.map_or(0, |revision| revision.revision);
-    match format {
+    match look.format {
         Format::Json | Format::Yaml => {
-            let value = json::of(&response, "laneway.admin.v1.RollbackResponse");
-            out.push_str(&print::values(vec![value], true, format));
+            let value = print::message(&response, "laneway.admin.v1.RollbackResponse");
+            out.push_str(&print::values(vec![value], true, look.format));
         }
         Format::Name => changes.iter().for_each(|change| out.push_str(&format!("{}\n", change.name))),
-        Format::Table if changes.is_empty() => {
+        Format::Table | Format::Wide if changes.is_empty() => {
             out.push_str(&format!("nothing to do, all of it is as after revision {}\n", options.revision));
         }
-        Format::Table => lines(changes, number, options.dry_run, out),
+        Format::Table | Format::Wide => lines(changes, number, options.dry_run, out),
     }
-    match options.wait {
-        Some(wait) if !options.dry_run => follow(client, changes, number, wait, format, out).await,
+    match options.wait.longest {
+        Some(wait) if !options.dry_run => follow(client, changes, number, wait, look, out).await,
         _ => Ok(()),
     }
 }
@@ -71,7 +71,7 @@ async fn scope(client: &mut Client, kind: &str, id: &str, place: &Place) -> Resu
     match kind {
         Kind::Lanegroup => Ok(full(id, laneway_core::name::group(&place.namespace, id))),
         Kind::Policy => Ok(full(id, laneway_core::name::policy(&place.namespace, id))),
-        Kind::Lane => match lanes_named(client, id, place).await? {
+        Kind::Lane => match find::lane_name(client, id, place).await? {
             Found::Name(name) => Ok(name),
             Found::None => Err(Trouble::Said(format!(
                 "no lane {id:?} in namespace {:?} now; for one that was deleted say its --group \
