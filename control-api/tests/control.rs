@@ -13,4 +13,5 @@ mod control {
     mod push;
     mod replicas;
     mod sidecar;
+    mod transcript;
 }

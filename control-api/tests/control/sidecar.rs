@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use laneway_proto::discovery::{ResourceError, ResourceErrors};
+use laneway_proto::rpc;
 use laneway_proto::xds::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
+use prost::Message;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tokio::sync::mpsc;
@@ -39,7 +42,9 @@ impl Sidecar {
         let mut client = AggregatedDiscoveryServiceClient::new(channel);
         let (requests, stream) = mpsc::channel(64);
         let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
-        let fields = [("namespace", "default"), ("service", service), ("tag", tag)];
+        let version = env!("CARGO_PKG_VERSION");
+        let fields =
+            [("namespace", "default"), ("service", service), ("tag", tag), ("podName", id), ("proxyVersion", version)];
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), text(value))).collect();
         let mut node = Some(Node { id: id.to_owned(), metadata: Some(Struct { fields }), ..Node::default() });
         for type_url in types {
@@ -116,6 +121,21 @@ impl Sidecar {
         all
     }
 
+    /// Acknowledges everything from now on, until the stream ends, but for lanes of this id, which it refuses as one that
+    /// does not know a field.
+    pub(super) fn obey_but(mut self, refused: &'static str) -> tokio::task::JoinHandle<()> {
+        tokio::spawn(async move {
+            while let Ok(Some(response)) = self.responses.message().await {
+                let is_refused = |name: &&String| name.ends_with(&format!("/lanes/{refused}"));
+                let mut names = response.resources.iter().map(|resource| &resource.name);
+                match names.find(is_refused) {
+                    Some(name) => self.send(nack(&response, name)).await,
+                    None => self.ack(&response).await,
+                }
+            }
+        })
+    }
+
     /// Acknowledges everything from now on, until the stream ends.
     pub(super) fn obey(mut self) -> tokio::task::JoinHandle<()> {
         tokio::spawn(async move {
@@ -123,5 +143,26 @@ impl Sidecar {
                 self.ack(&response).await;
             }
         })
+    }
+}
+
+fn nack(response: &DeltaDiscoveryResponse, name: &str) -> DeltaDiscoveryRequest {
+    let error = ResourceError {
+        name: name.to_owned(),
+        field: "rules[0].condition".to_owned(),
+        reason: "UNKNOWN".to_owned(),
+        message: "a test that this version does not know".to_owned(),
+        ..ResourceError::default()
+    };
+    let detail = prost_types::Any {
+        type_url: "type.googleapis.com/laneway.discovery.v1.ResourceErrors".to_owned(),
+        value: ResourceErrors { errors: vec![error] }.encode_to_vec(),
+    };
+    let status = rpc::Status { code: 3, message: "refused".to_owned(), details: vec![detail] };
+    DeltaDiscoveryRequest {
+        type_url: response.type_url.clone(),
+        response_nonce: response.nonce.clone(),
+        error_detail: Some(status),
+        ..DeltaDiscoveryRequest::default()
     }
 }
