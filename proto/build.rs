@@ -30,6 +30,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .build_client(std::env::var_os("CARGO_FEATURE_CLIENT").is_some())
         .build_server(std::env::var_os("CARGO_FEATURE_SERVER").is_some())
+        .codec_path("crate::codec::Codec")
         // Maps in key order: equal messages have equal bytes, and versions are hashes of bytes.
         .btree_map(".")
         .compile_fds(descriptors)?;

@@ -117,14 +117,15 @@ impl AggregatedDiscoveryService for Push {
         };
         // Ends when the connection does: then reading fails.
         tokio::spawn(conversation.run());
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream).map(|response| *response))))
     }
 }
 
 /// One stream, before it is known who speaks.
 struct Conversation {
     requests: Streaming<DeltaDiscoveryRequest>,
-    responses: mpsc::Sender<Result<DeltaDiscoveryResponse, Status>>,
+    /// Boxed: a channel has room for 32 from the start.
+    responses: mpsc::Sender<Box<Result<DeltaDiscoveryResponse, Status>>>,
     published: watch::Receiver<Arc<Published>>,
     fleet: Fleet,
     draining: Draining,
@@ -150,7 +151,7 @@ impl Conversation {
             Some(Ok(first)) => first,
             Some(Err(status)) => {
                 debug!(remote = %self.remote, %status, "stream refused");
-                let _ = self.responses.send(Err(status)).await;
+                let _ = self.responses.send(Box::new(Err(status))).await;
                 return;
             }
             None => return,
@@ -159,7 +160,7 @@ impl Conversation {
             Ok(node) => node,
             Err(reason) => {
                 warn!(remote = %self.remote, %reason, "stream refused");
-                let _ = self.responses.send(Err(Status::invalid_argument(reason.to_string()))).await;
+                let _ = self.responses.send(Box::new(Err(Status::invalid_argument(reason.to_string())))).await;
                 return;
             }
         };
@@ -192,7 +193,7 @@ impl Conversation {
             Some(End::Aged) => info!("stream ended: it is old enough, perhaps another replica takes the next one"),
             Some(End::Refuse(status)) => {
                 info!(reason = %status.message(), "stream ended");
-                let _ = self.responses.send(Err(status)).await;
+                let _ = self.responses.send(Box::new(Err(status))).await;
             }
         }
     }
@@ -270,7 +271,7 @@ impl Conversation {
                 revision = %response.system_version_info,
                 "push"
             );
-            self.responses.send(Ok(response)).await.map_err(drop)?;
+            self.responses.send(Box::new(Ok(response))).await.map_err(drop)?;
         }
         Ok(())
     }

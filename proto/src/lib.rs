@@ -4,6 +4,8 @@
 //! decides or does anything. Everybody imports it; it imports nobody. The gRPC services stand behind the features
 //! `client` and `server`.
 
+#[cfg(any(feature = "client", feature = "server"))]
+pub mod codec;
 pub mod contract;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};

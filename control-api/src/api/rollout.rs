@@ -79,14 +79,17 @@ pub(super) async fn follow_here(
     let mut concerned = BTreeMap::new();
     loop {
         events.borrow_and_update();
+        let counting = Instant::now();
         let mut rollout = count(api, &target, &current.compiled, &mut concerned);
         let elapsed = prost_types::Duration::try_from(begun.elapsed()).unwrap_or_default();
         rollout.elapsed = Some(elapsed);
         if rollout.done || Instant::now() >= deadline {
             return Some(rollout);
         }
-        // Either way it is counted once more.
+        // Either way it is counted once more. Each of thousands of answers is an event: a fifth of the time is spent on counting.
+        let rested = Instant::now() + counting.elapsed() * 4;
         let _ = timeout_at(deadline.into(), events.changed()).await;
+        tokio::time::sleep_until(rested.min(deadline).into()).await;
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) const TYPES_MAX: usize = 32;
 /// Longest name: a service's, percent-encoded, and its namespace.
 const NAME_BYTES_MAX: usize = 1024;
 
-/// Bytes of names and versions that a sidecar may say it holds from an older stream, until they are compared.
+/// Bytes of names and versions that a sidecar may say it holds from an older stream.
 const TOLD_BYTES_MAX: usize = 8 << 20;
 
 /// What there is to send.
@@ -79,7 +79,7 @@ pub enum Violation {
     LongName(usize),
     #[error("more than {TYPES_MAX} resource types on one stream")]
     TooManyTypes,
-    #[error("more than {TOLD_BYTES_MAX} bytes of initial_resource_versions that wait to be compared")]
+    #[error("more than {TOLD_BYTES_MAX} bytes of initial_resource_versions on one stream")]
     TooMuchTold,
 }
 
@@ -96,20 +96,21 @@ pub enum Heard {
 /// One stream.
 pub struct Session {
     identity: Identity,
-    types: BTreeMap<String, TypeState>,
+    /// By type URL, in the order in which they are pushed.
+    types: Vec<(String, TypeState)>,
     /// Counts responses; a nonce is never used again on this stream.
     nonces: u64,
     /// The edition that everything was compared with last.
     edition: u64,
     /// Lanes that wait for endpoints, and until when at most; without a time: it has passed.
     held: BTreeMap<String, Option<Instant>>,
-    /// Of `initial_resource_versions` since the last comparison.
+    /// Of `initial_resource_versions`: they stay until an answer makes room for their removal.
     told_bytes: usize,
 }
 
 impl Session {
     pub fn new(identity: Identity) -> Session {
-        Session { identity, types: BTreeMap::new(), nonces: 0, edition: 0, held: BTreeMap::new(), told_bytes: 0 }
+        Session { identity, types: Vec::new(), nonces: 0, edition: 0, held: BTreeMap::new(), told_bytes: 0 }
     }
 
     /// Takes what the sidecar says. Subscriptions count even when the nonce is of an older response.
@@ -117,10 +118,10 @@ impl Session {
         if request.type_url.is_empty() {
             return Err(Violation::NoType);
         }
-        let names: usize = self.types.values().map(TypeState::keys_count).sum();
+        let names: usize = self.types.iter().map(|(_, state)| state.keys_count()).sum();
         if names + request.resource_names_subscribe.len() > DISCOVERY_NAMES_MAX {
             let fresh = request.resource_names_subscribe.iter();
-            let state = self.types.get(&request.type_url);
+            let state = self.state(&request.type_url);
             let fresh = fresh.filter(|name| !state.is_some_and(|state| state.has_key(name))).count();
             if names + fresh > DISCOVERY_NAMES_MAX {
                 return Err(Violation::TooManyNames);
@@ -135,10 +136,16 @@ impl Session {
         if let Some(long) = told.map(String::len).find(|&length| length > NAME_BYTES_MAX) {
             return Err(Violation::LongName(long));
         }
-        if !self.types.contains_key(&request.type_url) && self.types.len() >= TYPES_MAX {
-            return Err(Violation::TooManyTypes);
-        }
-        let state = self.types.entry(request.type_url.clone()).or_default();
+        let at = match self.types.iter().position(|(type_url, _)| *type_url == request.type_url) {
+            Some(at) => at,
+            None if self.types.len() >= TYPES_MAX => return Err(Violation::TooManyTypes),
+            None => {
+                let place = self.types.partition_point(|(type_url, _)| rank(type_url) <= rank(&request.type_url));
+                self.types.insert(place, (request.type_url.clone(), TypeState::default()));
+                place
+            }
+        };
+        let (_, state) = &mut self.types[at];
         let heard = state.answered(&request, now);
         state.subscribe(request);
         Ok(heard)
@@ -148,37 +155,30 @@ impl Session {
     pub fn poll(&mut self, view: View<'_>, now: Now) -> Vec<DeltaDiscoveryResponse> {
         let View { source, edition, revision } = view;
         if std::mem::replace(&mut self.edition, edition) != edition {
-            self.types.values_mut().for_each(|state| state.is_dirty = true);
+            self.types.iter_mut().for_each(|(_, state)| state.is_dirty = true);
         }
-        self.told_bytes = 0;
-        let order = self.order();
-        let mut differences: Vec<Difference> = Vec::with_capacity(order.len());
-        for type_url in &order {
-            let state = self.types.get_mut(type_url).expect("the order lists the types of this stream");
-            differences.push(if state.is_dirty {
-                state.compare(type_url, source, &self.identity)
-            } else {
-                Difference::default()
-            });
-        }
-        self.hold_lanes(&order, &mut differences, now);
+        let compare = |(type_url, state): &mut (String, TypeState)| match state.is_dirty {
+            true => state.compare(type_url, source, &self.identity),
+            false => Difference::default(),
+        };
+        let mut differences: Vec<Difference> = self.types.iter_mut().map(compare).collect();
+        self.hold_lanes(&mut differences, now);
 
         let mut responses = Vec::new();
         // Upwards what is new; a removal only where nothing above still leans on what goes.
-        for (position, type_url) in order.iter().enumerate() {
-            let leaned_on = differences[position + 1..].iter().any(Difference::is_something);
-            self.send(type_url, &mut differences[position], !leaned_on, revision, now, &mut responses);
+        for at in 0..differences.len() {
+            let leaned_on = differences[at + 1..].iter().any(Difference::is_something);
+            responses.extend(self.send(at, &mut differences[at], !leaned_on, revision, now));
         }
         // Downwards the removals that waited for the types above.
-        for (position, type_url) in order.iter().enumerate().rev() {
-            let leaned_on = differences[position + 1..].iter().any(Difference::is_something);
-            if !leaned_on && differences[position].has_removals() {
-                self.send(type_url, &mut differences[position], true, revision, now, &mut responses);
+        for at in (0..differences.len()).rev() {
+            let leaned_on = differences[at + 1..].iter().any(Difference::is_something);
+            if !leaned_on && differences[at].has_removals() {
+                responses.extend(self.send(at, &mut differences[at], true, revision, now));
             }
         }
-        for (position, type_url) in order.iter().enumerate() {
-            let state = self.types.get_mut(type_url).expect("the order lists the types of this stream");
-            state.is_dirty = differences[position].is_something() || (state.is_dirty && state.owes_answer);
+        for ((_, state), difference) in self.types.iter_mut().zip(&differences) {
+            state.is_dirty = difference.is_something() || (state.is_dirty && state.owes_answer);
         }
         responses
     }
@@ -190,35 +190,31 @@ impl Session {
 
     /// Nothing is sent and not yet answered.
     pub fn is_answered(&self) -> bool {
-        !self.types.values().any(TypeState::is_in_flight)
+        !self.types.iter().any(|(_, state)| state.is_in_flight())
     }
 
     /// What this sidecar has of one resource.
     pub fn holding(&self, type_url: &str, name: &str) -> Holding {
-        self.types.get(type_url).map(|state| state.holding(name)).unwrap_or_default()
+        self.state(type_url).map(|state| state.holding(name)).unwrap_or_default()
     }
 
     /// For people. `full`: with every resource.
     pub fn report(&self, full: bool) -> Vec<TypeStatus> {
-        self.order().iter().map(|type_url| self.types[type_url].report(type_url, full)).collect()
+        self.types.iter().map(|(type_url, state)| state.report(type_url, full)).collect()
     }
 
-    /// Our types in push order, then the others.
-    fn order(&self) -> Vec<String> {
-        let known = ORDER.iter().filter(|type_url| self.types.contains_key(**type_url)).map(|url| (*url).to_owned());
-        let others = self.types.keys().filter(|type_url| !ORDER.contains(&type_url.as_str())).cloned();
-        known.chain(others).collect()
+    fn state(&self, type_url: &str) -> Option<&TypeState> {
+        self.types.iter().find(|(known, _)| known == type_url).map(|(_, state)| state)
     }
 
     /// A lane that is switched on waits until the endpoints that were sent before it are acknowledged, or for a second:
     /// else its requests would find no instance and fall back. One that is switched off never waits.
-    fn hold_lanes(&mut self, order: &[String], differences: &mut [Difference], now: Now) {
-        let at = |wanted: &str| order.iter().position(|type_url| type_url == wanted);
+    fn hold_lanes(&mut self, differences: &mut [Difference], now: Now) {
+        let at = |wanted: &str| self.types.iter().position(|(type_url, _)| type_url == wanted);
         let Some(lanes) = at(TYPE_LANE) else { return };
-        let endpoints_settled = at(TYPE_ENDPOINTS).is_none_or(|endpoints| {
-            !self.types[TYPE_ENDPOINTS].is_in_flight() && !differences[endpoints].has_updates()
-        });
-        let holdable = self.types[TYPE_LANE].switched_on(&differences[lanes]);
+        let endpoints_settled = at(TYPE_ENDPOINTS)
+            .is_none_or(|endpoints| !self.types[endpoints].1.is_in_flight() && !differences[endpoints].has_updates());
+        let holdable = self.types[lanes].1.switched_on(&differences[lanes]);
         // What was switched off meanwhile, or went, waits for nothing.
         self.held.retain(|lane, _| holdable.contains(lane));
         if endpoints_settled {
@@ -235,22 +231,21 @@ impl Session {
 
     fn send(
         &mut self,
-        type_url: &str,
+        at: usize,
         difference: &mut Difference,
         may_remove: bool,
         revision: i64,
         now: Now,
-        responses: &mut Vec<DeltaDiscoveryResponse>,
-    ) {
-        let state = self.types.get_mut(type_url).expect("the order lists the types of this stream");
+    ) -> Option<DeltaDiscoveryResponse> {
+        let (type_url, state) = &mut self.types[at];
         if state.is_in_flight() {
-            return;
+            return None;
         }
         let batch = difference.take(DISCOVERY_RESPONSE_BYTES, may_remove);
         // The first answer says "that is all there is" even when there is nothing.
         let is_first_answer = state.owes_answer && !difference.is_something();
         if batch.is_empty() && !is_first_answer {
-            return;
+            return None;
         }
         self.nonces += 1;
         let nonce = format!("{:x}", self.nonces);
@@ -267,11 +262,16 @@ impl Session {
         let response = DeltaDiscoveryResponse {
             system_version_info: revision.to_string(),
             resources: resources.collect(),
-            type_url: type_url.to_owned(),
+            type_url: type_url.clone(),
             nonce: nonce.clone(),
             removed_resources: batch.removed_names(),
         };
         state.sent(batch, nonce, revision, now);
-        responses.push(response);
+        Some(response)
     }
+}
+
+/// Our types in push order, then the others.
+fn rank(type_url: &str) -> usize {
+    ORDER.iter().position(|known| *known == type_url).unwrap_or(ORDER.len())
 }

@@ -299,11 +299,10 @@ impl TypeState {
 
     /// Compares what the sidecar wants with what it was sent.
     pub(super) fn compare(&mut self, type_url: &str, source: &dyn Source, node: &Identity) -> Difference {
-        let mut wanted: BTreeMap<String, Update> = BTreeMap::new();
+        let mut wanted: Vec<Update> = Vec::new();
         if self.wildcard {
-            for resource in source.subscribed(type_url, node) {
-                wanted.insert(resource.name.clone(), Update { resource, aliases: BTreeSet::new() });
-            }
+            let all = source.subscribed(type_url, node).into_iter();
+            wanted.extend(all.map(|resource| Update { resource, aliases: BTreeSet::new() }));
         }
         let mut missing = Vec::new();
         for (name, key) in &mut self.keys {
@@ -320,33 +319,42 @@ impl TypeState {
                 if must_be_told && let Some(sent) = self.sent.get_mut(&resource.name) {
                     sent.must_resend = true;
                 }
-                let update = wanted.entry(resource.name.clone());
-                update.or_insert_with(|| Update { resource, aliases: BTreeSet::new() }).aliases.insert(name.clone());
+                wanted.push(Update { resource, aliases: BTreeSet::from([name.clone()]) });
             }
         }
-        missing.extend(self.farewells.iter().filter(|name| !wanted.contains_key(*name)).cloned());
+        wanted.sort_by(|a, b| a.resource.name.cmp(&b.resource.name));
+        wanted.dedup_by(|next, kept| {
+            let is_same = next.resource.name == kept.resource.name;
+            if is_same {
+                kept.aliases.append(&mut next.aliases);
+            }
+            is_same
+        });
+        let is_wanted = |name: &String| wanted.binary_search_by(|update| update.resource.name.cmp(name)).is_ok();
+        missing.extend(self.farewells.iter().filter(|name| !is_wanted(name)).cloned());
         // What is held and goes is told by its removal, in the order of removals, and not a second time.
         missing.retain(|name| !self.sent.contains_key(name));
-        let mut removals = Vec::new();
-        for (name, sent) in self.sent.iter_mut().filter(|(name, _)| !wanted.contains_key(*name)) {
-            sent.is_settled = false;
-            removals.push(name.clone());
-        }
-        let mut updates = Vec::new();
-        for (name, update) in wanted {
-            let is_held = match self.sent.get_mut(&name) {
-                Some(sent) => {
-                    let aliases = sent.aliases.get_or_insert_with(|| update.aliases.clone());
-                    sent.is_settled =
-                        !sent.must_resend && sent.version == update.resource.version && *aliases == update.aliases;
-                    sent.is_settled
-                }
-                None => false,
+
+        // Both in order of names: looked at side by side, for thousands of streams do this at each change.
+        let (mut updates, mut removals) = (Vec::new(), Vec::new());
+        let mut wanted = wanted.into_iter().peekable();
+        for (name, sent) in &mut self.sent {
+            while let Some(fresh) = wanted.next_if(|update| update.resource.name < *name) {
+                updates.push(fresh);
+            }
+            let Some(update) = wanted.next_if(|update| update.resource.name == *name) else {
+                sent.is_settled = false;
+                removals.push(name.clone());
+                continue;
             };
-            if !is_held {
+            let aliases = sent.aliases.get_or_insert_with(|| update.aliases.clone());
+            sent.is_settled =
+                !sent.must_resend && sent.version == update.resource.version && *aliases == update.aliases;
+            if !sent.is_settled {
                 updates.push(update);
             }
         }
+        updates.extend(wanted);
         Difference { updates, held: 0, missing, removals }
     }
 
