@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """`./x bench`: our proxy beside nginx, HAProxy and Envoy, in the same interleaved rounds. `./x bench counts`: numbers that noise
 does not move, against the committed ones (counts.py). `./x bench ladder`: what knowing the lane of a call costs (ladder.py).
-`./x bench switch`: how fast a lane is switched (switch.py).
+`./x bench switch`: how fast a lane is switched (switch.py). `./x bench control`: what the control plane costs and endures
+(control.py).
 
 The figure to compare is CPU microseconds per request (run time of all the proxy's threads over requests completed), as a
 ratio to the reference in the same round: other load and the machine's mood move microseconds by half, ratios by little. Only
@@ -12,6 +13,7 @@ import os
 import sys
 import tempfile
 
+import control
 import counts
 import ladder
 import machine
@@ -89,6 +91,8 @@ def extras(args, name, command, scratch, result):
 def main():
     if sys.argv[1:2] == ["switch"]:
         return switch.main(sys.argv[2:])
+    if sys.argv[1:2] == ["control"]:
+        return control.main(sys.argv[2:])
     if sys.argv[1:2] == ["counts"]:
         return counts.main(sys.argv[2:])
     if sys.argv[1:2] == ["ladder"]:

@@ -1,7 +1,7 @@
 //! What the tests across crates and the demo stand on: applications, an unmeshed entry, and meshes of real processes.
 //!
 //! Nothing here is part of the product, and nothing here looks inside it: every part is started as its own process and
-//! spoken to over the wire, as a user would.
+//! spoken to over the wire, as a user would. Only `sidecars` plays a part itself, by the product's own rules (`core`).
 //!
 //! ```text
 //!  curl -> entry (no sidecar) -> [ sidecar | echo A ] -> [ sidecar | echo B ] -> [ sidecar | echo C ]
@@ -11,6 +11,7 @@
 pub mod application;
 pub mod client;
 pub mod conformance;
+pub mod control;
 pub mod echo;
 pub mod entry;
 pub mod grpc;
@@ -18,3 +19,5 @@ pub mod load;
 pub mod mesh;
 pub mod process;
 pub mod propagation;
+pub mod sidecars;
+pub mod usage;

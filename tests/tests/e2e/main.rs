@@ -13,6 +13,7 @@ mod drain;
 mod exchange;
 mod expiry;
 mod explain;
+mod fleet;
 mod floods;
 mod frames;
 mod h2spec;
