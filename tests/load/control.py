@@ -108,15 +108,16 @@ def endpoints(one, failures):
     memory = one["memory_kib"]
     if one["pushes"]["min"] < 2:
         failures.append("a sidecar starved")
-    growth = memory["end"] / memory["warm"] - 1
+    growth = memory["second_half"] / memory["first_half"] - 1
     return f"endpoints: {one['endpoints']:,} instances, {one['changes'] / one['took_ms'] * 1000:.0f} changes a second, {one['sidecars']} sidecars", [
         ("oldest that a sidecar had, worst moment of the worst sidecar", f"{one['age_ms']['max']:.0f} ms", ""),
         ("the same, median sidecar", f"{one['age_ms']['median']:.0f} ms", ""),
         ("pushes to the sidecar with fewest, with most", f"{one['pushes']['min']}, {one['pushes']['max']}", ""),
         ("last change until every sidecar had it", f"{one['last_ms']:.0f} ms", ""),
+        ("streams that were lost and opened again", one["reopened"], held(one["reopened"], 0)),
         ("server CPU, of one core", f"{one['cpu_share'] * 100:.0f} %", ""),
-        ("server memory after warm-up, most, at the end", f"{memory['warm'] / 1024:.1f}, {memory['max'] / 1024:.1f}, {memory['end'] / 1024:.1f} MiB",
-         f"bounded: {growth:+.1%}"),
+        ("server memory, most in the first half, in the second, at the end",
+         f"{memory['first_half'] / 1024:.1f}, {memory['second_half'] / 1024:.1f}, {memory['end'] / 1024:.1f} MiB", f"bounded: {growth:+.1%}"),
     ], [f"changes that were made late by the writer: {one['late']} of {one['changes']:,}"]
 
 
