@@ -1,5 +1,6 @@
 //! Requests from others to this pod's application: decides the tag, once, and writes it for the application.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -31,6 +32,8 @@ struct Connection {
     /// The application.
     to: SocketAddr,
     from: From,
+    /// Who calls was asked for. Once a connection; a caller that stays unknown is a stranger.
+    has_asked: Cell<bool>,
 }
 
 /// Finds out what a connection is. `None`: it was served to its end, without being read.
@@ -56,12 +59,7 @@ pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opene
         }
         Opening::Over => return None,
     };
-    if worker.reader.load().asks_who_calls() {
-        // Once a connection; a caller that stays unknown is a stranger.
-        let key = format!("ip/{}", peer.ip());
-        Box::pin(worker.demand.ensure_caller(&worker.timer, &key, worker.config.on_demand_timeout)).await;
-    }
-    let connection = Connection { worker: Rc::clone(&worker), peer, to, from };
+    let connection = Connection { worker: Rc::clone(&worker), peer, to, from, has_asked: Cell::new(false) };
     Some(Opened { wire, is_http2, route: Rc::new(connection) })
 }
 
@@ -80,6 +78,10 @@ impl Route for Connection {
         let snapshot = worker.reader.load();
         let names = worker.names(&snapshot);
         let peer = snapshot.peer(self.peer.ip());
+        // By the rules of now: the connection may be older than they are.
+        if peer.is_none() && snapshot.asks_who_calls() && !self.has_asked.get() {
+            return Verdict::Learn;
+        }
         let facts = Facts {
             method: head.method,
             target: head.target,
@@ -152,6 +154,11 @@ impl Route for Connection {
     }
 
     fn learn(self: Rc<Self>, _authority: String) -> Pin<Box<dyn Future<Output = ()>>> {
-        Box::pin(std::future::ready(()))
+        Box::pin(async move {
+            let worker = &self.worker;
+            let key = format!("ip/{}", self.peer.ip());
+            worker.demand.ensure_caller(&worker.timer, &key, worker.config.on_demand_timeout).await;
+            self.has_asked.set(true);
+        })
     }
 }

@@ -68,7 +68,7 @@ pub(crate) struct Plan {
 pub(crate) enum Verdict {
     Send(Plan),
     Refuse(Failure, Option<Arc<str>>),
-    /// The authority is not known yet: [`Route::learn`] it, and ask again.
+    /// The authority, or who calls, is not known yet: [`Route::learn`] it, and ask again.
     Learn,
 }
 
@@ -76,7 +76,7 @@ pub(crate) enum Verdict {
 pub(crate) trait Route {
     fn route(&self, head: &Head<'_>) -> Verdict;
 
-    /// Asks the control plane for an authority; returns when it has answered or not in time.
+    /// Asks the control plane for what is missing; returns when it has answered or not in time.
     fn learn(self: Rc<Self>, authority: String) -> Pin<Box<dyn Future<Output = ()>>>;
 }
 
