@@ -305,18 +305,21 @@ fn write_member(headers: &dyn Headers, role: Role, key: &str, value: Option<&str
         }
         return;
     }
-    let is_own = |member: &str| member.split_once('=').unwrap_or((member, "")).0.trim_end() == key;
+    // More than is read as ours, never less: what stays could be believed further on.
+    let is_own =
+        |member: &[u8]| member.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii() == key.as_bytes();
     let (mut ours, mut is_right) = (0, false);
     for_each_member(headers, name, |member| {
         if is_own(member) {
             ours += 1;
-            is_right = value == Some(member.split_once('=').map_or("", |(_, rest)| rest));
+            let theirs = member.strip_prefix(key.as_bytes()).and_then(|rest| rest.strip_prefix(b"="));
+            is_right = theirs.is_some() && theirs == value.map(str::as_bytes);
         }
     });
     if (ours == 0 && value.is_none()) || (ours == 1 && is_right) {
         return;
     }
-    let own = value.map(|value| format!("{key}={value}"));
+    let own = value.map(|value| [key, "=", value].concat().into_bytes());
     // Tracestate: the newest members stand first, so the oldest go. Baggage: the last that came go.
     let is_first = role == Role::Tracestate;
     let members_max = if is_first { TRACESTATE_MEMBERS_MAX } else { BAGGAGE_MEMBERS_MAX };
@@ -337,20 +340,21 @@ fn write_member(headers: &dyn Headers, role: Role, key: &str, value: Option<&str
     }
 }
 
-fn push(list: &mut String, member: &str) {
+fn push(list: &mut Vec<u8>, member: &[u8]) {
     if !list.is_empty() {
-        list.push(',');
+        list.push(b',');
     }
-    list.push_str(member);
+    list.extend_from_slice(member);
 }
 
-/// The members of all lines. A line that is not text is not ours to judge; it is left to the application only if nothing must be
-/// written.
-fn for_each_member(headers: &dyn Headers, name: &str, mut each: impl FnMut(&str)) {
+/// The members of all lines: bytes, as they are read (`carry.rs`), for a line need not be text.
+fn for_each_member(headers: &dyn Headers, name: &str, mut each: impl FnMut(&[u8])) {
     let mut index = 0;
     while let Some(line) = headers.line(name, index) {
-        let text = std::str::from_utf8(line).unwrap_or("");
-        text.split(',').map(str::trim).filter(|member| !member.is_empty()).for_each(&mut each);
+        line.split(|&byte| byte == b',')
+            .map(<[u8]>::trim_ascii)
+            .filter(|member| !member.is_empty())
+            .for_each(&mut each);
         index += 1;
     }
 }

@@ -1,7 +1,16 @@
-//! Tags that are forged, doubled, hidden or stripped by who sends a request from outside, against what the application is told:
-//! one tag in every carrier, or none in any, whoever is trusted.
+//! Tags that are forged, doubled, hidden or stripped by who sends a request, against what the application is told: one tag in
+//! every carrier, or none in any, whoever is trusted.
+
+use std::net::SocketAddr;
 
 use anyhow::Context as _;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::Request;
+use hyper::client::conn::http2;
+use hyper::header::{HeaderMap, HeaderName, HeaderValue};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use laneway_tests::client::Speech;
 use laneway_tests::mesh::Mesh;
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -11,12 +20,14 @@ use crate::support::{from_pod, namespaces_or_skip, pair};
 
 const TRACE: &str = "traceparent: 00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
-/// A claim, the lines that are sent, and the tag that an application hears where everybody is trusted.
-const TRICKS: [(&str, &[&str], Option<&str>); 17] = [
+/// A claim, the lines that are sent (a byte for each letter), and the tag that an application hears from who is trusted.
+const TRICKS: [(&str, &[&str], Option<&str>); 19] = [
     ("a forged header", &["x-mse-tag: gray"], Some("gray")),
     ("forged baggage", &["baggage: k=v,x-mse-tag=gray;p=1"], Some("gray")),
     ("baggage that is encoded more than it need be", &["baggage: x-mse-tag=%67ray"], Some("gray")),
     ("forged tracestate", &[TRACE, "tracestate: o=1,laneway=gray"], Some("gray")),
+    ("baggage beside bytes that are no text", &["baggage: a=\u{ff},x-mse-tag=gray,b=\u{fe}"], Some("gray")),
+    ("tracestate beside such bytes", &[TRACE, "tracestate: o=\u{ff},laneway=gray"], Some("gray")),
     ("tracestate alone", &["tracestate: laneway=gray"], None),
     ("the value baseline", &["x-mse-tag: baseline"], Some("baseline")),
     ("twice the same", &["x-mse-tag: gray", "X-MSE-Tag: gray"], Some("gray")),
@@ -36,20 +47,49 @@ const TRICKS: [(&str, &[&str], Option<&str>); 17] = [
     ("a hop mark of a stranger", &["x-laneway-hop: 1", "x-mse-tag: gray"], Some("gray")),
 ];
 
-/// What the application heard of a request with these lines, and with a tag in its trailers.
-async fn heard(to: std::net::SocketAddr, lines: Vec<String>) -> anyhow::Result<Value> {
+/// What the application heard of a request with these lines, and with a tag in its trailers, which never count.
+async fn heard(to: SocketAddr, speech: Speech, lines: Vec<String>) -> anyhow::Result<Value> {
+    let answer = match speech {
+        Speech::Http1 => over_http1(to, &lines).await?,
+        Speech::H2c | Speech::Grpc => over_http2(to, &lines).await?,
+    };
+    Ok(serde_json::from_slice(&answer)?)
+}
+
+/// Byte for byte: no client says such things.
+async fn over_http1(to: SocketAddr, lines: &[String]) -> anyhow::Result<Vec<u8>> {
     let mut stream = TcpStream::connect(to).await?;
     let lines: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
     let head = format!("POST /echo HTTP/1.1\r\nhost: sc-server\r\ntransfer-encoding: chunked\r\n{lines}\r\n");
-    // Trailers never count.
-    stream.write_all(format!("{head}2\r\nhi\r\n0\r\nx-mse-tag: trailer\r\n\r\n").as_bytes()).await?;
+    stream.write_all(&bytes(&format!("{head}2\r\nhi\r\n0\r\nx-mse-tag: trailer\r\n\r\n"))).await?;
     let mut answer = Vec::new();
     while !answer.ends_with(b"}") {
         anyhow::ensure!(stream.read_buf(&mut answer).await? > 0, "{}", String::from_utf8_lossy(&answer));
     }
-    let text = String::from_utf8(answer)?;
-    let (_, body) = text.split_once("\r\n\r\n").context("an answer has a body")?;
-    Ok(serde_json::from_str(body)?)
+    let body = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n").context("an answer has a body")?;
+    Ok(answer.split_off(body + 4))
+}
+
+/// HTTP/2 has no `Connection`: those lines are left out.
+async fn over_http2(to: SocketAddr, lines: &[String]) -> anyhow::Result<Vec<u8>> {
+    let stream = TokioIo::new(TcpStream::connect(to).await?);
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), stream).await?;
+    tokio::spawn(connection);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-mse-tag", HeaderValue::from_static("trailer"));
+    let body = Full::new(Bytes::from_static(b"hi")).with_trailers(std::future::ready(Some(Ok(trailers))));
+    let mut request = Request::post("http://sc-server/echo").body(body)?;
+    for (name, value) in lines.iter().filter_map(|line| line.split_once(':')) {
+        if !name.eq_ignore_ascii_case("connection") {
+            request.headers_mut().append(HeaderName::try_from(name)?, HeaderValue::from_bytes(&bytes(value.trim()))?);
+        }
+    }
+    Ok(sender.send_request(request).await?.into_body().collect().await?.to_bytes().to_vec())
+}
+
+/// Latin-1.
+fn bytes(text: &str) -> Vec<u8> {
+    text.chars().map(|letter| letter as u8).collect()
 }
 
 /// The tags that stand in the carriers, which must agree, and nothing else of a tag.
@@ -81,42 +121,52 @@ fn pair_of(line: &Value) -> Option<(&str, &str)> {
     Some((line[0].as_str()?, line[1].as_str()?))
 }
 
-fn apply(mesh: &Mesh, trust: &str) {
-    let file = mesh.directory().join(format!("trust-{trust}.yaml"));
+/// `entry`: the service at which requests get in. Nobody stamps, so a tag is one that was believed.
+fn apply(mesh: &Mesh, trust: &str, entry: &str) {
+    let file = mesh.directory().join(format!("trust-{trust}-{entry}.yaml"));
     let text = format!(
-        "{{kind: LaneGroup, name: shop, tag: {{trust: {trust}}}}}\n---\n\
-         {{kind: Lane, name: gray, group: shop, entry: {{services: [server]}}}}\n"
+        "{{kind: LaneGroup, name: shop, tag: {{trust: {trust}}}, propagate: {{stampPodTag: never}}}}\n---\n\
+         {{kind: Lane, name: gray, group: shop, entry: {{services: [{entry}]}}}}\n"
     );
     std::fs::write(&file, text).expect("the mesh's folder is ours");
     mesh.apply(&file).expect("the documents are good");
 }
 
-/// Sends every trick from this host, and says what differs from what `expected` makes of each.
-fn differing(mesh: &Mesh, host: &str, expected: impl Fn(Option<&'static str>) -> Option<&'static str>) -> Vec<String> {
+/// Sends every trick from this host, in both versions of HTTP, and says what differs: each is believed, or none is.
+fn differing(mesh: &Mesh, group: &str, host: &str, is_believed: bool) -> Vec<String> {
     let to = mesh.socket("server-base").expect("a pod of the mesh");
     let mut differs = Vec::new();
-    for (claim, lines, tag) in TRICKS {
-        let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
-        let answer = from_pod(mesh, host, heard(to, lines)).expect("the request is answered");
-        let actual = told(&answer);
-        if actual.as_ref().map(Option::as_deref) != Ok(expected(tag)) {
-            differs.push(format!("{host}, {claim}: expected {:?}, got {actual:?}", expected(tag)));
+    for speech in [Speech::Http1, Speech::H2c] {
+        for (claim, lines, tag) in TRICKS {
+            let lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+            let answer = from_pod(mesh, host, heard(to, speech, lines)).expect("the request is answered");
+            let (actual, expected) = (told(&answer), tag.filter(|_| is_believed));
+            if actual.as_ref().map(Option::as_deref) != Ok(expected) {
+                differs.push(format!("{group}, {host}, {speech:?}, {claim}: expected {expected:?}, got {actual:?}"));
+            }
         }
     }
     differs
 }
 
+/// Who tries it is an outsider, or the application of a pod behind its own sidecar, which believes it.
 #[test]
 fn an_application_is_told_one_tag_or_none_whatever_is_tried_and_whoever_is_trusted() {
     if !namespaces_or_skip("an_application_is_told_one_tag_or_none_whatever_is_tried_and_whoever_is_trusted") {
         return;
     }
     let mesh = pair("tricks", &["", "gray"], "", &[]);
-    apply(&mesh, "any");
-    let mut differs = differing(&mesh, "entry", |tag| tag);
-    for trust in ["mesh", "none"] {
-        apply(&mesh, trust);
-        differs.extend(differing(&mesh, "entry", |_| None));
+    let mut differs = Vec::new();
+    for (trust, entry, believes_outsiders, believes_the_mesh) in [
+        ("any", "server", true, true),
+        ("mesh", "server", false, true),
+        ("none", "server", false, false),
+        ("none", "caller", false, true),
+    ] {
+        apply(&mesh, trust, entry);
+        let group = format!("trust {trust}, entry {entry}");
+        differs.extend(differing(&mesh, &group, "entry", believes_outsiders));
+        differs.extend(differing(&mesh, &group, "caller-base", believes_the_mesh));
     }
     assert!(differs.is_empty(), "{}", differs.join("\n"));
     let metrics = mesh.status_page("server-base", "metrics").expect("the metrics are read");

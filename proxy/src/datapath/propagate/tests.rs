@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use laneway_core::carry;
 use laneway_core::facts::Headers;
 use laneway_core::snapshot::Group;
 use laneway_core::tag::{RequestTag, Tag};
@@ -86,6 +87,43 @@ fn tracestate_is_written_only_beside_a_traceparent() {
         written(&[("tracestate", "a=1,laneway=blue")], gray()),
         ["x-mse-tag: gray", "baggage: x-mse-tag=gray", "tracestate: a=1"]
     );
+}
+
+/// Whatever bytes stand around a tag, who reads a head after it was written finds the one tag or none.
+#[test]
+fn a_line_that_is_no_text_hides_no_tag() {
+    struct Bytes(Vec<(&'static str, Vec<u8>)>);
+    impl Headers for Bytes {
+        fn line(&self, name: &str, index: usize) -> Option<&[u8]> {
+            self.0.iter().filter(|(known, _)| *known == name).nth(index).map(|(_, value)| value.as_slice())
+        }
+    }
+    for carrier in ["baggage", "tracestate"] {
+        let member: &[u8] = if carrier == "baggage" { b"x-mse-tag=blue" } else { b"laneway=blue" };
+        let line = [b"a=\xff\xfe,", member, b",b=\xe4"].concat();
+        let before = Bytes(vec![("traceparent", b"t".to_vec()), (carrier, line)]);
+        assert!(matches!(carry::read(&group(), &before).tag, RequestTag::Lane(_)), "{carrier} is read");
+        for tag in [RequestTag::None, gray()] {
+            let names = Rc::new(Names::new(1, &group()));
+            let mut rewrite = Rewrite::new(Rc::clone(&names));
+            write(&before, &names, tag, &mut rewrite);
+            assert!(!rewrite.keeps(carrier.as_bytes(), || false), "{carrier} for {tag:?}");
+            let added: Vec<(String, Vec<u8>)> = rewrite
+                .added()
+                .split(|&byte| byte == b'\n')
+                .filter_map(|line| {
+                    let colon = line.iter().position(|&byte| byte == b':')?;
+                    Some((String::from_utf8(line[..colon].to_vec()).ok()?, line[colon + 1..].trim_ascii().to_vec()))
+                })
+                .collect();
+            let after = added.iter().find(|(name, _)| name == carrier).map(|(_, value)| value.clone());
+            let after = after.expect("the others stay");
+            assert!(
+                after.windows(4).any(|part| part == b"a=\xff\xfe") && after.windows(3).any(|part| part == b"b=\xe4")
+            );
+            assert!(!after.windows(4).any(|part| part == b"blue"), "{carrier} for {tag:?}");
+        }
+    }
 }
 
 #[test]
