@@ -31,11 +31,33 @@ impl Id {
     }
 }
 
+/// The headers of tracing systems, whether requests are correlated by them or not. `x-request-id` and its like are ids of
+/// requests, which tracing libraries do not look at.
+pub const TRACE_HEADERS: [&str; 9] = [
+    "traceparent",
+    "b3",
+    "x-b3-traceid",
+    "uber-trace-id",
+    "sw8",
+    "x-datadog-trace-id",
+    "x-cloud-trace-context",
+    "x-amzn-trace-id",
+    "grpc-trace-bin",
+];
+
 /// The headers that requests are correlated by.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct IdHeaders {
     headers: Vec<IdHeader>,
     names: NameSet,
+    /// Of [`TRACE_HEADERS`].
+    traces: NameSet,
+}
+
+impl Default for IdHeaders {
+    fn default() -> IdHeaders {
+        IdHeaders::new(&[])
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -74,14 +96,16 @@ impl IdHeaders {
     /// `names` in lower case, in order of precedence.
     pub fn new(names: &[String]) -> IdHeaders {
         let headers = names.iter().map(|name| IdHeader { name: name.clone(), format: Format::of(name) });
-        IdHeaders { headers: headers.collect(), names: names.iter().collect() }
+        IdHeaders {
+            headers: headers.collect(),
+            names: names.iter().collect(),
+            traces: TRACE_HEADERS.iter().copied().collect(),
+        }
     }
 
-    /// Does the request belong to a trace, be it by an id that we cannot read? What is compared as text is an id of a request, which
-    /// tracing libraries do not look at.
+    /// Does the request belong to a trace of any kind that we know, be it by an id that we cannot read, or do not correlate by?
     pub fn say_a_trace(&self, headers: &dyn Headers) -> bool {
-        let is_said = |header: &IdHeader| header.format.is_trace() && headers.line(&header.name, 0).is_some();
-        headers.has_any(self.names) && self.headers.iter().any(is_said)
+        headers.has_any(self.traces) && TRACE_HEADERS.iter().any(|name| headers.line(name, 0).is_some())
     }
 
     /// In lower case, in order of precedence.
@@ -113,10 +137,6 @@ impl Format {
             "grpc-trace-bin" => Format::GrpcTraceBin,
             other => Format::Text(xxhash_rust::xxh3::xxh3_64(other.as_bytes())),
         }
-    }
-
-    fn is_trace(self) -> bool {
-        !matches!(self, Format::Text(_))
     }
 
     fn read(self, value: &[u8]) -> Option<Id> {

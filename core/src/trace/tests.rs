@@ -93,10 +93,21 @@ fn two_lines_of_one_name_are_no_id() {
 }
 
 #[test]
-fn a_request_id_is_no_trace() {
-    let headers = IdHeaders::new(&["sw8", "x-request-id", "x-own"].map(str::to_owned));
-    assert!(!headers.say_a_trace(&Lines(&[("x-request-id", "1"), ("x-own", "2")])));
-    assert!(headers.say_a_trace(&Lines(&[("sw8", "1-")])));
+fn a_trace_is_said_whatever_requests_are_correlated_by() {
+    for names in [&["sw8", "x-request-id", "x-own"][..], &[]] {
+        let headers = IdHeaders::new(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>());
+        assert!(!headers.say_a_trace(&Lines(&[("x-request-id", "1"), ("x-own", "2")])), "a request id is no trace");
+        for name in TRACE_HEADERS {
+            assert!(headers.say_a_trace(&Lines(&[(name, "not even an id")])), "{name} among {names:?}");
+        }
+    }
+}
+
+#[test]
+fn every_header_of_tracing_is_read_by_its_own_format() {
+    for name in TRACE_HEADERS {
+        assert!(!matches!(Format::of(name), Format::Text(_)), "{name}");
+    }
 }
 
 #[test]

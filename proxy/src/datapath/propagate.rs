@@ -10,7 +10,7 @@ use laneway_core::context::Passed;
 use laneway_core::facts::{Headers, NameSet};
 use laneway_core::snapshot::Group;
 use laneway_core::tag::RequestTag;
-use laneway_core::trace::Id;
+use laneway_core::trace::{Id, TRACE_HEADERS};
 use laneway_proto::contract::{self, HOP_HEADER};
 use laneway_proto::routing::{NewTrace, TagCarrier};
 
@@ -37,7 +37,7 @@ pub(crate) enum Role {
     Alias,
     Baggage,
     Tracestate,
-    /// `traceparent`, and what requests are correlated by.
+    /// Of any kind of tracing, or what requests are correlated by.
     Trace,
     /// [`HOP_HEADER`].
     Hop,
@@ -98,13 +98,16 @@ impl Names {
             (tag.as_str(), Role::Tag),
             (BAGGAGE, Role::Baggage),
             (TRACESTATE, Role::Tracestate),
-            (TRACEPARENT, Role::Trace),
             (HOP_HEADER, Role::Hop),
         ];
         let aliased = aliases.iter().map(|name| (name.as_str(), Role::Alias));
-        let correlated = group.ids.names().map(|name| (name, Role::Trace));
-        let all = own.into_iter().chain(aliased).chain(correlated);
-        let known: Vec<_> = all.map(|(name, role)| (name.to_owned(), role)).collect();
+        let traced = TRACE_HEADERS.into_iter().chain(group.ids.names()).map(|name| (name, Role::Trace));
+        let mut known: Vec<(String, Role)> = Vec::new();
+        for (name, role) in own.into_iter().chain(aliased).chain(traced) {
+            if known.iter().all(|(other, _)| other != name) {
+                known.push((name.to_owned(), role));
+            }
+        }
         let (mut letters, mut dropped_letters) = ([0; LENGTHS], [0; LENGTHS]);
         for (name, role) in &known {
             let (length, letter) = (name.len() % LENGTHS, first_letter(name.as_bytes()));
@@ -256,7 +259,7 @@ pub(crate) fn start_trace(
         NewTrace::Unsampled => b"00",
         NewTrace::Never => return None,
     };
-    if context.is_none() || headers.line(TRACEPARENT, 0).is_some() || group.ids.say_a_trace(headers) {
+    if context.is_none() || group.ids.say_a_trace(headers) {
         return None;
     }
     let [high, low, parent] = random();

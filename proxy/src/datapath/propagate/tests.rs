@@ -7,6 +7,7 @@ use laneway_core::facts::Headers;
 use laneway_core::snapshot::Group;
 use laneway_core::tag::{RequestTag, Tag};
 use laneway_core::trace::{Id, IdHeaders};
+use laneway_proto::routing::NewTrace;
 
 use laneway_core::context::{Context, Passed};
 
@@ -158,7 +159,26 @@ fn only_a_lane_request_without_any_trace_id_gets_one() {
     assert_eq!(traced(&[], RequestTag::Baseline), fresh);
     assert_eq!(traced(&[], RequestTag::None), None);
     assert_eq!(traced(&[("b3", "1")], gray()), None);
+    assert_eq!(traced(&[("x-amzn-trace-id", "Root=1-1-1")], gray()), None, "the group correlates by b3 alone");
     assert_eq!(traced(&[("traceparent", "mine")], gray()), Some("mine".to_owned()));
+}
+
+#[test]
+fn the_group_says_whether_a_new_trace_is_sampled_or_there_is_none() {
+    let lines = lines(&[]);
+    for (new_trace, expected) in [
+        (NewTrace::Sampled, Some("traceparent: 00-00000000000000010000000000000007-0000000000000009-01")),
+        (NewTrace::Unsampled, Some("traceparent: 00-00000000000000010000000000000007-0000000000000009-00")),
+        (NewTrace::Never, None),
+    ] {
+        let mut group = group();
+        group.new_trace = new_trace;
+        let context = Context::of(&group, gray(), &lines);
+        let all = rewritten(&lines, |_, rewrite| {
+            start_trace(&lines, &group, context.as_deref(), || [1, 7, 9], rewrite);
+        });
+        assert_eq!(all.first().map(String::as_str), expected, "{new_trace:?}");
+    }
 }
 
 #[test]
@@ -180,6 +200,7 @@ fn a_name_plays_its_role_in_any_case_and_a_look_alike_goes() {
         ("X-Lane", Role::Alias),
         ("Baggage", Role::Baggage),
         ("B3", Role::Trace),
+        ("Uber-Trace-Id", Role::Trace),
         ("x-mse-tah", Role::Other),
         ("accept", Role::Other),
     ] {
