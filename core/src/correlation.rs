@@ -80,20 +80,23 @@ impl Correlations {
             return;
         };
         let is_plain_too = self.plain.contains_key(&id);
-        if let Some(held) = self.held.get_mut(&id) {
-            if held.is_over(now) {
-                self.bytes = self.bytes + context.bytes() - held.context.bytes();
-                *held = Held { context: Arc::clone(context), running: 0, until: now, is_conflicting: false };
+        match self.held.get_mut(&id) {
+            Some(held) => {
+                if held.is_over(now) {
+                    self.bytes = self.bytes + context.bytes() - held.context.bytes();
+                    *held = Held { context: Arc::clone(context), running: 0, until: now, is_conflicting: false };
+                }
+                held.running += 1;
+                held.is_conflicting |= is_plain_too || held.context != *context;
             }
-            held.running += 1;
-            held.is_conflicting |= is_plain_too || held.context != *context;
-            return;
+            None => {
+                let until = now + self.bounds.seconds;
+                let held = Held { context: Arc::clone(context), running: 1, until, is_conflicting: is_plain_too };
+                self.bytes += held.context.bytes();
+                self.held.insert(id, held);
+                self.order.push_back((id, until));
+            }
         }
-        let until = now + self.bounds.seconds;
-        let held = Held { context: Arc::clone(context), running: 1, until, is_conflicting: is_plain_too };
-        self.bytes += held.context.bytes();
-        self.held.insert(id, held);
-        self.order.push_back((id, until));
         while self.held.len() > self.bounds.ids || self.bytes > self.bounds.bytes {
             let Some((oldest, _)) = self.order.pop_front() else { return };
             self.forget(oldest);
