@@ -151,6 +151,14 @@ impl Condition {
         compiled.filter(|_| refusals.len() == before)
     }
 
+    pub(crate) fn asks_who_calls(&self) -> bool {
+        match self {
+            Condition::All(parts) | Condition::Any(parts) => parts.iter().any(Condition::asks_who_calls),
+            Condition::Not(not) => not.asks_who_calls(),
+            Condition::Test(test) => test.source.is_who_calls(),
+        }
+    }
+
     pub(crate) fn holds<'s>(
         &'s self,
         facts: &Facts<'_>,
@@ -218,6 +226,11 @@ impl Test {
 impl Source {
     fn read<'b>(&self, facts: &Facts<'b>, buffer: &'b mut Vec<u8>, claims: &'b mut Claims) -> Option<&'b [u8]> {
         value::read(self, facts, buffer, claims)
+    }
+
+    /// Inbound it takes a look-up: the connection tells the address alone.
+    pub(crate) fn is_who_calls(&self) -> bool {
+        matches!(self, Source::CallerService | Source::CallerNamespace | Source::CallerTag)
     }
 
     pub(crate) fn of_key(from: &StickyKey, field: &str) -> Result<Source, Refusal> {

@@ -22,6 +22,8 @@ pub(crate) struct Lane {
     pub(crate) entry_services: HashSet<String, foldhash::fast::RandomState>,
     pub(crate) redirect: bool,
     pub(crate) rules: Vec<EntryRule>,
+    /// One of the rules does.
+    pub(crate) asks_who_calls: bool,
     fallback: Fallback,
     service_fallbacks: BTreeMap<String, Fallback>,
 }
@@ -114,6 +116,7 @@ impl Lane {
             priority: from.priority,
             entry_services: entry.map(|entry| entry.services.iter().cloned().collect()).unwrap_or_default(),
             redirect: entry.is_some_and(|entry| entry.redirect),
+            asks_who_calls: rules.iter().any(EntryRule::asks_who_calls),
             rules,
             fallback: fallback?,
             service_fallbacks,

@@ -64,6 +64,12 @@ impl EntryRule {
         contradiction(self.condition.as_ref().zip(from.r#match.as_ref()), keys(self.sticky.as_ref()))
     }
 
+    /// Does it look at more of the caller than the address?
+    pub(crate) fn asks_who_calls(&self) -> bool {
+        self.condition.as_ref().is_some_and(Condition::asks_who_calls)
+            || keys(self.sticky.as_ref()).iter().any(Source::is_who_calls)
+    }
+
     /// Does the rule take this request? The share is its last condition.
     pub(crate) fn takes<'s>(
         &'s self,

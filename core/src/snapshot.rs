@@ -66,6 +66,8 @@ pub(crate) struct Own {
     pub(crate) is_entry: bool,
     /// The pod belongs to a lane that redirects at this service.
     pub(crate) hands_over: bool,
+    /// An entry rule of this service looks at the caller's service, namespace or tag.
+    rules_ask_who_calls: bool,
     /// Position in `services`.
     at: Option<u32>,
     /// Of the service's instances.
@@ -379,7 +381,7 @@ impl Snapshot {
 
     /// Does a decision about an inbound request depend on who calls? Then [`Snapshot::peer`] is to be known before.
     pub fn asks_who_calls(&self) -> bool {
-        self.group.trust != TagTrust::Any || self.group.path_header == PathHeader::Mesh
+        self.group.trust != TagTrust::Any || self.group.path_header == PathHeader::Mesh || self.own.rules_ask_who_calls
     }
 
     /// Is this the address of an instance of the service that this sidecar belongs to? (`x-laneway-hop` is believed only
@@ -581,6 +583,7 @@ impl Own {
             stamp: tag.filter(|_| stamps),
             is_entry: lanes.iter().any(enters),
             hands_over,
+            rules_ask_who_calls: lanes.iter().any(|lane| enters(lane) && !lane.is_off() && lane.asks_who_calls),
             at,
             addresses: table.iter().flat_map(|table| table.endpoints()).map(|(_, e)| e.address.0.ip()).collect(),
             service,

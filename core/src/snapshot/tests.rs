@@ -34,7 +34,11 @@ endpoints: [{address: '10.1.0.30:80', tag: dark}, {address: '10.1.0.31:80', stat
 ";
 
 fn snapshot(service: &str) -> Snapshot {
-    let (objects, catalog, _) = sort(document::read(WORLD).expect("good documents")).expect("different names");
+    snapshot_of(WORLD, service)
+}
+
+fn snapshot_of(documents: &str, service: &str) -> Snapshot {
+    let (objects, catalog, _) = sort(document::read(documents).expect("good documents")).expect("different names");
     let identity = Identity { namespace: "default".into(), service: service.into(), tag: None };
     let mut resources = Resources::default();
     for wire in compile(&objects, &catalog).everything(&identity) {
@@ -126,6 +130,33 @@ fn a_pod_knows_its_own_service() {
     assert!(snapshot.is_opaque_port(address("10.1.0.13:3306")));
     assert!(!snapshot.is_opaque_port(address("10.1.0.13:20002")));
     assert!(!snapshot.is_opaque_port(address("10.1.0.13:1")));
+}
+
+#[test]
+fn who_calls_is_asked_where_it_makes_a_difference_and_nowhere_else() {
+    let asks = |group: &str, lane: &str, service: &str| {
+        let text = format!(
+            "{{kind: LaneGroup, name: default, {group}}}\n---\n{{kind: Lane, name: gray, {lane}}}\n---\n\
+             {{kind: Service, name: a}}\n---\n{{kind: Service, name: b}}"
+        );
+        snapshot_of(&text, service).asks_who_calls()
+    };
+    let rules = |rule: &str| format!("entry: {{services: [a], rules: [{rule}]}}");
+    for source in ["sourceService", "sourceNamespace", "sourceTag"] {
+        let test = rules(&format!("{{match: {{not: {{any: [{{attribute: {source}, exact: x}}]}}}}}}"));
+        assert!(asks("", &test, "a"), "{source}");
+        assert!(!asks("", &test, "b"), "{source}: b is no entry");
+        assert!(!asks("", &format!("{test}, enabled: false"), "a"), "{source}: the rules do not run");
+        assert!(asks("", &format!("{test}, dryRun: true"), "a"), "{source}: what is counted is as true");
+        assert!(
+            asks("", &rules(&format!("{{sticky: {{by: [{{attribute: {source}}}]}}, percent: 1%}}")), "a"),
+            "{source}"
+        );
+    }
+    let other = rules("{match: {all: [{attribute: sourceIp, exact: 10.0.0.0/8}, {header: x, present: true}]}}");
+    assert!(!asks("", &other, "a"), "the connection tells the address");
+    assert!(asks("tag: {trust: mesh}", "", "a") && asks("tag: {trust: none}", "", "b"));
+    assert!(asks("pathHeader: mesh", "", "b") && !asks("pathHeader: any", "", "b"));
 }
 
 #[test]
