@@ -25,6 +25,13 @@ pub(super) fn compile(name: &str, from: &discovery::LaneGroup, refusals: &mut Ve
     headers("tag_aliases", &from.tag_aliases, refusals);
     headers("pass_headers", &from.pass_headers, refusals);
     headers("correlate_headers", &from.correlate_headers, refusals);
+    for (index, name) in from.pass_headers.iter().enumerate() {
+        // One value leaves, and it is not what a request came with.
+        if *name == from.tag_header || from.tag_aliases.contains(name) || name == "baggage" || name == "tracestate" {
+            let message = format!("{name:?} carries the tag");
+            refusals.push(Refusal::new(&format!("pass_headers[{index}]"), "INVALID_NAME", message));
+        }
+    }
     if from.pass_headers.len() > PASS_HEADERS_MAX {
         let message = format!("at most {PASS_HEADERS_MAX} pass headers, not {}", from.pass_headers.len());
         refusals.push(Refusal::new("pass_headers", "TOO_LARGE", message));

@@ -66,6 +66,24 @@ fn what_is_broken_is_refused_by_field() {
             ("entry.rules[1].match.all[0].regex", "INVALID_REGEX"),
         ],
     );
+    let group = discovery::LaneGroup {
+        tag_header: "x-mse-tag".into(),
+        tag_aliases: vec!["x-lane".into()],
+        tag_carriers: vec![routing::TagCarrier::Header.into()],
+        pass_headers: ["x-user-id", "x-lane", "x-mse-tag", "baggage", "X-Shop"].map(str::to_owned).to_vec(),
+        tag_trust: routing::TagTrust::Any.into(),
+        stamp_pod_tag: routing::StampPodTag::Entry.into(),
+        baseline_mode: routing::BaselineMode::Untagged.into(),
+        new_trace: routing::NewTrace::Sampled.into(),
+        path_header: routing::PathHeader::Never.into(),
+        infer: routing::Infer::Never.into(),
+        ambiguous: routing::Ambiguous::Baseline.into(),
+        fallback: Some(discovery::Fallback { chain: vec![String::new()], ..Default::default() }),
+        ..Default::default()
+    };
+    let refused_names = [4, 1, 2, 3].map(|at| format!("pass_headers[{at}]"));
+    let refused_names: Vec<_> = refused_names.iter().map(|field| (field.as_str(), "INVALID_NAME")).collect();
+    refused(TYPE_LANE_GROUP, &group, &refused_names);
     let endpoint = |address: Vec<u8>, weight| discovery::Endpoint {
         address,
         port: 80,
