@@ -158,6 +158,32 @@ fn ten_percent_and_ten_percent_of_what_is_left_are_ten_and_nine() {
 }
 
 #[test]
+fn a_policy_divides_calls_by_its_weights_and_keeps_a_caller_on_one_side() {
+    let rule = |rest: &str| {
+        let to = "to: [{tag: gray, weight: 20}, {tag: blue, weight: 0}, {tag: baseline, weight: 80}]";
+        format!("kind: ServicePolicy\nname: b\nrules: [{{{to}{rest}}}]\n")
+    };
+    let mesh = ["A", "B", "Bgray", "Bblue"].map(str::to_owned);
+    let chosen = |documents: &str| {
+        let world = World::new(&mesh, documents).expect("good documents");
+        let snapshot = world.snapshot(&world.pod("A").identity);
+        let side = |user: u32, seed: u64| {
+            let headers = Lines(vec![("x-user-id".to_owned(), user.to_string())]);
+            let tag = call(&world, &snapshot, &headers, seed).endpoint_tag;
+            tag.map_or_else(String::new, |tag| tag.to_string())
+        };
+        let sides: Vec<String> = (0..20_000).map(|user| side(user, u64::from(user))).collect();
+        let moved = (0..2_000).filter(|&user| side(user, u64::from(user) + 1_000_000) != sides[user as usize]).count();
+        let count = |tag: &str| sides.iter().filter(|side| *side == tag).count();
+        assert_eq!(count("blue"), 0, "weight 0");
+        assert!((3_800..4_200).contains(&count("gray")), "{} of 20,000 where 4,000 are due", count("gray"));
+        moved
+    };
+    assert_eq!(chosen(&rule(", sticky: {by: [{header: x-user-id}]}")), 0);
+    assert!(chosen(&rule("")) > 0, "without a key each call is drawn on its own");
+}
+
+#[test]
 fn instances_are_chosen_by_weight_and_then_by_requests_outstanding() {
     let mesh = ["A", "B weight=1", "B weight=3"].map(str::to_owned);
     let mut world = World::new(&mesh, "").expect("good mesh");

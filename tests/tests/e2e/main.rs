@@ -21,6 +21,7 @@ mod injection;
 mod lists;
 mod path;
 mod propagation;
+mod redirect;
 mod refusals;
 mod rules;
 mod scenarios;

@@ -138,6 +138,7 @@ fn the_application_sees_one_tag_its_own_header_case_and_nothing_of_ours() {
         let answer = curl_in(&mesh, "caller-base", &all).expect("curl succeeds");
         let answer: serde_json::Value = serde_json::from_str(&answer).expect("echo answers JSON");
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+        assert!(text(&answer["peer"]).starts_with("127.0.0.6:"), "the mark of our connections: {}", answer["peer"]);
         let headers = answer["headers"].as_array().cloned().unwrap_or_default();
         headers.iter().map(|pair| (text(&pair[0]), text(&pair[1]))).collect()
     };

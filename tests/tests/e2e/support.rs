@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use laneway_proto::contract::PROXY_UID;
 use laneway_tests::mesh::network::{Network, namespaces_work};
 use laneway_tests::mesh::{Mesh, Plan, PodPlan, ServicePlan};
 use laneway_tests::process::{run, skip, wait_for};
@@ -83,17 +84,32 @@ pub(crate) fn in_pod(
     program: impl AsRef<std::ffi::OsStr>,
     arguments: &[&str],
 ) -> anyhow::Result<String> {
+    as_user_in_pod(mesh, pod, 10_001, program, arguments)
+}
+
+fn as_user_in_pod(
+    mesh: &Mesh,
+    pod: &str,
+    user: u32,
+    program: impl AsRef<std::ffi::OsStr>,
+    arguments: &[&str],
+) -> anyhow::Result<String> {
     let mut command = mesh.command(pod, program)?;
     command.args(arguments);
-    laneway_tests::process::confine::as_user(&mut command, 10_001);
+    laneway_tests::process::confine::as_user(&mut command, user);
     run(command)
 }
 
+const CURL: [&str; 4] = ["--silent", "--show-error", "--max-time", "15"];
+
 /// curl in a pod, as its application would call.
 pub(crate) fn curl_in(mesh: &Mesh, pod: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let mut all = vec!["--silent", "--show-error", "--max-time", "15"];
-    all.extend(arguments);
-    in_pod(mesh, pod, "curl", &all)
+    in_pod(mesh, pod, "curl", &[&CURL, arguments].concat())
+}
+
+/// curl in a pod, as its sidecar would call: past the redirect, from the pod's address.
+pub(crate) fn curl_as_sidecar(mesh: &Mesh, pod: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    as_user_in_pod(mesh, pod, PROXY_UID, "curl", &[&CURL, arguments].concat())
 }
 
 /// Runs a client of our own in a pod's network; names do not resolve there, addresses do.
