@@ -289,6 +289,19 @@ fn bad_configurations_are_refused() {
     }
 }
 
+/// But for what does not run, they are as good as they look.
+#[test]
+fn the_examples_of_the_page_about_rules_are_right() {
+    let blocks: Vec<&str> = include_str!("../../../docs/rules.md").split("```yaml\n").skip(1).collect();
+    assert_eq!(blocks.len(), 4);
+    for block in blocks {
+        let text = block.split("```").next().unwrap_or_default();
+        let found = findings(text);
+        let is_known = |code: &str| ["LANE0201", "LANE0202", "LANE0209"].iter().any(|known| code.starts_with(known));
+        assert!(found.iter().all(|(code, _)| is_known(code)), "{text}: {found:#?}");
+    }
+}
+
 /// Whatever is wrong besides, each finding is told.
 #[test]
 fn all_findings_are_told_at_once() {
