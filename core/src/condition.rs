@@ -257,7 +257,14 @@ impl Network {
         let address: IpAddr = address.parse().ok()?;
         let width = if address.is_ipv4() { 32 } else { 128 };
         let bits = bits.unwrap_or(width);
-        (bits <= width).then_some(Network { address, bits })
+        match address {
+            // Callers are compared as IPv4 where they are.
+            IpAddr::V6(mapped) if (96..=width).contains(&bits) => Some(match mapped.to_ipv4_mapped() {
+                Some(address) => Network { address: address.into(), bits: bits - 96 },
+                None => Network { address, bits },
+            }),
+            _ => (bits <= width).then_some(Network { address, bits }),
+        }
     }
 
     fn contains(&self, address: IpAddr) -> bool {

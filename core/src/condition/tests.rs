@@ -138,6 +138,9 @@ fn attributes() {
     check("{attribute: sourceIp, exact: 10.2.0.0/16}", true);
     check("{attribute: sourceIp, in: [10.3.0.0/16, 10.2.3.4]}", true);
     check("{attribute: sourceIp, exact: 10.2.3.5}", false);
+    check("{attribute: sourceIp, in: ['::ffff:10.2.3.4']}", true);
+    check("{attribute: sourceIp, exact: '::ffff:10.2.0.0/112'}", true);
+    check("{attribute: sourceIp, exact: '::ffff:10.3.0.0/112'}", false);
     check("{attribute: sourceIp, exact: 0.0.0.0/0}", true);
     check("{attribute: sourceIp, exact: '::/0'}", false);
 }
