@@ -6,7 +6,9 @@ use prost::Message;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut files = Vec::new();
-    for root in ["envoy", "google", "laneway"] {
+    for root in ["envoy", "google", "grpc", "laneway"] {
+        // The folder, too: a file may come.
+        println!("cargo::rerun-if-changed={root}");
         collect(Path::new(root), &mut files)?;
     }
     files.sort();

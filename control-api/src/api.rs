@@ -1,26 +1,36 @@
-//! The API for people and CI: `LaneAdmin` and `MeshStatus` over gRPC, some of it as JSON too.
+//! The API for people and CI: `LaneAdmin` and `MeshStatus` over gRPC, and the same as JSON over HTTP.
 //!
+//! ```text
+//!   gRPC ---------> services --call--> one function a method --> reconcile, fleet
+//!   JSON --http-------^                  `--stream--> one task an answer that goes on
+//! ```
 //! Each method is a few lines: look at the request, ask `reconcile` or `fleet`, put the answer together. What this
-//! version does not do answers UNIMPLEMENTED and says so; a field that is not supported yet is refused, never ignored.
+//! version does not do answers UNIMPLEMENTED and says so.
 
 mod audit;
 mod change;
 mod errors;
 mod explain;
+mod export;
+mod field;
 mod filter;
 mod history;
-mod json;
+mod http;
 mod lanes;
+mod mask;
+mod order;
 mod page;
 mod peers;
 mod read;
+mod repeats;
 mod rollback;
 mod rollout;
 mod status;
+mod stream;
+mod watch;
 mod write;
 
 use std::future::Future;
-use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use laneway_proto::admin::lane_admin_server::{LaneAdmin, LaneAdminServer};
@@ -41,19 +51,23 @@ use laneway_proto::status::{
     WatchLaneStatsRequest, WatchProxiesRequest, WatchProxiesResponse, WatchRolloutRequest,
 };
 use tokio::net::TcpListener;
-use tokio_stream::Stream;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use self::peers::Peers;
+use self::repeats::Repeats;
+use self::stream::{Events, Streams};
 use crate::drain::Draining;
 use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::reconcile::Reconciler;
 use crate::replicas::Replicas;
+use crate::{health, reflection};
 
+/// What is served here, beside reflection.
+const SERVICES: [&str; 3] = ["laneway.admin.v1.LaneAdmin", "laneway.status.v1.MeshStatus", "grpc.health.v1.Health"];
 /// Largest request: a bundle of very many objects.
 const REQUEST_BYTES_MAX: usize = 16 << 20;
 /// A peer that is gone without a word is noticed after the sum of both.
@@ -68,20 +82,33 @@ pub struct Api {
     leader: Leader,
     peers: Peers,
     started: SystemTime,
+    draining: Draining,
+    repeats: Repeats,
+    streams: Streams,
 }
 
 impl Api {
-    pub fn new(reconciler: Reconciler, fleet: Fleet, leader: Leader, replicas: Replicas) -> Api {
-        Api { reconciler, fleet, leader, peers: Peers::new(replicas), started: SystemTime::now() }
+    pub fn new(reconciler: Reconciler, fleet: Fleet, leader: Leader, replicas: Replicas, draining: Draining) -> Api {
+        let (repeats, streams) = (Repeats::new(repeats::BOUND), Streams::default());
+        let (peers, started) = (Peers::new(replicas), SystemTime::now());
+        Api { reconciler, fleet, leader, peers, started, draining, repeats, streams }
     }
 
     /// Serves until the drain; then what runs is finished.
-    pub async fn serve(self, listener: TcpListener, mut draining: Draining) -> Result<(), tonic::transport::Error> {
-        let json = json::routes(self.clone());
+    pub async fn serve(self, listener: TcpListener) -> Result<(), tonic::transport::Error> {
+        let mut draining = self.draining.clone();
+        let (reflection, reflection_alpha) = reflection::services(&SERVICES);
         let admin = LaneAdminServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX);
-        let calls = Routes::new(admin).add_service(MeshStatusServer::new(self)).prepare();
+        let calls = Routes::new(admin)
+            .add_service(MeshStatusServer::new(self))
+            .add_service(health::service(&SERVICES, draining.clone()))
+            .add_service(reflection)
+            .add_service(reflection_alpha)
+            .prepare()
+            .into_axum_router();
         // For probes, by HTTP/1.1 too. The ports are open only when everything is loaded: whoever answers is ready.
-        let plain = calls.into_axum_router().route("/ready", axum::routing::get(|| async { "ready\n" })).merge(json);
+        let ready = axum::routing::get(|| async { "ready\n" });
+        let plain = calls.clone().route("/ready", ready).merge(http::routes(calls));
         Server::builder()
             .accept_http1(true)
             .http2_keepalive_interval(Some(PING_EVERY))
@@ -95,12 +122,12 @@ impl Api {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
-type Events<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 fn unsupported<T>(method: &str) -> Answer<T> {
     Err(Status::unimplemented(format!("{method} is not supported yet")))
 }
 
+/// A call that only looks; for one that changes something there is `change`.
 async fn answer<T>(work: impl Future<Output = Result<T, Status>>) -> Answer<T> {
     work.await.map(Response::new)
 }
@@ -110,7 +137,7 @@ impl LaneAdmin for Api {
     type WatchStream = Events<WatchEvent>;
 
     async fn create_lane_group(&self, request: Request<CreateLaneGroupRequest>) -> Answer<LaneGroup> {
-        self.change(request, |common, request| write::create_group(self, common, request)).await
+        self.change(request, write::create_group).await
     }
 
     async fn get_lane_group(&self, request: Request<GetLaneGroupRequest>) -> Answer<LaneGroup> {
@@ -122,15 +149,15 @@ impl LaneAdmin for Api {
     }
 
     async fn update_lane_group(&self, request: Request<UpdateLaneGroupRequest>) -> Answer<LaneGroup> {
-        self.change(request, |common, request| write::update_group(self, common, request)).await
+        self.change(request, write::update_group).await
     }
 
     async fn delete_lane_group(&self, request: Request<DeleteLaneGroupRequest>) -> Answer<()> {
-        self.change(request, |common, request| write::delete_group(self, common, request)).await
+        self.change(request, write::delete_group).await
     }
 
     async fn create_lane(&self, request: Request<CreateLaneRequest>) -> Answer<Lane> {
-        self.change(request, |common, request| write::create_lane(self, common, request)).await
+        self.change(request, write::create_lane).await
     }
 
     async fn get_lane(&self, request: Request<GetLaneRequest>) -> Answer<Lane> {
@@ -142,23 +169,23 @@ impl LaneAdmin for Api {
     }
 
     async fn update_lane(&self, request: Request<UpdateLaneRequest>) -> Answer<Lane> {
-        self.change(request, |common, request| write::update_lane(self, common, request)).await
+        self.change(request, write::update_lane).await
     }
 
     async fn delete_lane(&self, request: Request<DeleteLaneRequest>) -> Answer<()> {
-        self.change(request, |common, request| write::delete_lane(self, common, request)).await
+        self.change(request, write::delete_lane).await
     }
 
     async fn enable_lane(&self, request: Request<EnableLaneRequest>) -> Answer<EnableLaneResponse> {
-        self.change(request, |common, request| lanes::enable(self, common, request)).await
+        self.change(request, lanes::enable).await
     }
 
     async fn disable_lane(&self, request: Request<DisableLaneRequest>) -> Answer<DisableLaneResponse> {
-        self.change(request, |common, request| lanes::disable(self, common, request)).await
+        self.change(request, lanes::disable).await
     }
 
     async fn create_service_policy(&self, request: Request<CreateServicePolicyRequest>) -> Answer<ServicePolicy> {
-        self.change(request, |common, request| write::create_policy(self, common, request)).await
+        self.change(request, write::create_policy).await
     }
 
     async fn get_service_policy(&self, request: Request<GetServicePolicyRequest>) -> Answer<ServicePolicy> {
@@ -173,19 +200,19 @@ impl LaneAdmin for Api {
     }
 
     async fn update_service_policy(&self, request: Request<UpdateServicePolicyRequest>) -> Answer<ServicePolicy> {
-        self.change(request, |common, request| write::update_policy(self, common, request)).await
+        self.change(request, write::update_policy).await
     }
 
     async fn delete_service_policy(&self, request: Request<DeleteServicePolicyRequest>) -> Answer<()> {
-        self.change(request, |common, request| write::delete_policy(self, common, request)).await
+        self.change(request, write::delete_policy).await
     }
 
     async fn apply_bundle(&self, request: Request<ApplyBundleRequest>) -> Answer<ApplyBundleResponse> {
-        self.change(request, |common, request| write::apply(self, common, request)).await
+        self.change(request, write::apply).await
     }
 
-    async fn export_bundle(&self, _request: Request<ExportBundleRequest>) -> Answer<Bundle> {
-        unsupported("ExportBundle")
+    async fn export_bundle(&self, request: Request<ExportBundleRequest>) -> Answer<Bundle> {
+        answer(export::export(self, request.into_inner())).await
     }
 
     async fn explain_route(&self, request: Request<ExplainRouteRequest>) -> Answer<ExplainRouteResponse> {
@@ -201,15 +228,15 @@ impl LaneAdmin for Api {
     }
 
     async fn rollback(&self, request: Request<RollbackRequest>) -> Answer<RollbackResponse> {
-        self.change(request, |common, request| rollback::rollback(self, common, request)).await
+        self.change(request, rollback::rollback).await
     }
 
     async fn list_audit_events(&self, request: Request<ListAuditEventsRequest>) -> Answer<ListAuditEventsResponse> {
         answer(audit::list(self, request.into_inner())).await
     }
 
-    async fn watch(&self, _request: Request<WatchRequest>) -> Answer<Self::WatchStream> {
-        unsupported("Watch")
+    async fn watch(&self, request: Request<WatchRequest>) -> Answer<Self::WatchStream> {
+        watch::watch(self, request.into_inner()).await
     }
 }
 
@@ -227,16 +254,16 @@ impl MeshStatus for Api {
         answer(status::get_proxy(self, request.into_inner())).await
     }
 
-    async fn watch_proxies(&self, _request: Request<WatchProxiesRequest>) -> Answer<Self::WatchProxiesStream> {
-        unsupported("WatchProxies")
+    async fn watch_proxies(&self, request: Request<WatchProxiesRequest>) -> Answer<Self::WatchProxiesStream> {
+        status::watch_proxies(self, request.get_ref())
     }
 
     async fn get_rollout(&self, request: Request<GetRolloutRequest>) -> Answer<Rollout> {
         answer(status::get_rollout(self, request.into_inner())).await
     }
 
-    async fn watch_rollout(&self, _request: Request<WatchRolloutRequest>) -> Answer<Self::WatchRolloutStream> {
-        unsupported("WatchRollout")
+    async fn watch_rollout(&self, request: Request<WatchRolloutRequest>) -> Answer<Self::WatchRolloutStream> {
+        status::watch_rollout(self, request.get_ref())
     }
 
     async fn query_lane_stats(&self, _request: Request<QueryLaneStatsRequest>) -> Answer<QueryLaneStatsResponse> {

@@ -82,7 +82,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (trigger, draining) = drain::channel();
     let push = Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone());
     let mut pushing = tokio::spawn(push.serve(discovery, draining.clone()));
-    let mut answering = tokio::spawn(Api::new(reconciler.clone(), fleet, leader, replicas).serve(api, draining));
+    let mut answering = tokio::spawn(Api::new(reconciler.clone(), fleet, leader, replicas, draining).serve(api));
 
     if config.insecure_listen {
         warn!("no TLS and no authentication, on addresses beyond loopback: whoever reaches a port can change the mesh");

@@ -21,6 +21,11 @@ impl Trigger {
 }
 
 impl Draining {
+    pub fn has_started(&self) -> bool {
+        // A trigger that is gone means the same.
+        *self.0.borrow() || self.0.has_changed().is_err()
+    }
+
     /// Returns when the drain has started, however long ago.
     pub async fn started(&mut self) {
         // An error: the trigger is gone, which means the same.

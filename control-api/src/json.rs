@@ -8,7 +8,7 @@ use serde_json::Value;
 mod tests;
 
 /// What the server writes and nobody may: not part of what was changed.
-const OUTPUT_ONLY: [&str; 9] =
+pub const OUTPUT_ONLY: [&str; 9] =
     ["uid", "etag", "revision", "createTime", "updateTime", "state", "coverage", "warnings", "givenTtl"];
 
 /// ProtoJSON of a message; `name` is its full name, "laneway.admin.v1.Lane".

@@ -8,11 +8,12 @@
 //! ```
 //! Directions: api -> {reconcile, fleet}; expirer -> reconcile; reconcile -> {edit, catalog, store}; push -> {reconcile's result, fleet}; store and
 //! discovery know nothing of each other. Only `config` reads the environment, only `app` wires, only the mains exit.
-//! tonic is named in `push`, `api`, `lanectl/client` and `store/etcd` alone.
+//! tonic is named in `push`, `api`, `health`, `reflection`, `lanectl/client` and `store/etcd` alone.
 
 pub mod api;
 pub mod app;
 pub mod catalog;
+pub mod changes;
 pub mod clock;
 pub mod config;
 pub mod discovery;
@@ -20,12 +21,14 @@ pub mod drain;
 pub mod edit;
 pub mod expirer;
 pub mod fleet;
+pub mod health;
 pub mod json;
 pub mod lanectl;
 pub mod leader;
 pub mod name;
 pub mod push;
 pub mod reconcile;
+pub mod reflection;
 pub mod replicas;
 pub mod store;
 

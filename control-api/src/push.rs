@@ -38,7 +38,10 @@ use self::session::{Heard, Now, Session, Source, View};
 use crate::drain::Draining;
 use crate::fleet::{Fleet, Holding, Member};
 use crate::reconcile::Published;
+use crate::{health, reflection};
 
+/// What is served here, beside reflection.
+const SERVICES: [&str; 2] = ["envoy.service.discovery.v3.AggregatedDiscoveryService", "grpc.health.v1.Health"];
 /// Responses between a stream's task and its connection: one in flight for each type, and a last word. So it is never full, and
 /// a sidecar that does not read holds up nothing, its own end included.
 const RESPONSES_QUEUED_MAX: usize = session::TYPES_MAX + 1;
@@ -62,12 +65,17 @@ impl Push {
 
     /// Serves until the drain; then every stream is closed.
     pub async fn serve(self, listener: TcpListener, mut draining: Draining) -> Result<(), tonic::transport::Error> {
+        let (reflection, reflection_alpha) = reflection::services(&SERVICES);
+        let health = health::service(&SERVICES, draining.clone());
         let service =
             AggregatedDiscoveryServiceServer::new(self).max_decoding_message_size(DISCOVERY_REQUEST_BYTES_MAX);
         Server::builder()
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_ANSWER))
             .add_service(service)
+            .add_service(health)
+            .add_service(reflection)
+            .add_service(reflection_alpha)
             .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
                 draining.started().await;
             })

@@ -30,6 +30,7 @@ use tracing::{debug, error, info};
 
 use self::audit::{Call, FLUSH_EVERY, Trail};
 use self::debounce::{Debounce, Pace};
+use crate::changes::{self, Changes};
 use crate::clock::Clock;
 use crate::edit::{self, Edit, EditError, Plan, Stamp};
 use crate::store::{self, Change, Commit, Store, StoreError};
@@ -101,8 +102,9 @@ pub enum WriteError {
     Moved { found: i64, expected: i64 },
     #[error("{name} is there already")]
     Exists { name: String },
-    #[error("{0}")]
-    Precondition(String),
+    /// `kind` is for programs: "HAS_LANES".
+    #[error("{message}")]
+    Precondition { kind: &'static str, subject: String, message: String },
     #[error("others committed {0} times while this was worked out")]
     Outrun(u32),
     #[error("store the change")]
@@ -126,6 +128,7 @@ struct Shared {
     /// Something was collected for the audit trail.
     collected: Notify,
     published: watch::Sender<Arc<Published>>,
+    changes: Changes,
 }
 
 struct Desired {
@@ -156,6 +159,7 @@ impl Reconciler {
             error!(code = %finding.code, resource = %finding.resource, field = %finding.field, "{}", finding.message);
         }
         let state = State { revision: stored.revision, objects: Arc::new(objects), catalog: Arc::new(catalog) };
+        let changes = Changes::new(state.revision, changes::BOUND);
         let compiled = Arc::new(compile(&state.objects, &state.catalog));
         let catalog = Arc::clone(&state.catalog);
         let first = Arc::new(Published { revision: state.revision, edition: 1, compiled, catalog });
@@ -168,6 +172,7 @@ impl Reconciler {
             trail: Trail::default(),
             collected: Notify::new(),
             published: watch::channel(first).0,
+            changes,
         };
         Ok(Reconciler { shared: Arc::new(shared) })
     }
@@ -267,6 +272,11 @@ impl Reconciler {
         self.shared.published.subscribe()
     }
 
+    /// What the newest commits changed.
+    pub fn changes(&self) -> &Changes {
+        &self.shared.changes
+    }
+
     /// "store.sqlite"
     pub fn store_name(&self) -> &'static str {
         self.shared.store.name()
@@ -351,6 +361,7 @@ impl Reconciler {
             if desired.state.revision >= revision {
                 return false;
             }
+            self.shared.changes.note(revision, &desired.state.objects, &objects);
             desired.state.revision = revision;
             desired.state.objects = objects;
             desired.debounce.note(pace, Instant::now());

@@ -3,15 +3,19 @@
 mod control {
     mod api;
     mod audit;
+    mod calls;
     mod crash;
     mod etcd;
     mod explain;
     mod history;
+    mod http;
     mod lanectl;
     mod lanectl_history;
     mod program;
     mod push;
+    mod reflection;
     mod replicas;
     mod sidecar;
     mod transcript;
+    mod watch;
 }

@@ -12,14 +12,16 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use prost_reflect::DescriptorPool;
 
+/// The same as bytes (a `FileDescriptorSet` without comments): what server reflection gives out.
+pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
 /// Descriptors of every message of the contract: what the document reader and JSON output go by. Two megabytes and ten milliseconds:
 /// made when they are first asked for, shared, and gone with the last who holds them. A sidecar needs them only while it reads a file.
 pub fn descriptors() -> Arc<DescriptorPool> {
     static SHARED: Mutex<Weak<DescriptorPool>> = Mutex::new(Weak::new());
     let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
     shared.upgrade().unwrap_or_else(|| {
-        let bytes = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
-        let pool = DescriptorPool::decode(bytes.as_slice()).expect("the descriptors were compiled with this crate");
+        let pool = DescriptorPool::decode(DESCRIPTOR_SET).expect("the descriptors were compiled with this crate");
         let pool = Arc::new(pool);
         *shared = Arc::downgrade(&pool);
         pool
@@ -41,6 +43,13 @@ mod generated {
     pub mod google {
         pub mod rpc {
             include!(concat!(env!("OUT_DIR"), "/google.rpc.rs"));
+        }
+    }
+    pub mod grpc {
+        pub mod health {
+            pub mod v1 {
+                include!(concat!(env!("OUT_DIR"), "/grpc.health.v1.rs"));
+            }
         }
     }
     pub mod laneway {
@@ -74,6 +83,7 @@ mod generated {
 
 pub use generated::envoy::service::discovery::v3 as xds;
 pub use generated::google::rpc;
+pub use generated::grpc::health::v1 as health;
 pub use generated::laneway::admin::v1 as admin;
 pub use generated::laneway::discovery::v1 as discovery;
 pub use generated::laneway::routing::v1 as routing;

@@ -1,22 +1,25 @@
 //! The way of every call that means to change something: who calls is looked at, what came of it is recorded.
 //!
 //! ```text
-//!   gRPC, JSON --> change --leave--> handler --> reconcile (records what it commits)
-//!                    |                  | refused, or nothing to do
-//!                    '--- no leave -----'--> audit trail
+//!   gRPC, JSON --> change --leave--> repeats --> handler --> reconcile (records what it commits)
+//!                    |                             | refused, or nothing to do
+//!                    '--- no leave ----------------'--> audit trail
 //! ```
-//! A handler that writes gets its [`Request`] here and nowhere else, so none is left out. What `validate_only` tries is no
-//! attempt to change anything and is not recorded.
+//! A handler that writes gets its [`Request`] here and nowhere else, so none is left out. It goes on to its end though the
+//! caller goes away, for its answer is what a call with the same `request_id` is given. What `validate_only` tries is no
+//! attempt to change anything and is neither recorded nor repeated.
 
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
 
 use laneway_proto::admin::{
     ApplyBundleRequest, CreateLaneGroupRequest, CreateLaneRequest, CreateServicePolicyRequest, DeleteLaneGroupRequest,
     DeleteLaneRequest, DeleteServicePolicyRequest, DisableLaneRequest, EnableLaneRequest, RollbackRequest,
     UpdateLaneGroupRequest, UpdateLaneRequest, UpdateServicePolicyRequest,
 };
+use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Response, Status};
 
@@ -33,7 +36,7 @@ const REASON_BYTES_MAX: usize = 256;
 const PRINCIPAL: &str = "anonymous";
 
 /// What all requests that change something have in common.
-pub(super) trait Change {
+pub(super) trait Change: Message + 'static {
     const METHOD: &'static str;
 
     /// Of a bundle its prune_parent.
@@ -89,11 +92,12 @@ impl Api {
     pub(super) async fn change<Q, A, F>(
         &self,
         request: tonic::Request<Q>,
-        work: impl FnOnce(Request, Q) -> F,
+        work: impl FnOnce(Api, Request, Q) -> F + Send + 'static,
     ) -> Answer<A>
     where
         Q: Change,
-        F: Future<Output = Result<A, Status>>,
+        A: Message + Default + 'static,
+        F: Future<Output = Result<A, Status>> + Send + 'static,
     {
         let remote = request.remote_addr();
         let (metadata, _, message) = request.into_parts();
@@ -106,13 +110,28 @@ impl Api {
             reason: message.reason().to_owned(),
             trace_id: trace_id(&metadata),
         };
+        let api = self.clone();
+        let done = tokio::spawn(async move { api.changed(call, message, work).await });
+        done.await.unwrap_or_else(|_| Err(Status::internal("the call failed; whether it was done, the history says")))
+    }
+
+    async fn changed<Q, A, F>(self, call: Call, message: Q, work: impl FnOnce(Api, Request, Q) -> F + Send) -> Answer<A>
+    where
+        Q: Change,
+        A: Message + Default,
+        F: Future<Output = Result<A, Status>> + Send,
+    {
         let validate_only = message.validate_only();
         let committed = Arc::new(AtomicI64::new(0));
         let common =
             Request { call: call.clone(), validate_only, committed: Arc::clone(&committed), ..Request::default() };
         let done = match leave(&common) {
-            Ok(()) => work(common, message).await,
             Err(refusal) => Err(refusal),
+            Ok(()) if call.request_id.is_empty() || validate_only => work(self.clone(), common, message).await,
+            Ok(()) => match self.repeats.call(&call, &message, Instant::now()) {
+                Ok(once) => once.run(work(self.clone(), common, message)).await,
+                Err(refusal) => Err(refusal),
+            },
         };
         if committed.load(Ordering::Acquire) == 0 && !validate_only {
             let (code, words) = match &done {
@@ -127,11 +146,25 @@ impl Api {
 
 /// Whether a call may go on to its handler.
 fn leave(request: &Request) -> Result<(), Status> {
-    errors::not_supported("request_id", !request.call.request_id.is_empty())?;
+    let id = &request.call.request_id;
+    if !id.is_empty() && !is_uuid4(id) {
+        let shape = "is a random UUID (version 4) such as 9f1c0a52-6d0e-4b5e-8f3a-2d1e7c9b0a64, or empty";
+        return Err(errors::bad_field("request_id", shape));
+    }
     if request.call.reason.len() > REASON_BYTES_MAX {
         return Err(errors::bad_field("reason", format!("has more than {REASON_BYTES_MAX} bytes")));
     }
     Ok(())
+}
+
+fn is_uuid4(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            14 => byte == b'4',
+            19 => b"89abAB".contains(&byte),
+            _ => byte.is_ascii_hexdigit(),
+        })
 }
 
 /// The trace id of a W3C `traceparent`. Empty: none, or none that is good.

@@ -1,10 +1,11 @@
-//! Why a call failed, as gRPC says it (AIP-193): a code, a sentence, BadRequest with every finding, ErrorInfo.
+//! Why a call failed, as gRPC says it (AIP-193): a code, a sentence, ErrorInfo; BadRequest with every finding,
+//! PreconditionFailure and RetryInfo where they say more.
 
 use laneway_proto::admin::Diagnostic;
-use laneway_proto::rpc;
+use laneway_proto::rpc::bad_request::FieldViolation;
+use laneway_proto::rpc::{self, BadRequest, ErrorInfo, PreconditionFailure, RetryInfo, precondition_failure};
 use prost::Message;
 use tonic::{Code, Status};
-use tonic_types::pb;
 
 use crate::reconcile::{self, WriteError};
 use crate::store::StoreError;
@@ -14,21 +15,42 @@ const DOMAIN: &str = "laneway.io";
 /// message, and `validate_only` returns all of it in the body.
 const DETAILS_BYTES_MAX: usize = 8 << 10;
 const MESSAGE_BYTES_MAX: usize = 1 << 10;
+/// When to try again what was refused for lack of something that comes back.
+const RETRY_AFTER: prost_types::Duration = prost_types::Duration { seconds: 1, nanos: 0 };
 
 /// One bad field of a request.
 pub(super) fn bad_field(field: &str, message: impl Into<String>) -> Status {
-    let message = message.into();
-    let violation = pb::bad_request::FieldViolation {
-        field: field.to_owned(),
-        description: message.clone(),
-        ..pb::bad_request::FieldViolation::default()
-    };
-    build(Code::InvalidArgument, format!("{field}: {message}"), "INVALID_REQUEST", vec![violation])
+    bad_fields(vec![(field.to_owned(), message.into())])
 }
 
-/// A field that this version does not read, when it is set.
-pub(super) fn not_supported(field: &str, is_set: bool) -> Result<(), Status> {
-    if is_set { Err(bad_field(field, "not supported yet (LANE0900)")) } else { Ok(()) }
+/// All that is wrong with a request: fields, and what of them.
+pub(super) fn bad_fields(found: Vec<(String, String)>) -> Status {
+    let message = match found.as_slice() {
+        [(field, message)] => format!("{field}: {message}"),
+        [(field, message), rest @ ..] => format!("{field}: {message} (and {} more)", rest.len()),
+        [] => "the request is bad".to_owned(),
+    };
+    let violations = found.into_iter().map(|(field, description)| FieldViolation {
+        field,
+        description,
+        ..FieldViolation::default()
+    });
+    build(Code::InvalidArgument, message, "INVALID_REQUEST", violations.collect())
+}
+
+/// Something that is bounded is used up.
+pub(super) fn exhausted(message: impl Into<String>) -> Status {
+    build(Code::ResourceExhausted, message.into(), "TOO_MANY", Vec::new())
+}
+
+/// A client that does not take what it asked for.
+pub(super) fn too_slow(message: String) -> Status {
+    build(Code::Aborted, message, "TOO_SLOW", Vec::new())
+}
+
+/// The process ends; another replica, or the next process, goes on.
+pub(super) fn going_away() -> Status {
+    build(Code::Unavailable, "the control plane is going away".to_owned(), "DRAINING", Vec::new())
 }
 
 pub(super) fn missing(name: &str) -> Status {
@@ -61,7 +83,7 @@ pub(super) fn write(error: WriteError, path: &dyn Fn(&str) -> String) -> Status 
         error @ WriteError::Moved { .. } => build(Code::Aborted, error.to_string(), "STALE_REVISION", Vec::new()),
         WriteError::Missing { name } => missing(&name),
         WriteError::Exists { name } => exists(&name),
-        WriteError::Precondition(reason) => build(Code::FailedPrecondition, reason, "FAILED_PRECONDITION", Vec::new()),
+        WriteError::Precondition { kind, subject, message } => precondition(kind, subject, message),
         error @ WriteError::Outrun(_) => {
             let message = format!("{error}; nothing was changed. Try again, or write through one replica");
             build(Code::Aborted, message, "OUTRUN", Vec::new())
@@ -93,11 +115,10 @@ pub(super) fn write(error: WriteError, path: &dyn Fn(&str) -> String) -> Status 
 
 fn refused(findings: &[Diagnostic], path: &dyn Fn(&str) -> String) -> Status {
     let errors: Vec<&Diagnostic> = findings.iter().filter(|finding| reconcile::is_error(finding)).collect();
-    let violations = errors.iter().map(|finding| pb::bad_request::FieldViolation {
+    let violations = errors.iter().map(|finding| FieldViolation {
         field: [path(&finding.resource), finding.field.clone()].join(".").trim_matches('.').to_owned(),
         description: sentence(finding),
         reason: finding.code.clone(),
-        ..pb::bad_request::FieldViolation::default()
     });
     let mut message = match errors.as_slice() {
         [only] => format!("{} {}: {}", only.resource, only.field, sentence(only)),
@@ -114,24 +135,42 @@ fn sentence(finding: &Diagnostic) -> String {
     if finding.help.is_empty() { finding.message.clone() } else { format!("{}. {}", finding.message, finding.help) }
 }
 
-fn build(code: Code, message: String, reason: &str, violations: Vec<pb::bad_request::FieldViolation>) -> Status {
-    let mut end = message.len().min(MESSAGE_BYTES_MAX);
-    while !message.is_char_boundary(end) {
-        end -= 1;
+fn precondition(kind: &'static str, subject: String, message: String) -> Status {
+    let description = message.clone();
+    let violation = precondition_failure::Violation { r#type: kind.to_owned(), subject, description };
+    let failure = PreconditionFailure { violations: vec![violation] };
+    with_details(Code::FailedPrecondition, &message, vec![info(kind), any("google.rpc.PreconditionFailure", &failure)])
+}
+
+fn build(code: Code, message: String, reason: &str, violations: Vec<FieldViolation>) -> Status {
+    let mut details = vec![info(reason)];
+    if matches!(code, Code::Unavailable | Code::ResourceExhausted) {
+        details.push(any("google.rpc.RetryInfo", &RetryInfo { retry_delay: Some(RETRY_AFTER) }));
     }
-    let message = message[..end].to_owned();
-    let info = pb::ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), ..pb::ErrorInfo::default() };
-    let mut details = vec![any("google.rpc.ErrorInfo", &info)];
     if !violations.is_empty() {
         let mut bytes = 0;
         let fitting = violations.into_iter().take_while(|violation| {
             bytes += violation.encoded_len();
             bytes <= DETAILS_BYTES_MAX
         });
-        details.push(any("google.rpc.BadRequest", &pb::BadRequest { field_violations: fitting.collect() }));
+        details.push(any("google.rpc.BadRequest", &BadRequest { field_violations: fitting.collect() }));
     }
+    with_details(code, &message, details)
+}
+
+fn with_details(code: Code, message: &str, details: Vec<prost_types::Any>) -> Status {
+    let mut end = message.len().min(MESSAGE_BYTES_MAX);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    let message = message[..end].to_owned();
     let status = rpc::Status { code: code as i32, message: message.clone(), details };
     Status::with_details(code, message, status.encode_to_vec().into())
+}
+
+fn info(reason: &str) -> prost_types::Any {
+    let info = ErrorInfo { reason: reason.to_owned(), domain: DOMAIN.to_owned(), ..ErrorInfo::default() };
+    any("google.rpc.ErrorInfo", &info)
 }
 
 fn any(name: &str, message: &impl Message) -> prost_types::Any {

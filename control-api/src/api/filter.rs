@@ -1,125 +1,113 @@
-//! The filter of a list: AIP-160 as far as comparisons joined by AND. Pure.
+//! The filter of a list: AIP-160 without functions and words that stand alone. Pure.
 //!
 //! ```text
-//!   principal = "user:alice" AND changes.name = "namespaces/shop/*" AND create_time >= "2030-01-01T00:00:00Z"
+//!   enabled = true AND (labels.team = "trade" OR owner = "*@example.com") AND NOT entry.rules:*
+//!   expression = factor {AND factor}    factor = term {OR term}    term = [NOT | -] (comparison | "(" expression ")")
 //! ```
+//! OR binds closer than AND, as AIP-160 has it. A path through something repeated holds if it holds for one of it.
 
-use std::cmp::Ordering;
-use std::time::SystemTime;
-
+use laneway_proto::descriptors;
+use prost::Message;
+use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
 use tonic::Status;
 
+use self::grammar::{Comparison, Expression, Operator};
 use super::errors;
+use super::field::{End, Path, Scalar};
 
+mod grammar;
 #[cfg(test)]
 mod tests;
 
-/// Longest filter, in bytes.
-const BYTES_MAX: usize = 4 << 10;
-
-/// What can be filtered.
-pub(super) trait Filtered {
-    /// Its fields, by their proto names.
-    const FIELDS: &'static [(&'static str, Kind)];
-
-    /// What one of these fields holds: one value, or several where it is repeated.
-    fn values(&self, field: &str) -> Vec<Value<'_>>;
-}
-
-/// What kind of value a field holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Text,
-    /// Of several texts: one of them is meant.
-    Texts,
-    Number,
-    Time,
-}
-
-/// What a field holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Value<'a> {
-    Text(&'a str),
-    Number(i64),
-    Time(SystemTime),
-}
-
-/// What must hold, all of it.
+/// What must hold.
 #[derive(Debug)]
-pub(super) struct Filter(Vec<Test>);
+pub(super) struct Filter {
+    message: MessageDescriptor,
+    /// None: everything is taken.
+    node: Option<Node>,
+}
+
+#[derive(Debug)]
+enum Node {
+    All(Vec<Node>),
+    Any(Vec<Node>),
+    Not(Box<Node>),
+    Test(Test),
+}
 
 #[derive(Debug)]
 struct Test {
-    field: &'static str,
-    operator: Operator,
+    path: Path,
     wanted: Wanted,
 }
 
+/// Of one of the values at the path.
 #[derive(Debug)]
 enum Wanted {
-    Text(Pattern),
-    Number(i64),
-    Time(SystemTime),
+    /// Set, and not what it is by default.
+    Present,
+    Like(Pattern),
+    Compared(Operator, Scalar),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Equal,
-    NotEqual,
-    Less,
-    LessOrEqual,
-    Greater,
-    GreaterOrEqual,
-    /// Of what is repeated: one of it is that.
-    Has,
-}
-
-/// A value, cut at each `*`, which stands for anything.
+/// A text, cut at each `*`, which stands for anything.
 #[derive(Debug)]
 struct Pattern(Vec<String>);
 
 impl Filter {
-    /// For a list of `T`. Empty: everything.
-    pub(super) fn parse<T: Filtered>(text: &str) -> Result<Filter, Status> {
-        parse(text, T::FIELDS).map(Filter).map_err(|problem| errors::bad_field("filter", problem))
+    /// `name` is the full name of the message. An empty text takes everything.
+    pub(super) fn parse(text: &str, name: &str) -> Result<Filter, Status> {
+        let message = descriptors().get_message_by_name(name).expect("the messages are in the contract");
+        let parsed = grammar::parse(text)
+            .and_then(|expression| expression.map(|expression| node(expression, &message)).transpose());
+        let node = parsed.map_err(|problem| errors::bad_field("filter", problem))?;
+        Ok(Filter { message, node })
     }
 
-    pub(super) fn takes<T: Filtered>(&self, item: &T) -> bool {
-        self.0.iter().all(|test| test.holds(&item.values(test.field)))
+    pub(super) fn takes_all(&self) -> bool {
+        self.node.is_none()
+    }
+
+    pub(super) fn takes(&self, message: &impl Message) -> bool {
+        self.node.as_ref().is_none_or(|node| node.holds(&super::field::dynamic(&self.message, message)))
+    }
+
+    pub(super) fn takes_dynamic(&self, message: &DynamicMessage) -> bool {
+        self.node.as_ref().is_none_or(|node| node.holds(message))
     }
 }
 
-impl Test {
-    fn holds(&self, values: &[Value<'_>]) -> bool {
-        match self.operator {
-            Operator::NotEqual => !values.iter().any(|value| self.wanted.is(*value)),
-            Operator::Equal | Operator::Has => values.iter().any(|value| self.wanted.is(*value)),
-            Operator::Less => self.any(values, Ordering::is_lt),
-            Operator::LessOrEqual => self.any(values, Ordering::is_le),
-            Operator::Greater => self.any(values, Ordering::is_gt),
-            Operator::GreaterOrEqual => self.any(values, Ordering::is_ge),
+impl Node {
+    fn holds(&self, message: &DynamicMessage) -> bool {
+        match self {
+            Node::All(nodes) => nodes.iter().all(|node| node.holds(message)),
+            Node::Any(nodes) => nodes.iter().any(|node| node.holds(message)),
+            Node::Not(node) => !node.holds(message),
+            Node::Test(test) => {
+                let mut holds = false;
+                test.path.each(message, &mut |value| holds |= test.wanted.is(value, &test.path.end));
+                holds
+            }
         }
-    }
-
-    fn any(&self, values: &[Value<'_>], is_so: fn(Ordering) -> bool) -> bool {
-        values.iter().filter_map(|value| self.wanted.order(*value)).any(is_so)
     }
 }
 
 impl Wanted {
-    fn is(&self, value: Value<'_>) -> bool {
-        match (self, value) {
-            (Wanted::Text(pattern), Value::Text(text)) => pattern.matches(text),
-            _ => self.order(value).is_some_and(Ordering::is_eq),
-        }
-    }
-
-    /// Of the value beside what is wanted, where the two have an order.
-    fn order(&self, value: Value<'_>) -> Option<Ordering> {
-        match (self, value) {
-            (Wanted::Number(wanted), Value::Number(number)) => Some(number.cmp(wanted)),
-            (Wanted::Time(wanted), Value::Time(time)) => Some(time.cmp(wanted)),
-            _ => None,
+    fn is(&self, value: &Value, end: &End) -> bool {
+        match self {
+            Wanted::Present => match value {
+                Value::Message(_) => true,
+                Value::List(values) => !values.is_empty(),
+                Value::Map(entries) => !entries.is_empty(),
+                value => {
+                    !matches!(
+                        end.scalar(value),
+                        Scalar::None | Scalar::Bool(false) | Scalar::Integer(0) | Scalar::Float(0)
+                    ) && value.as_str() != Some("")
+                }
+            },
+            Wanted::Like(pattern) => value.as_str().is_some_and(|text| pattern.matches(text)),
+            Wanted::Compared(operator, wanted) => operator.holds(end.scalar(value).cmp(wanted)),
         }
     }
 }
@@ -144,127 +132,78 @@ impl Pattern {
     }
 }
 
-/// A moment as a value; none where there is none.
-pub(super) fn time(moment: Option<prost_types::Timestamp>) -> Vec<Value<'static>> {
-    moment.and_then(|moment| SystemTime::try_from(moment).ok()).map(Value::Time).into_iter().collect()
-}
-
-type Fields = &'static [(&'static str, Kind)];
-
-fn parse(text: &str, fields: Fields) -> Result<Vec<Test>, String> {
-    if text.len() > BYTES_MAX {
-        return Err(format!("has more than {BYTES_MAX} bytes"));
-    }
-    let mut tests = Vec::new();
-    let mut rest = text.trim();
-    while !rest.is_empty() {
-        if !tests.is_empty() {
-            rest = match rest.split_once(char::is_whitespace) {
-                Some(("AND", after)) => after.trim_start(),
-                _ => return Err(format!("only AND joins comparisons yet, not {:?}", first_word(rest))),
-            };
-        }
-        let (test, after) = comparison(rest, fields)?;
-        tests.push(test);
-        rest = after.trim_start();
-    }
-    Ok(tests)
-}
-
-/// One comparison, and what stands after it.
-fn comparison(text: &str, fields: Fields) -> Result<(Test, &str), String> {
-    let end = text.find(|letter: char| !(letter.is_ascii_alphanumeric() || "_.".contains(letter)));
-    let (field, rest) = text.split_at(end.unwrap_or(text.len()));
-    if field.is_empty() || field == "NOT" {
-        let (known, word) = (names(fields), first_word(text));
-        return Err(format!("a comparison begins with a field, which are {known}; not with {word:?}"));
-    }
-    let rest = rest.trim_start();
-    // The longer ones first.
-    let operators = [
-        ("!=", Operator::NotEqual),
-        ("<=", Operator::LessOrEqual),
-        (">=", Operator::GreaterOrEqual),
-        ("=", Operator::Equal),
-        ("<", Operator::Less),
-        (">", Operator::Greater),
-        (":", Operator::Has),
-    ];
-    let found = operators.iter().find_map(|(sign, operator)| Some((*operator, rest.strip_prefix(sign)?)));
-    let (operator, rest) = found.ok_or_else(|| format!("after {field} stands one of = != < <= > >= :"))?;
-    let (value, rest) = value(rest.trim_start())?;
-    Ok((test(field, operator, &value, fields)?, rest))
-}
-
-fn test(name: &str, operator: Operator, value: &str, fields: Fields) -> Result<Test, String> {
-    // Messages are seen as JSON more often than as protos.
-    let is_named = |field: &str| field == name || field == snake(name);
-    let Some((field, kind)) = fields.iter().copied().find(|(field, _)| is_named(field)) else {
-        return Err(format!("{name:?} cannot be filtered on; {} can", names(fields)));
+fn node(expression: Expression, message: &MessageDescriptor) -> Result<Node, String> {
+    let nodes = |parts: Vec<Expression>| -> Result<Vec<Node>, String> {
+        parts.into_iter().map(|part| node(part, message)).collect()
     };
-    let wanted = match kind {
-        Kind::Number => {
-            let number = value.parse().map_err(|_| format!("{field} is compared with a number, not with {value:?}"))?;
-            Wanted::Number(number)
-        }
-        Kind::Time => {
-            let time: prost_types::Timestamp =
-                value.parse().map_err(|_| format!("{value:?} is no moment such as 2030-01-01T00:00:00Z"))?;
-            Wanted::Time(SystemTime::try_from(time).map_err(|_| format!("{value:?} is out of range"))?)
-        }
-        Kind::Text | Kind::Texts => Wanted::Text(Pattern::of(value)),
-    };
-    let is_allowed = match (kind, operator) {
-        (Kind::Number | Kind::Time, _) | (Kind::Texts, Operator::Has) => true,
-        (Kind::Text | Kind::Texts, operator) => matches!(operator, Operator::Equal | Operator::NotEqual),
-    };
-    if !is_allowed {
-        return Err(format!("{field} is compared by = and !=, where * stands for anything"));
+    Ok(match expression {
+        Expression::All(parts) => Node::All(nodes(parts)?),
+        Expression::Any(parts) => Node::Any(nodes(parts)?),
+        Expression::Not(part) => Node::Not(Box::new(node(*part, message)?)),
+        Expression::Comparison(comparison) => test(comparison, message)?,
+    })
+}
+
+fn test(comparison: Comparison, message: &MessageDescriptor) -> Result<Node, String> {
+    let Comparison { field, operator, value } = comparison;
+    let mut path = Path::find(message, &field)?;
+    let field = field.join(".");
+    if operator == Operator::Has && value == "*" {
+        return Ok(Node::Test(Test { path, wanted: Wanted::Present }));
     }
-    Ok(Test { field, operator, wanted })
-}
-
-fn names(fields: Fields) -> String {
-    let names: Vec<&str> = fields.iter().map(|(name, _)| *name).collect();
-    names.join(", ")
-}
-
-/// `createTime` as `create_time`.
-fn snake(name: &str) -> String {
-    let mut snake = String::with_capacity(name.len() + 4);
-    for letter in name.chars() {
-        if letter.is_ascii_uppercase() {
-            snake.push('_');
+    if matches!(path.end, End::Whole) {
+        if operator != Operator::Has {
+            return Err(format!("{field} is not one value: `{field}:*` asks whether it is set"));
         }
-        snake.push(letter.to_ascii_lowercase());
+        path = path.further(message, &value)?;
+        return Ok(Node::Test(Test { path, wanted: Wanted::Present }));
     }
-    snake
+    let is_ordered = !matches!(path.end, End::Bool | End::Enum(_));
+    if !is_ordered && operator.is_ordering() {
+        return Err(format!("{field} is compared by = and !="));
+    }
+    // Not equal: none of the values is.
+    let is_negated = operator == Operator::NotEqual;
+    let operator = if is_negated || operator == Operator::Has { Operator::Equal } else { operator };
+    let wanted = match (&path.end, operator) {
+        (End::Text, Operator::Equal) => Wanted::Like(Pattern::of(&value)),
+        (end, operator) => Wanted::Compared(operator, scalar(end, &field, &value)?),
+    };
+    let test = Node::Test(Test { path, wanted });
+    Ok(if is_negated { Node::Not(Box::new(test)) } else { test })
 }
 
-/// A value, in quotes or not, and what stands after it.
-fn value(text: &str) -> Result<(String, &str), String> {
-    let Some(quoted) = text.strip_prefix('"') else {
-        let word = first_word(text);
-        if word.is_empty() {
-            return Err("a comparison ends with a value".to_owned());
+/// A value as the field has it.
+fn scalar(end: &End, field: &str, value: &str) -> Result<Scalar, String> {
+    let is_none = |what: &str| format!("{field} is {what}, not {value:?}");
+    match end {
+        End::Bool => match value {
+            "true" => Ok(Scalar::Bool(true)),
+            "false" => Ok(Scalar::Bool(false)),
+            _ => Err(is_none("true or false")),
+        },
+        End::Integer => value.parse().map(Scalar::Integer).map_err(|_| is_none("a whole number")),
+        End::Float => {
+            let number = value.parse::<f64>().ok().filter(|number| !number.is_nan());
+            number.map(|number| Scalar::Float(number.to_bits())).ok_or_else(|| is_none("a number"))
         }
-        return Ok((word.to_owned(), &text[word.len()..]));
-    };
-    let (mut value, mut escaped) = (String::new(), false);
-    for (at, letter) in quoted.char_indices() {
-        match letter {
-            _ if escaped => {
-                value.push(letter);
-                escaped = false;
+        End::Enum(values) => match values.get_value_by_name(value) {
+            Some(found) => Ok(Scalar::Integer(found.number().into())),
+            None => {
+                let names: Vec<String> = values.values().map(|value| value.name().to_owned()).collect();
+                Err(is_none(&format!("one of {}", names.join(", "))))
             }
-            '\\' => escaped = true,
-            '"' => return Ok((value, &quoted[at + 1..])),
-            _ => value.push(letter),
+        },
+        End::Timestamp => {
+            let time: prost_types::Timestamp =
+                value.parse().map_err(|_| is_none("a moment such as 2030-01-01T00:00:00Z"))?;
+            Ok(Scalar::Time(time.seconds, time.nanos))
         }
+        End::Duration => {
+            let length: prost_types::Duration = value.parse().map_err(|_| is_none("seconds such as 1.5s"))?;
+            Ok(Scalar::Time(length.seconds, length.nanos))
+        }
+        End::Text => Ok(Scalar::Text(value.to_owned())),
+        End::Whole => Err(is_none("not one value")),
     }
-    Err("a quote is not closed".to_owned())
-}
-
-fn first_word(text: &str) -> &str {
-    text.split(char::is_whitespace).next().unwrap_or_default()
 }

@@ -4,43 +4,22 @@ use laneway_proto::admin::{GetRevisionRequest, ListRevisionsRequest, ListRevisio
 use prost::Message;
 use tonic::Status;
 
-use super::filter::{Filter, Filtered, Kind, Value};
-use super::{Api, errors, filter, page};
+use super::filter::Filter;
+use super::page::Query;
+use super::{Api, errors, page};
 
+const MESSAGE: &str = "laneway.admin.v1.Revision";
 /// Read from the store at a time, so that commits come in between.
 const READ_COUNT: usize = 100;
 /// Largest page; a client takes no more than 4 MiB unless it was told to.
 const PAGE_BYTES_MAX: usize = 3 << 20;
 
-impl Filtered for Revision {
-    const FIELDS: &'static [(&'static str, Kind)] = &[
-        ("principal", Kind::Text),
-        ("method", Kind::Text),
-        ("reason", Kind::Text),
-        ("create_time", Kind::Time),
-        ("changes.name", Kind::Texts),
-    ];
-
-    fn values(&self, field: &str) -> Vec<Value<'_>> {
-        match field {
-            "principal" => vec![Value::Text(&self.principal)],
-            "method" => vec![Value::Text(&self.method)],
-            "reason" => vec![Value::Text(&self.reason)],
-            "create_time" => filter::time(self.create_time),
-            "changes.name" => self.changes.iter().map(|change| Value::Text(&change.name)).collect(),
-            _ => Vec::new(),
-        }
-    }
-}
-
 pub(super) async fn list(api: &Api, request: ListRevisionsRequest) -> Result<ListRevisionsResponse, Status> {
     let size = page::size(request.page_size)?;
-    let filter = Filter::parse::<Revision>(&request.filter)?;
-    let scope = format!("revisions?{}", request.filter);
-    let mut before = match page::last(&scope, &request.page_token)? {
-        "" => i64::MAX,
-        last => last.parse().map_err(|_| errors::bad_field("page_token", "is not a token of this list"))?,
-    };
+    let filter = Filter::parse(&request.filter, MESSAGE)?;
+    let query = Query { page_token: &request.page_token, filter: &request.filter, ..Query::default() };
+    let now = api.reconciler.now();
+    let mut before = query.after(MESSAGE, now)?.unwrap_or(i64::MAX);
     let is_full_view = request.view() == RevisionView::Full;
     let (mut revisions, mut bytes) = (Vec::<Revision>::new(), 0);
     loop {
@@ -57,7 +36,7 @@ pub(super) async fn list(api: &Api, request: ListRevisionsRequest) -> Result<Lis
             }
             bytes += revision.encoded_len();
             if let Some(last) = revisions.last().filter(|_| revisions.len() == size || bytes > PAGE_BYTES_MAX) {
-                let next_page_token = page::token(&scope, &last.revision.to_string());
+                let next_page_token = query.token(MESSAGE, last.revision, now);
                 return Ok(ListRevisionsResponse { revisions, next_page_token });
             }
             revisions.push(revision);

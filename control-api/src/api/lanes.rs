@@ -20,7 +20,7 @@ use crate::{catalog, name};
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 pub(super) async fn enable(
-    api: &Api,
+    api: Api,
     common: Request,
     request: EnableLaneRequest,
 ) -> Result<EnableLaneResponse, Status> {
@@ -34,10 +34,8 @@ pub(super) async fn enable(
         if request.require_coverage {
             let coverage = catalog::coverage(&state.objects, &state.catalog, &request.name);
             if coverage.iter().all(|service| service.ready_endpoints == 0) {
-                return Err(WriteError::Precondition(format!(
-                    "{} has no ready instance of any service (tag {:?})",
-                    request.name, lane.tag
-                )));
+                let message = format!("{} has no ready instance of any service (tag {:?})", request.name, lane.tag);
+                return Err(WriteError::Precondition { kind: "NO_COVERAGE", subject: request.name.clone(), message });
             }
         }
         lane.expiration = expiration(&lane, request.expiration, now)?;
@@ -46,14 +44,14 @@ pub(super) async fn enable(
     });
     let validate_only = common.validate_only;
     // Findings are of fields that the request has itself (`ttl`), or of the lane that is there.
-    let outcome = write(api, common, make, &name, "").await?;
-    let lane = shown_lane(api, &outcome, &name)?;
-    let rollout = rollout::follow(api, &name, outcome.revision, begun, wait, validate_only).await;
+    let outcome = write(&api, common, make, &name, "").await?;
+    let lane = shown_lane(&api, &outcome, &name)?;
+    let rollout = rollout::follow(&api, &name, outcome.revision, begun, wait, validate_only).await;
     Ok(EnableLaneResponse { lane: Some(lane), rollout })
 }
 
 pub(super) async fn disable(
-    api: &Api,
+    api: Api,
     mut common: Request,
     request: DisableLaneRequest,
 ) -> Result<DisableLaneResponse, Status> {
@@ -74,9 +72,9 @@ pub(super) async fn disable(
         Ok(Edit { lanes: vec![Lane { enabled: Some(false), ..lane }], ..Edit::default() })
     });
     let validate_only = common.validate_only;
-    let outcome = write(api, common, make, &name, "name").await?;
-    let lane = shown_lane(api, &outcome, &name)?;
-    let rollout = rollout::follow(api, &name, outcome.revision, begun, wait, validate_only).await;
+    let outcome = write(&api, common, make, &name, "name").await?;
+    let lane = shown_lane(&api, &outcome, &name)?;
+    let rollout = rollout::follow(&api, &name, outcome.revision, begun, wait, validate_only).await;
     Ok(DisableLaneResponse { lane: Some(lane), rollout })
 }
 
@@ -96,11 +94,15 @@ fn expiration(
         return Ok(Some(lane::Expiration::Ttl(ttl)));
     }
     match expiry::expire_time(lane) {
-        Some(end) if expiry::is_over(&end, now) => Err(WriteError::Precondition(format!(
-            "the time of {} was over at {end}. Say how long it is to run now: `lanectl lane enable {} --ttl 48h` or              --expire-time, in the API `ttl` or `expire_time`; or change its document",
-            lane.name,
-            name::id(&lane.name)
-        ))),
+        Some(end) if expiry::is_over(&end, now) => {
+            let message = format!(
+                "the time of {} was over at {end}. Say how long it is to run now: `lanectl lane enable {} --ttl 48h` or \
+                 --expire-time, in the API `ttl` or `expire_time`; or change its document",
+                lane.name,
+                name::id(&lane.name)
+            );
+            Err(WriteError::Precondition { kind: "EXPIRED", subject: lane.name.clone(), message })
+        }
         _ => Ok(lane.expiration),
     }
 }

@@ -197,10 +197,12 @@ pub(super) fn merged_rollout(own: Rollout, heard: Heard<Rollout>) -> Rollout {
         all.disconnected_count += other.disconnected_count;
         all.nacked_proxies.extend(other.nacked_proxies);
         all.pending_proxies.extend(other.pending_proxies);
+        all.refusals.extend(other.refusals);
         all.done &= other.done;
     }
     all.nacked_proxies.truncate(NAMES_MAX);
     all.pending_proxies.truncate(NAMES_MAX);
+    all.refusals.truncate(NAMES_MAX);
     all.unreachable = heard.unreachable;
     all
 }

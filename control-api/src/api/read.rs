@@ -10,9 +10,23 @@ use laneway_proto::admin::{
 };
 use tonic::Status;
 
-use super::{Api, errors, page};
+use super::page::Query;
+use super::{Api, errors};
 use crate::reconcile::State;
 use crate::{catalog, name};
+
+/// What the requests of the lists have in common.
+macro_rules! query {
+    ($request:ident) => {
+        Query {
+            parent: &$request.parent,
+            page_size: $request.page_size,
+            page_token: &$request.page_token,
+            filter: &$request.filter,
+            order_by: &$request.order_by,
+        }
+    };
+}
 
 pub(super) async fn get_group(api: &Api, request: GetLaneGroupRequest) -> Result<LaneGroup, Status> {
     if name::parse_group(&request.name).is_none() {
@@ -22,15 +36,15 @@ pub(super) async fn get_group(api: &Api, request: GetLaneGroupRequest) -> Result
 }
 
 pub(super) async fn list_groups(api: &Api, request: ListLaneGroupsRequest) -> Result<ListLaneGroupsResponse, Status> {
-    plain(&request.filter, &request.order_by)?;
     if !is_namespace(&request.parent) {
         return Err(errors::bad_field("parent", "is namespaces/{namespace}, or namespaces/- for all"));
     }
     let state = api.reconciler.state();
     let all = under(state.objects.groups.iter(), &request.parent);
-    let page = page::cut(all, |group| &group.name, &request.parent, request.page_size, &request.page_token)?;
+    let query = query!(request);
+    let page = query.page(all, "laneway.admin.v1.LaneGroup", |group| &group.name, api.reconciler.now())?;
     Ok(ListLaneGroupsResponse {
-        lane_groups: page.items.into_iter().cloned().collect(),
+        lane_groups: page.items,
         next_page_token: page.next_token,
         total_size: page.total,
         revision: state.revision,
@@ -48,7 +62,6 @@ pub(super) async fn get_lane(api: &Api, request: GetLaneRequest) -> Result<Lane,
 }
 
 pub(super) async fn list_lanes(api: &Api, request: ListLanesRequest) -> Result<ListLanesResponse, Status> {
-    plain(&request.filter, &request.order_by)?;
     let is_group = match request.parent.split('/').collect::<Vec<_>>().as_slice() {
         ["namespaces", namespace, "laneGroups", group] => !namespace.is_empty() && !group.is_empty(),
         _ => false,
@@ -59,10 +72,18 @@ pub(super) async fn list_lanes(api: &Api, request: ListLanesRequest) -> Result<L
     }
     let state = api.reconciler.state();
     let findings = findings(&state).await?;
-    let all = under(state.objects.lanes.iter(), &request.parent);
-    let page = page::cut(all, |lane| &lane.name, &request.parent, request.page_size, &request.page_token)?;
+    // All of them as they are shown only where that is asked about: it takes a look at everything that runs.
+    let is_asked = [&request.filter, &request.order_by]
+        .iter()
+        .any(|text| ["coverage", "warnings"].iter().any(|field| text.contains(field)));
+    let all = under(state.objects.lanes.iter(), &request.parent).into_iter().map(|mut lane| {
+        lane.set_state(current_state(&lane));
+        if is_asked { shown(&state, &lane, &findings) } else { lane }
+    });
+    let query = query!(request);
+    let page = query.page(all.collect(), "laneway.admin.v1.Lane", |lane| &lane.name, api.reconciler.now())?;
     Ok(ListLanesResponse {
-        lanes: page.items.into_iter().map(|lane| shown(&state, lane, &findings)).collect(),
+        lanes: page.items.iter().map(|lane| shown(&state, lane, &findings)).collect(),
         next_page_token: page.next_token,
         total_size: page.total,
         revision: state.revision,
@@ -80,15 +101,15 @@ pub(super) async fn list_policies(
     api: &Api,
     request: ListServicePoliciesRequest,
 ) -> Result<ListServicePoliciesResponse, Status> {
-    plain(&request.filter, &request.order_by)?;
     if !is_namespace(&request.parent) {
         return Err(errors::bad_field("parent", "is namespaces/{namespace}, or namespaces/- for all"));
     }
     let state = api.reconciler.state();
     let all = under(state.objects.policies.iter(), &request.parent);
-    let page = page::cut(all, |policy| &policy.name, &request.parent, request.page_size, &request.page_token)?;
+    let query = query!(request);
+    let page = query.page(all, "laneway.admin.v1.ServicePolicy", |policy| &policy.name, api.reconciler.now())?;
     Ok(ListServicePoliciesResponse {
-        service_policies: page.items.into_iter().cloned().collect(),
+        service_policies: page.items,
         next_page_token: page.next_token,
         total_size: page.total,
         revision: state.revision,
@@ -98,16 +119,20 @@ pub(super) async fn list_policies(
 /// A lane with what only the server knows.
 pub(super) fn shown(state: &State, lane: &Lane, findings: &[Diagnostic]) -> Lane {
     let mut lane = lane.clone();
-    let current = match (lane.enabled, lane.dry_run) {
+    lane.set_state(current_state(&lane));
+    lane.coverage = catalog::coverage(&state.objects, &state.catalog, &lane.name);
+    lane.warnings = findings.iter().filter(|finding| finding.resource == lane.name).cloned().collect();
+    lane
+}
+
+/// The state of a lane that is stored.
+pub(super) fn current_state(lane: &Lane) -> lane::State {
+    match (lane.enabled, lane.dry_run) {
         (Some(false), _) if lane.state() == lane::State::Expired => lane::State::Expired,
         (Some(false), _) => lane::State::Disabled,
         (_, true) => lane::State::DryRun,
         _ => lane::State::Enabled,
-    };
-    lane.set_state(current);
-    lane.coverage = catalog::coverage(&state.objects, &state.catalog, &lane.name);
-    lane.warnings = findings.iter().filter(|finding| finding.resource == lane.name).cloned().collect();
-    lane
+    }
 }
 
 /// What the checker says of the whole as it is. Compiles every expression: not on a thread that serves others.
@@ -118,15 +143,10 @@ async fn findings(state: &State) -> Result<Vec<Diagnostic>, Status> {
 }
 
 /// In order of names.
-fn under<'a, T>(all: impl Iterator<Item = (&'a String, &'a T)>, parent: &str) -> Vec<&'a T> {
-    all.filter(|(name, _)| name::is_child(name, parent)).map(|(_, object)| object).collect()
+fn under<'a, T: Clone + 'a>(all: impl Iterator<Item = (&'a String, &'a T)>, parent: &str) -> Vec<T> {
+    all.filter(|(name, _)| name::is_child(name, parent)).map(|(_, object)| object.clone()).collect()
 }
 
 fn is_namespace(parent: &str) -> bool {
     parent == format!("namespaces/{}", name::ANY) || name::parse_namespace(parent).is_some()
-}
-
-fn plain(filter: &str, order_by: &str) -> Result<(), Status> {
-    errors::not_supported("filter", !filter.is_empty())?;
-    errors::not_supported("order_by", !order_by.is_empty())
 }

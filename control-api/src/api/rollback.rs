@@ -19,7 +19,7 @@ use crate::reconcile::{Outcome, Request, WriteError};
 const ATTEMPTS_MAX: u32 = 5;
 
 pub(super) async fn rollback(
-    api: &Api,
+    api: Api,
     mut common: Request,
     request: RollbackRequest,
 ) -> Result<RollbackResponse, Status> {
@@ -33,7 +33,7 @@ pub(super) async fn rollback(
     if !is_scope {
         return Err(errors::bad_field("scope", "is the name of a namespace, group, lane or policy, or empty"));
     }
-    history::held(api, number).await?;
+    history::held(&api, number).await?;
     common.rollback_revision = number;
     let mut attempt = 1;
     loop {
@@ -41,7 +41,7 @@ pub(super) async fn rollback(
         // What is worked out here holds for this very revision.
         common.expected_revision =
             if request.expected_revision > 0 { request.expected_revision } else { before.revision };
-        let objects = past(api, number, before.revision, &scope).await?;
+        let objects = past(&api, number, before.revision, &scope).await?;
         let past = Past { objects, with_state: request.with_state };
         let (edit, notes) = rollback::edit(&before.objects, &past, api.reconciler.now()).map_err(Status::internal)?;
         let mut outcome = match api.reconciler.write(common.clone(), Box::new(move |_| Ok(edit.clone()))).await {
@@ -60,7 +60,7 @@ pub(super) async fn rollback(
 }
 
 /// What was in the scope after revision `number`, of all that `last` and those between have touched.
-async fn past(api: &Api, number: i64, last: i64, scope: &str) -> Result<BTreeMap<String, String>, Status> {
+pub(super) async fn past(api: &Api, number: i64, last: i64, scope: &str) -> Result<BTreeMap<String, String>, Status> {
     let mut past = BTreeMap::new();
     let mut before = last.saturating_add(1);
     while before > number + 1 {

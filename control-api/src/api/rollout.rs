@@ -2,28 +2,42 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use laneway_core::compile::Compiled;
-use laneway_proto::contract::{TYPE_LANE, TYPE_LANE_GROUP};
+use laneway_proto::contract::{TYPE_LANE, TYPE_LANE_GROUP, TYPE_SERVICE_POLICY};
+use laneway_proto::status::rollout::Refusal;
 use laneway_proto::status::{GetRolloutRequest, Rollout};
 use tokio::time::timeout_at;
+use tonic::Status;
 
-use super::{Api, peers};
+use super::{Api, errors, peers};
+use crate::changes::Object;
 use crate::fleet::{Holding, Member};
 use crate::name;
 use crate::reconcile::Published;
 
-/// Names of sidecars in one answer.
+/// Names of sidecars in one answer, and reasons of one of them.
 pub(super) const NAMES_MAX: usize = 20;
 /// A revision is compiled within milliseconds; without `wait_timeout` no longer than this.
 const COMPILE_WAIT: Duration = Duration::from_secs(1);
 
-/// One version of one object.
+/// An object that can be followed, and the resource that it becomes.
+pub(super) struct Subject {
+    pub(super) object: String,
+    resource: String,
+    type_url: &'static str,
+    /// Version that was asked for. None: the current one.
+    version: Option<String>,
+}
+
+/// One version of one resource.
 struct Target<'a> {
     name: &'a str,
     type_url: &'static str,
     version: String,
+    /// Counts like `version`: it is that, or an earlier one.
+    asked: Option<&'a str>,
     revision: i64,
 }
 
@@ -75,8 +89,8 @@ pub(super) async fn follow_here(
         _ => return Some(Rollout { name: name.to_owned(), revision, ..Rollout::default() }),
     };
     let version = current.compiled.version_of(type_url, name).unwrap_or_default().to_owned();
-    let target = Target { name, type_url, version, revision };
-    let mut concerned = BTreeMap::new();
+    let target = Target { name, type_url, version, asked: None, revision };
+    let mut concerned = Concerned::new();
     loop {
         events.borrow_and_update();
         let counting = Instant::now();
@@ -93,16 +107,79 @@ pub(super) async fn follow_here(
     }
 }
 
-/// Where the current version of a resource is now.
-pub(super) fn now(api: &Api, type_url: &'static str, name: &str) -> Rollout {
-    let current = Arc::clone(&api.reconciler.published().borrow());
-    let version = current.compiled.version_of(type_url, name).unwrap_or_default().to_owned();
-    let target = Target { name, type_url, version, revision: current.revision };
-    count(api, &target, &current.compiled, &mut BTreeMap::new())
+impl Subject {
+    pub(super) fn find(api: &Api, name: &str, version: &str) -> Result<Subject, Status> {
+        let (type_url, resource) = if let Some((namespace, id)) = name::parse_policy(name) {
+            let state = api.reconciler.state();
+            // One that is gone can be followed too: who still has it.
+            let service = state.objects.policies.get(name).map_or(id, |policy| policy.service.as_str());
+            (TYPE_SERVICE_POLICY, laneway_core::name::service(namespace, service))
+        } else if let Some(type_url) = type_of(name) {
+            (type_url, name.to_owned())
+        } else {
+            return Err(errors::bad_field("name", "is that of a lane group, a lane or a service policy"));
+        };
+        let is_version = version.len() == 16 && version.bytes().all(|digit| digit.is_ascii_hexdigit());
+        if !version.is_empty() && !is_version {
+            return Err(errors::bad_field("version", "is the hash that Rollout.version has, 16 digits, or empty"));
+        }
+        let version = (!version.is_empty()).then(|| version.to_owned());
+        Ok(Subject { object: name.to_owned(), resource, type_url, version })
+    }
+
+    /// The same question for another replica.
+    pub(super) fn request(&self) -> GetRolloutRequest {
+        let version = self.version.clone().unwrap_or_default();
+        GetRolloutRequest { name: self.object.clone(), version, ..GetRolloutRequest::default() }
+    }
+
+    /// Where it is now, here. `concerned` is kept from one look to the next.
+    pub(super) fn look(&self, api: &Api, concerned: &mut Concerned) -> Rollout {
+        let current = Arc::clone(&api.reconciler.published().borrow());
+        let version = current.compiled.version_of(self.type_url, &self.resource).unwrap_or_default().to_owned();
+        let target = Target {
+            name: &self.resource,
+            type_url: self.type_url,
+            version,
+            asked: self.version.as_deref(),
+            revision: current.revision,
+        };
+        let mut rollout = count(api, &target, &current.compiled, concerned);
+        rollout.name.clone_from(&self.object);
+        if let Some(asked) = &self.version {
+            rollout.version.clone_from(asked);
+        }
+        rollout
+    }
+
+    /// When it last became another: when it, or the group of a lane, was written. None: it is gone.
+    pub(super) fn written(&self, api: &Api) -> Option<SystemTime> {
+        let objects = api.reconciler.state().objects;
+        let time = |name: &str| match Object::find(&objects, name)? {
+            Object::LaneGroup(group) => group.update_time,
+            Object::Lane(lane) => lane.update_time,
+            Object::ServicePolicy(policy) => policy.update_time,
+        };
+        let group =
+            name::parse_lane(&self.object).map(|(namespace, group, _)| laneway_core::name::group(namespace, group));
+        let times = [time(&self.object), group.and_then(|group| time(&group))];
+        times.into_iter().flatten().filter_map(|time| SystemTime::try_from(time).ok()).max()
+    }
 }
 
-/// `concerned` remembers of each sidecar that was ever seen whether it is to be counted.
-fn count(api: &Api, target: &Target<'_>, compiled: &Compiled, concerned: &mut BTreeMap<String, bool>) -> Rollout {
+/// Waits until what is committed is compiled, which takes milliseconds.
+pub(super) async fn settled(api: &Api) {
+    let committed = api.reconciler.state().revision;
+    let mut published = api.reconciler.published();
+    let reached = published.wait_for(|published| published.revision >= committed);
+    // What is not compiled by then did not compile: what sidecars have is counted.
+    let _ = tokio::time::timeout(COMPILE_WAIT, reached).await;
+}
+
+/// Of each sidecar that was ever seen: is it to be counted?
+pub(super) type Concerned = BTreeMap<String, bool>;
+
+fn count(api: &Api, target: &Target<'_>, compiled: &Compiled, concerned: &mut Concerned) -> Rollout {
     let mut rollout = Rollout {
         name: target.name.to_owned(),
         version: target.version.clone(),
@@ -136,6 +213,9 @@ fn count(api: &Api, target: &Target<'_>, compiled: &Compiled, concerned: &mut BT
             Progress::Acked => rollout.acked_count += 1,
             Progress::Nacked => {
                 rollout.nacked_count += 1;
+                if rollout.refusals.len() < NAMES_MAX {
+                    rollout.refusals.push(refusal(target, node, member.as_ref()));
+                }
                 name_one(&mut rollout.nacked_proxies, node);
             }
             Progress::Pending => {
@@ -160,14 +240,23 @@ fn progress(target: &Target<'_>, holding: &Holding) -> Progress {
         let is_gone = holding.sent_version.is_none() && !holding.is_being_removed;
         return if is_gone { Progress::Acked } else { Progress::Pending };
     }
-    let is_current = holding.sent_version.as_deref() == Some(target.version.as_str());
+    let is_meant = |version: &str| version == target.version || Some(version) == target.asked;
+    let is_current = holding.sent_version.as_deref().is_some_and(is_meant);
     if is_current && holding.is_refused {
         return Progress::Nacked;
     }
-    let has_it = is_current && acked.is_some_and(|(version, _)| *version == target.version);
+    let has_it = is_current && acked.is_some_and(|(version, _)| is_meant(version));
     // Whoever acknowledged a later version had no use for this one any more.
     let is_past_it = !is_current && acked.is_some_and(|(_, revision)| *revision > target.revision);
     if has_it || is_past_it { Progress::Acked } else { Progress::Pending }
+}
+
+/// Why a sidecar refused it, field by field.
+fn refusal(target: &Target<'_>, node: &str, member: &dyn Member) -> Refusal {
+    let types = member.report(false).types;
+    let errors = types.into_iter().filter(|own| own.type_url == target.type_url).flat_map(|own| own.errors);
+    let errors = errors.filter(|error| error.name == target.name).take(NAMES_MAX).collect();
+    Refusal { proxy: format!("proxies/{node}"), errors }
 }
 
 fn name_one(names: &mut Vec<String>, node: &str) {
@@ -177,7 +266,7 @@ fn name_one(names: &mut Vec<String>, node: &str) {
 }
 
 /// The resource type that a group or a lane becomes.
-pub(super) fn type_of(name: &str) -> Option<&'static str> {
+fn type_of(name: &str) -> Option<&'static str> {
     if name::parse_lane(name).is_some() {
         Some(TYPE_LANE)
     } else if name::parse_group(name).is_some() {

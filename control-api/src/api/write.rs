@@ -9,16 +9,21 @@ use laneway_proto::admin::{
     UpdateLaneGroupRequest, UpdateLaneRequest, UpdateServicePolicyRequest, diagnostic, lane, resource_change,
 };
 use laneway_proto::contract::GROUP_DEFAULT;
-use prost_types::FieldMask;
+use prost::Message;
 use tonic::Status;
 
+use super::mask::Mask;
 use super::{Api, errors};
 use crate::edit::Edit;
 use crate::reconcile::{MakeEdit, Outcome, Request, State, WriteError};
 use crate::{catalog, name};
 
+/// Grammar of ids, for people.
+const ID: &str = "holds a-z, 0-9 and '-', at most 63, and is not `baseline`";
+const SERVICE_ID: &str = "holds letters, digits and ._:@-, any other byte percent-encoded, at most 253 of them";
+
 pub(super) async fn apply(
-    api: &Api,
+    api: Api,
     mut common: Request,
     request: ApplyBundleRequest,
 ) -> Result<ApplyBundleResponse, Status> {
@@ -94,109 +99,119 @@ fn running_instances(state: &State, lane: &str) -> Option<u32> {
 }
 
 pub(super) async fn create_group(
-    api: &Api,
+    api: Api,
     common: Request,
     request: CreateLaneGroupRequest,
 ) -> Result<LaneGroup, Status> {
     let mut group = request.lane_group.ok_or_else(|| errors::bad_field("lane_group", "is required"))?;
     group.name = format!("{}/laneGroups/{}", request.parent, request.lane_group_id);
-    put_group(api, common, group, Presence::Absent).await
+    let is_parent = name::parse_namespace(&request.parent).is_some();
+    named(is_parent, "namespaces/{namespace}", name::parse_group(&group.name).is_some(), "lane_group_id", ID)?;
+    put_group(&api, common, group, Way::Create).await
 }
 
 pub(super) async fn update_group(
-    api: &Api,
+    api: Api,
     common: Request,
     request: UpdateLaneGroupRequest,
 ) -> Result<LaneGroup, Status> {
-    whole(request.update_mask.as_ref())?;
+    let mask = Mask::parse(request.update_mask.as_ref(), "LaneGroup")?;
     let group = request.lane_group.ok_or_else(|| errors::bad_field("lane_group", "is required"))?;
-    put_group(api, common, group, Presence::of_update(request.allow_missing)).await
+    put_group(&api, common, group, Way::Update { mask, allow_missing: request.allow_missing }).await
 }
 
-pub(super) async fn create_lane(api: &Api, common: Request, request: CreateLaneRequest) -> Result<Lane, Status> {
+pub(super) async fn create_lane(api: Api, common: Request, request: CreateLaneRequest) -> Result<Lane, Status> {
     let mut lane = request.lane.ok_or_else(|| errors::bad_field("lane", "is required"))?;
     lane.name = format!("{}/lanes/{}", request.parent, request.lane_id);
-    put_lane(api, common, lane, Presence::Absent).await
+    let is_parent = name::parse_group(&request.parent).is_some();
+    let shape = "namespaces/{namespace}/laneGroups/{lane_group}";
+    named(is_parent, shape, name::parse_lane(&lane.name).is_some(), "lane_id", ID)?;
+    put_lane(&api, common, lane, Way::Create).await
 }
 
-pub(super) async fn update_lane(api: &Api, common: Request, request: UpdateLaneRequest) -> Result<Lane, Status> {
-    whole(request.update_mask.as_ref())?;
+pub(super) async fn update_lane(api: Api, common: Request, request: UpdateLaneRequest) -> Result<Lane, Status> {
+    let mask = Mask::parse(request.update_mask.as_ref(), "Lane")?;
     let lane = request.lane.ok_or_else(|| errors::bad_field("lane", "is required"))?;
-    put_lane(api, common, lane, Presence::of_update(request.allow_missing)).await
+    put_lane(&api, common, lane, Way::Update { mask, allow_missing: request.allow_missing }).await
 }
 
 pub(super) async fn create_policy(
-    api: &Api,
+    api: Api,
     common: Request,
     request: CreateServicePolicyRequest,
 ) -> Result<ServicePolicy, Status> {
     let mut policy = request.service_policy.ok_or_else(|| errors::bad_field("service_policy", "is required"))?;
     policy.name = format!("{}/servicePolicies/{}", request.parent, request.service_policy_id);
-    put_policy(api, common, policy, Presence::Absent).await
+    let is_parent = name::parse_namespace(&request.parent).is_some();
+    let is_name = name::parse_policy(&policy.name).is_some();
+    named(is_parent, "namespaces/{namespace}", is_name, "service_policy_id", SERVICE_ID)?;
+    put_policy(&api, common, policy, Way::Create).await
 }
 
 pub(super) async fn update_policy(
-    api: &Api,
+    api: Api,
     common: Request,
     request: UpdateServicePolicyRequest,
 ) -> Result<ServicePolicy, Status> {
-    whole(request.update_mask.as_ref())?;
+    let mask = Mask::parse(request.update_mask.as_ref(), "ServicePolicy")?;
     let policy = request.service_policy.ok_or_else(|| errors::bad_field("service_policy", "is required"))?;
-    put_policy(api, common, policy, Presence::of_update(request.allow_missing)).await
+    put_policy(&api, common, policy, Way::Update { mask, allow_missing: request.allow_missing }).await
 }
 
-/// What must be true of an object before it is written.
-#[derive(Clone, Copy)]
-enum Presence {
-    Absent,
-    Present,
-    Either,
-}
-
-impl Presence {
-    fn of_update(allow_missing: bool) -> Presence {
-        if allow_missing { Presence::Either } else { Presence::Present }
+/// What is wrong with the name that a new object would have, in the fields that it was put together from.
+fn named(is_parent: bool, parent: &str, is_name: bool, id: &str, grammar: &str) -> Result<(), Status> {
+    if !is_parent {
+        return Err(errors::bad_field("parent", format!("is {parent}")));
     }
+    if is_name { Ok(()) } else { Err(errors::bad_field(id, grammar)) }
+}
 
-    fn holds(self, name: &str, is_there: bool) -> Result<(), WriteError> {
-        match (self, is_there) {
-            (Presence::Absent, true) => Err(WriteError::Exists { name: name.to_owned() }),
-            (Presence::Present, false) => Err(WriteError::Missing { name: name.to_owned() }),
-            _ => Ok(()),
+/// How an object that is given becomes one that is stored.
+enum Way {
+    Create,
+    Update { mask: Mask, allow_missing: bool },
+}
+
+impl Way {
+    fn object<T>(&self, name: &str, current: Option<&T>, given: &T, kind: &str) -> Result<T, WriteError>
+    where
+        T: Message + Default + Clone,
+    {
+        match (self, current) {
+            (Way::Create, Some(_)) => Err(WriteError::Exists { name: name.to_owned() }),
+            (Way::Update { allow_missing: false, .. }, None) => Err(WriteError::Missing { name: name.to_owned() }),
+            (Way::Update { mask, .. }, Some(current)) => Ok(mask.applied(current, given, kind)),
+            (Way::Create | Way::Update { .. }, None) => Ok(given.clone()),
         }
     }
 }
 
-async fn put_group(api: &Api, request: Request, group: LaneGroup, presence: Presence) -> Result<LaneGroup, Status> {
+async fn put_group(api: &Api, request: Request, group: LaneGroup, way: Way) -> Result<LaneGroup, Status> {
     let name = group.name.clone();
     let make: MakeEdit = Box::new(move |state| {
-        presence.holds(&group.name, state.objects.groups.contains_key(&group.name))?;
-        Ok(Edit { groups: vec![group.clone()], ..Edit::default() })
+        let group = way.object(&group.name, state.objects.groups.get(&group.name), &group, "LaneGroup")?;
+        Ok(Edit { groups: vec![group], ..Edit::default() })
     });
     let outcome = write(api, request, make, &name, "lane_group").await?;
     outcome.objects.groups.get(&name).cloned().ok_or_else(|| errors::missing(&name))
 }
 
-async fn put_lane(api: &Api, request: Request, lane: Lane, presence: Presence) -> Result<Lane, Status> {
+async fn put_lane(api: &Api, request: Request, lane: Lane, way: Way) -> Result<Lane, Status> {
     let name = lane.name.clone();
     let make: MakeEdit = Box::new(move |state| {
-        presence.holds(&lane.name, state.objects.lanes.contains_key(&lane.name))?;
-        Ok(Edit { lanes: vec![lane.clone()], ..Edit::default() })
+        let lane = way.object(&lane.name, state.objects.lanes.get(&lane.name), &lane, "Lane")?;
+        Ok(Edit { lanes: vec![lane], ..Edit::default() })
     });
     let outcome = write(api, request, make, &name, "lane").await?;
     shown_lane(api, &outcome, &name)
 }
 
-async fn put_policy(
-    api: &Api,
-    request: Request,
-    policy: ServicePolicy,
-    presence: Presence,
-) -> Result<ServicePolicy, Status> {
+async fn put_policy(api: &Api, request: Request, policy: ServicePolicy, way: Way) -> Result<ServicePolicy, Status> {
     let name = policy.name.clone();
     let make: MakeEdit = Box::new(move |state| {
-        presence.holds(&policy.name, state.objects.policies.contains_key(&policy.name))?;
-        Ok(Edit { policies: vec![policy.clone()], ..Edit::default() })
+        let current = state.objects.policies.get(&policy.name);
+        let policy = way.object(&policy.name, current, &policy, "ServicePolicy")?;
+        Ok(Edit { policies: vec![policy], ..Edit::default() })
     });
     let outcome = write(api, request, make, &name, "service_policy").await?;
     outcome.objects.policies.get(&name).cloned().ok_or_else(|| errors::missing(&name))
@@ -229,7 +244,7 @@ pub(super) fn shown_lane(api: &Api, outcome: &Outcome, name: &str) -> Result<Lan
     Ok(super::read::shown(&state, lane, &outcome.diagnostics))
 }
 
-pub(super) async fn delete_group(api: &Api, common: Request, request: DeleteLaneGroupRequest) -> Result<(), Status> {
+pub(super) async fn delete_group(api: Api, common: Request, request: DeleteLaneGroupRequest) -> Result<(), Status> {
     let name = request.name.clone();
     let make: MakeEdit = Box::new(move |state| {
         let etag = state.objects.groups.get(&request.name).map(|group| group.etag.as_str());
@@ -245,18 +260,17 @@ pub(super) async fn delete_group(api: &Api, common: Request, request: DeleteLane
         }
         if !deletes.is_empty() && !request.force {
             let count = deletes.len();
-            return Err(WriteError::Precondition(format!(
-                "{} has {count} lanes; delete these first, or give force to delete them too",
-                request.name
-            )));
+            let message =
+                format!("{} has {count} lanes; delete these first, or give force to delete them too", request.name);
+            return Err(WriteError::Precondition { kind: "HAS_LANES", subject: request.name.clone(), message });
         }
         deletes.push(request.name.clone());
         Ok(Edit { deletes, ..Edit::default() })
     });
-    write(api, common, make, &name, "name").await.map(drop)
+    write(&api, common, make, &name, "name").await.map(drop)
 }
 
-pub(super) async fn delete_lane(api: &Api, common: Request, request: DeleteLaneRequest) -> Result<(), Status> {
+pub(super) async fn delete_lane(api: Api, common: Request, request: DeleteLaneRequest) -> Result<(), Status> {
     let name = request.name.clone();
     let make: MakeEdit = Box::new(move |state| {
         let etag = state.objects.lanes.get(&request.name).map(|lane| lane.etag.as_str());
@@ -264,19 +278,20 @@ pub(super) async fn delete_lane(api: &Api, common: Request, request: DeleteLaneR
             return Ok(Edit::default());
         }
         if let Some(instances) = running_instances(state, &request.name).filter(|_| !request.force) {
-            return Err(WriteError::Precondition(format!(
+            let message = format!(
                 "{instances} instances with the tag of {} run; without the lane their tag is routed all the same. \
                  Disable the lane to keep it dark, or give force to delete it",
                 request.name
-            )));
+            );
+            return Err(WriteError::Precondition { kind: "HAS_INSTANCES", subject: request.name.clone(), message });
         }
         Ok(Edit { deletes: vec![request.name.clone()], ..Edit::default() })
     });
-    write(api, common, make, &name, "name").await.map(drop)
+    write(&api, common, make, &name, "name").await.map(drop)
 }
 
 pub(super) async fn delete_policy(
-    api: &Api,
+    api: Api,
     common: Request,
     request: DeleteServicePolicyRequest,
 ) -> Result<(), Status> {
@@ -288,7 +303,7 @@ pub(super) async fn delete_policy(
         }
         Ok(Edit { deletes: vec![request.name.clone()], ..Edit::default() })
     });
-    write(api, common, make, &name, "name").await.map(drop)
+    write(&api, common, make, &name, "name").await.map(drop)
 }
 
 /// False: it is not there, and that is fine.
@@ -300,15 +315,6 @@ fn deletable(name: &str, etag: Option<&str>, etag_given: &str, allow_missing: bo
             Err(WriteError::Stale { name: name.to_owned() })
         }
         Some(_) => Ok(true),
-    }
-}
-
-fn whole(mask: Option<&FieldMask>) -> Result<(), Status> {
-    let is_whole = mask.is_some_and(|mask| mask.paths.iter().eq(["*"]));
-    if is_whole {
-        Ok(())
-    } else {
-        Err(errors::bad_field("update_mask", "only `*` (replace the whole) is supported yet"))
     }
 }
 

@@ -49,6 +49,26 @@ pub fn edit(current: &Objects, past: &Past, now: SystemTime) -> Result<(Edit, Ve
     Ok((edit, notes))
 }
 
+/// The objects as they were: what is named becomes what it was, or goes.
+pub fn restore(objects: &mut Objects, past: &BTreeMap<String, String>) -> Result<(), String> {
+    for (name, was) in past {
+        objects.groups.remove(name);
+        objects.lanes.remove(name);
+        objects.policies.remove(name);
+        if was.is_empty() {
+            continue;
+        }
+        if name::parse_lane(name).is_some() {
+            objects.lanes.insert(name.clone(), read(name, was, "Lane")?);
+        } else if name::parse_policy(name).is_some() {
+            objects.policies.insert(name.clone(), read(name, was, "ServicePolicy")?);
+        } else {
+            objects.groups.insert(name.clone(), read(name, was, "LaneGroup")?);
+        }
+    }
+    Ok(())
+}
+
 fn lane(was: Lane, current: Option<&Lane>, with_state: bool, now: SystemTime, notes: &mut Vec<Diagnostic>) -> Lane {
     let is_on = was.enabled.unwrap_or(true);
     match current {

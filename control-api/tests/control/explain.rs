@@ -156,8 +156,9 @@ fn a_question_can_be_asked_as_json() {
         let address = control.api.trim_start_matches("http://");
         let mut stream = std::net::TcpStream::connect(address).expect("the API listens");
         let length = body.len();
-        let head =
-            format!("POST {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+        );
         stream.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("it answers");

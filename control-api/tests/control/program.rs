@@ -163,8 +163,10 @@ impl Control {
     pub(super) fn http(&self, method: &str, target: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.api.trim_start_matches("http://")).expect("the API listens");
         let length = body.len();
-        let head =
-            format!("{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+        let head = format!(
+            "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\n\r\n"
+        );
         stream.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
         let mut text = String::new();
         stream.read_to_string(&mut text).expect("it answers");
@@ -194,6 +196,15 @@ impl Control {
     pub(super) fn apply(&self, documents: &str) -> String {
         self.write("documents.yaml", documents);
         self.lanectl_ok(&["apply", "-f", "documents.yaml", "--wait"])
+    }
+}
+
+/// Waits until it is so; panics when that takes too long.
+pub(super) async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so().await {
+        assert!(begun.elapsed() < Duration::from_secs(30), "still not so: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
