@@ -13,6 +13,9 @@ use super::status::{node_id, state};
 use super::{Trouble, apply, objects, print};
 use crate::json;
 
+#[cfg(test)]
+mod tests;
+
 /// Objects as they were last seen, by name, to tell what changed. As many as the control plane stores.
 type Seen = BTreeMap<String, Value>;
 
@@ -57,15 +60,19 @@ async fn watch_objects(
 
 fn event_line(event: &WatchEvent, seen: &mut Seen, look: Look, out: &mut String) {
     use watch_event::{Kind, Resource};
-    let (resource, value, detail) = match &event.resource {
-        Some(Resource::LaneGroup(group)) => (group.name.clone(), json::of_input(group, "LaneGroup"), String::new()),
+    // The revision is the object's: that of the event says where to go on.
+    let (resource, revision, value, detail) = match &event.resource {
+        Some(Resource::LaneGroup(group)) => {
+            (group.name.clone(), group.revision, json::of_input(group, "LaneGroup"), String::new())
+        }
         Some(Resource::Lane(lane)) => {
-            (lane.name.clone(), json::of_input(lane, "Lane"), format!(" ({})", objects::state(lane)))
+            let detail = format!(" ({})", objects::state(lane));
+            (lane.name.clone(), lane.revision, json::of_input(lane, "Lane"), detail)
         }
         Some(Resource::ServicePolicy(policy)) => {
-            (policy.name.clone(), json::of_input(policy, "ServicePolicy"), String::new())
+            (policy.name.clone(), policy.revision, json::of_input(policy, "ServicePolicy"), String::new())
         }
-        None => (String::new(), Value::Null, String::new()),
+        None => (String::new(), event.revision, Value::Null, String::new()),
     };
     match look.format {
         Format::Json | Format::Yaml => {
@@ -83,18 +90,18 @@ fn event_line(event: &WatchEvent, seen: &mut Seen, look: Look, out: &mut String)
         Kind::Deleted => seen.remove(&resource),
         _ => seen.insert(resource.clone(), value.clone()),
     };
-    let revision = event.revision;
     let line = match event.kind() {
         Kind::Snapshot => format!("there      {resource}{detail}"),
         Kind::Synced => format!("synced     revision {revision}"),
         Kind::Changed => match before {
-            None => format!("created    {resource}{detail}, revision {revision}"),
+            // Created, or not seen before.
+            None => format!("changed    {resource}{detail}, revision {revision}"),
             Some(before) => {
                 let paths = json::differences(&before, &value).join(", ");
                 format!("changed    {resource}{detail}, revision {revision}: {paths}")
             }
         },
-        Kind::Deleted => format!("deleted    {resource}, revision {revision}"),
+        Kind::Deleted => format!("deleted    {resource}"),
         Kind::Heartbeat | Kind::Unspecified => return,
     };
     out.push_str(&line);
