@@ -30,6 +30,8 @@ pub fn control_arguments(command: &mut Command, address: IpAddr, directory: &Pat
         .arg(directory.join(CONTROL_READY_FILE))
         .args(["--discovery-listen", &SocketAddr::new(address, PORT_DISCOVERY).to_string()])
         .args(["--api-listen", &SocketAddr::new(address, PORT_CONTROL).to_string()])
+        // A test writes as fast as it can; the limit on one user is tested where it is made.
+        .args(["--writes-per-second", "100000"])
         // The mesh has its network to itself, namespace or loopback.
         .arg("--insecure-listen");
 }
