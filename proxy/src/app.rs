@@ -21,7 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigSource, Flags};
-use crate::control;
+use crate::control::{self, credentials::Files};
 use crate::current::{self, Demand, Publisher};
 use crate::datapath::{self, BoundWorker, Given};
 use crate::drain::{self, Trigger};
@@ -78,8 +78,9 @@ pub fn run(flags: Flags, logging: Logging) -> Result<(), Failed> {
         (ConfigSource::File { path }, None) => {
             return Err(Failed::Config(anyhow::anyhow!("{} was not read", path.display())));
         }
-        (ConfigSource::Control { url }, _) => {
-            (Snapshot::empty(config.identity.clone()), Source::Control { url: url.clone() })
+        (ConfigSource::Control { url, credentials }, _) => {
+            let (url, credentials) = (url.clone(), credentials.clone());
+            (Snapshot::empty(config.identity.clone()), Source::Control { url, credentials })
         }
     };
     serve(config, first, source, logging).map_err(Failed::Run)
@@ -87,7 +88,7 @@ pub fn run(flags: Flags, logging: Logging) -> Result<(), Failed> {
 
 /// Where snapshots come from.
 enum Source {
-    Control { url: String },
+    Control { url: String, credentials: Files },
     File { path: PathBuf, first: First },
 }
 
@@ -164,10 +165,11 @@ fn follow(config: &Config, source: Source, publisher: Publisher, status: &Status
             tokio::task::spawn_local(following);
             Demand::none()
         }
-        Source::Control { url } => {
+        Source::Control { url, credentials } => {
             let (demand, demands) = current::demand();
             let following = control::Config {
                 url,
+                credentials,
                 identity: config.identity.clone(),
                 pod_name: config.pod_name.clone(),
                 addresses: config.datapath.own_addresses.iter().map(ToString::to_string).collect(),

@@ -15,6 +15,7 @@ use laneway_proto::contract::{
     ENV_TAG, ENV_TAG_COMPAT, NAMESPACE_DEFAULT, PORT_ADMIN, PORT_INBOUND, PORT_OUTBOUND, PORT_STATUS,
 };
 
+use crate::control::credentials::Files;
 use crate::datapath::{Direction, Limits, Listener, Timeouts};
 use crate::logging::LogFormat;
 
@@ -31,6 +32,8 @@ pub struct Flags {
     /// Static mode: documents from this YAML file, reloaded when it changes; no control plane.
     #[arg(long, value_name = "FILE", env = "LANEWAY_RESOURCES")]
     resources: Option<PathBuf>,
+    #[command(flatten)]
+    credentials: CredentialFlags,
     #[command(flatten)]
     identity: IdentityFlags,
     #[command(flatten)]
@@ -59,6 +62,25 @@ pub struct Flags {
     log: String,
     #[arg(long, env = "LANEWAY_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+}
+
+#[derive(Args, Debug)]
+struct CredentialFlags {
+    /// Authorities of the control plane's certificate, PEM; needed with https://. Like the three below read anew for each stream.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_CA")]
+    control_ca: Option<PathBuf>,
+    /// Own certificate chain, PEM, to be known by.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_CERT", requires = "control_key")]
+    control_cert: Option<PathBuf>,
+    /// Private key of --control-cert, PEM.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_KEY", requires = "control_cert")]
+    control_key: Option<PathBuf>,
+    /// File with the bearer token to be known by.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_TOKEN_FILE")]
+    control_token_file: Option<PathBuf>,
+    /// Name in the control plane's certificate, where it is not the host of --control.
+    #[arg(long, value_name = "NAME", env = "LANEWAY_CONTROL_NAME")]
+    control_name: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -173,7 +195,7 @@ pub struct Config {
 /// Where the configuration of lanes and services comes from.
 #[derive(Debug, Clone)]
 pub enum ConfigSource {
-    Control { url: String },
+    Control { url: String, credentials: Files },
     File { path: PathBuf },
 }
 
@@ -209,12 +231,9 @@ impl Flags {
         }
         let source = match self.resources {
             Some(path) => ConfigSource::File { path },
-            None if self.control.starts_with("http://") => ConfigSource::Control { url: self.control },
             None => {
-                return refuse(
-                    "--control / LANEWAY_CONTROL",
-                    format!("`{}` is not a URL of the form http://HOST:PORT", self.control),
-                );
+                let credentials = self.credentials.check(&self.control)?;
+                ConfigSource::Control { url: self.control, credentials }
             }
         };
         let timing = self.timing;
@@ -257,6 +276,50 @@ impl Flags {
     /// The resources file, to be read before [`Flags::check`].
     pub fn resources(&self) -> Option<&PathBuf> {
         self.resources.as_ref()
+    }
+}
+
+impl CredentialFlags {
+    /// What goes with the URL of the control plane, if the two fit.
+    fn check(self, url: &str) -> Result<Files, ConfigError> {
+        const FIELD: &str = "--control / LANEWAY_CONTROL";
+        let uri = url.parse::<http::Uri>().ok();
+        let (scheme, host) = uri.as_ref().map(|uri| (uri.scheme_str(), uri.host())).unwrap_or_default();
+        let is_tls = match (scheme, host) {
+            (Some("http"), Some(_)) => false,
+            (Some("https"), Some(_)) => true,
+            _ => {
+                return refuse(
+                    FIELD,
+                    format!("`{url}` is not a URL of the form http://HOST:PORT or https://HOST:PORT"),
+                );
+            }
+        };
+        if is_tls && cfg!(not(feature = "tls")) {
+            return refuse(FIELD, "https:// is not in this build (cargo feature `tls`)");
+        }
+        let is_local = host.is_some_and(|host| {
+            let address = host.trim_matches(['[', ']']).parse::<IpAddr>();
+            host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+        });
+        match (is_tls, &self.control_ca) {
+            (true, None) => return refuse("--control-ca / LANEWAY_CONTROL_CA", "is needed with https://"),
+            (false, Some(_)) => return refuse("--control-ca / LANEWAY_CONTROL_CA", "needs https:// in --control"),
+            _ => {}
+        }
+        if !is_tls && self.control_cert.is_some() {
+            return refuse("--control-cert / LANEWAY_CONTROL_CERT", "needs https:// in --control");
+        }
+        if !is_tls && self.control_token_file.is_some() && !is_local {
+            let problem = "would be sent in clear: use https:// in --control, or a loopback address";
+            return refuse("--control-token-file / LANEWAY_CONTROL_TOKEN_FILE", problem);
+        }
+        Ok(Files {
+            ca: self.control_ca,
+            identity: self.control_cert.zip(self.control_key),
+            server_name: self.control_name,
+            token: self.control_token_file,
+        })
     }
 }
 

@@ -1,7 +1,7 @@
 //! Follows the control plane: one delta stream, from which every good resource becomes part of the snapshot. It fails static: what
 //! came last stays in force for ever, whatever happens to the stream.
 //!
-//! [`Session`] is the protocol, pure; [`client`] is the wire; here the two meet the [`Publisher`].
+//! [`Session`] is the protocol, pure; [`client`] is the wire, [`credentials`] what is shown on it; here they meet the [`Publisher`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::status::{Held, State, Status, held};
 use client::{Client, End, Received};
 
 mod client;
+pub mod credentials;
 
 /// Keys that stand for nothing and were not asked for in this time are given up, and looked for this often.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -26,8 +27,9 @@ const IDLE_LOOK: Duration = Duration::from_secs(60);
 
 /// What following needs to know.
 pub struct Config {
-    /// `http://HOST:PORT`
+    /// `http://HOST:PORT` or `https://HOST:PORT`
     pub url: String,
+    pub credentials: credentials::Files,
     pub identity: Identity,
     pub pod_name: String,
     /// Of the pod, in text form.

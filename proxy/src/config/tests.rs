@@ -27,6 +27,7 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
         (&["--opaque-ports", "99999"], "--opaque-ports"),
         (&["--status", "somewhere"], "--status"),
         (&["--colour", "gray"], "--colour"),
+        (&["--control-cert", "c.pem"], "--control-key"),
     ] {
         let message = parse(arguments).expect_err("a bad flag");
         assert!(message.contains(named), "{message}");
@@ -37,12 +38,33 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
         (&["--tag", "baseline"], &[], "--tag"),
         (&["--service", "a/b"], &[], "LANEWAY_SERVICE"),
         (&["--control", "laneway:15410"], &[], "--control / LANEWAY_CONTROL"),
+        (&["--control", "ftp://laneway:1"], &[], "--control / LANEWAY_CONTROL"),
+        (&["--control", "https://laneway:1"], &[], "--control-ca / LANEWAY_CONTROL_CA"),
+        (&["--control-ca", "ca.pem"], &[], "--control-ca / LANEWAY_CONTROL_CA"),
+        (&["--control-cert", "c", "--control-key", "k"], &[], "--control-cert / LANEWAY_CONTROL_CERT"),
+        (
+            &["--control", "http://10.0.0.1:1", "--control-token-file", "t"],
+            &[],
+            "--control-token-file / LANEWAY_CONTROL_TOKEN_FILE",
+        ),
         (&["--admin", "0.0.0.0:1"], &[], "--admin / LANEWAY_ADMIN"),
         (&["--drain-max", "1s"], &[], "--drain-max / LANEWAY_DRAIN_MAX"),
         (&["--listen", "inbound=127.0.0.1:1"], &[], "listener 127.0.0.1:1"),
     ] {
         assert_eq!(checked(arguments, environment).expect_err("a bad value").field, field);
     }
+}
+
+#[test]
+fn a_token_goes_over_tls_or_to_loopback() {
+    let token = ["--control-token-file", "t"];
+    for url in ["http://127.0.0.1:1", "http://[::1]:1", "http://localhost:1"] {
+        let source = checked(&[&["--control", url], &token[..]].concat(), &[]).expect("good").source;
+        assert!(matches!(source, ConfigSource::Control { credentials, .. } if credentials.token.is_some()), "{url}");
+    }
+    let tls = ["--control", "https://control.laneway:15410", "--control-ca", "ca.pem", "--control-name", "control"];
+    let source = checked(&[&tls, &token[..]].concat(), &[]).expect("good").source;
+    assert!(matches!(source, ConfigSource::Control { credentials, .. } if credentials.ca.is_some()));
 }
 
 #[test]

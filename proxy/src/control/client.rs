@@ -10,10 +10,12 @@ use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Streaming;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Endpoint;
+use tonic::{Request, Streaming};
 
 use super::Config;
+use super::credentials::Credentials;
 
 /// Messages that may wait to be sent; who sends more waits.
 const SEND_QUEUE: usize = 64;
@@ -73,8 +75,10 @@ impl End {
 impl Client {
     /// Connects and sends the first messages.
     pub(super) async fn open(config: &Config, first: Vec<DeltaDiscoveryRequest>) -> Result<Client, End> {
-        let endpoint = Endpoint::from_shared(config.url.clone())
-            .map_err(|error| End::unopened(chain(&error)))?
+        let credentials = Credentials::read(&config.credentials).await.map_err(End::unopened)?;
+        let endpoint = Endpoint::from_shared(config.url.clone()).map_err(|error| End::unopened(chain(&error)))?;
+        let endpoint = secured(endpoint, &credentials)
+            .map_err(End::unopened)?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
@@ -92,7 +96,14 @@ impl Client {
             }
             requests.send(message).await.map_err(|_| End::unopened("the stream ended at once".to_owned()))?;
         }
-        let opening = service.delta_aggregated_resources(ReceiverStream::new(outgoing));
+        let mut request = Request::new(ReceiverStream::new(outgoing));
+        if let Some(token) = &credentials.token {
+            let value = MetadataValue::try_from(format!("Bearer {token}"));
+            let mut value = value.map_err(|_| End::unopened("the token is no header value".to_owned()))?;
+            value.set_sensitive(true);
+            request.metadata_mut().insert("authorization", value);
+        }
+        let opening = service.delta_aggregated_resources(request);
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
         let opened = opened.map_err(|_| End::unopened("the control plane does not answer".to_owned()))?;
         let responses = opened.map_err(|status| End::unopened(words(&status)))?.into_inner();
@@ -110,6 +121,28 @@ impl Client {
             Err(status) => Received::Ended(End::said(&status)),
         }
     }
+}
+
+/// With TLS where the files say so. The provider of the arithmetic is ring, the only one there is.
+#[cfg(feature = "tls")]
+fn secured(endpoint: Endpoint, credentials: &Credentials) -> Result<Endpoint, String> {
+    use tonic::transport::{Certificate, ClientTlsConfig, Identity};
+
+    let Some(ca) = &credentials.ca else { return Ok(endpoint) };
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).timeout(CONNECT_TIMEOUT);
+    if let Some((certificate, key)) = &credentials.identity {
+        tls = tls.identity(Identity::from_pem(certificate, key));
+    }
+    if let Some(name) = &credentials.server_name {
+        tls = tls.domain_name(name);
+    }
+    endpoint.tls_config(tls).map_err(|error| chain(&error))
+}
+
+/// `config` lets no URL through that would need more.
+#[cfg(not(feature = "tls"))]
+fn secured(endpoint: Endpoint, _credentials: &Credentials) -> Result<Endpoint, String> {
+    Ok(endpoint)
 }
 
 /// Who we are: id, service, and `NodeMetadata` as a Struct with its JSON names.
