@@ -14,6 +14,7 @@ mod explain;
 mod export;
 mod field;
 mod filter;
+mod guard;
 mod history;
 mod http;
 mod lanes;
@@ -23,6 +24,7 @@ mod page;
 mod peers;
 mod read;
 mod repeats;
+mod roles;
 mod rollback;
 mod rollout;
 mod status;
@@ -31,6 +33,7 @@ mod watch;
 mod write;
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use laneway_proto::admin::lane_admin_server::{LaneAdmin, LaneAdminServer};
@@ -50,18 +53,20 @@ use laneway_proto::status::{
     ListProxiesResponse, Proxy, QueryLaneStatsRequest, QueryLaneStatsResponse, Rollout, ServerInfo, Topology,
     WatchLaneStatsRequest, WatchProxiesRequest, WatchProxiesResponse, WatchRolloutRequest,
 };
-use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status};
 
 use self::peers::Peers;
 use self::repeats::Repeats;
 use self::stream::{Events, Streams};
+use crate::access::Door;
+use crate::access::limit::Limit;
+use crate::credentials::Credentials;
 use crate::drain::Draining;
 use crate::fleet::Fleet;
 use crate::leader::Leader;
+use crate::listen::Connections;
 use crate::reconcile::Reconciler;
 use crate::replicas::Replicas;
 use crate::{health, reflection};
@@ -70,6 +75,8 @@ use crate::{health, reflection};
 const SERVICES: [&str; 3] = ["laneway.admin.v1.LaneAdmin", "laneway.status.v1.MeshStatus", "grpc.health.v1.Health"];
 /// Largest request: a bundle of very many objects.
 const REQUEST_BYTES_MAX: usize = 16 << 20;
+/// Calls of one connection at a time.
+const CALLS_MAX: u32 = 100;
 /// A peer that is gone without a word is noticed after the sum of both.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
@@ -85,17 +92,29 @@ pub struct Api {
     draining: Draining,
     repeats: Repeats,
     streams: Streams,
+    /// Of changes, by principal.
+    writes: Arc<Limit>,
 }
 
 impl Api {
-    pub fn new(reconciler: Reconciler, fleet: Fleet, leader: Leader, replicas: Replicas, draining: Draining) -> Api {
+    /// `credentials` are what the other replicas are shown.
+    pub fn new(
+        reconciler: Reconciler,
+        fleet: Fleet,
+        leader: Leader,
+        replicas: Replicas,
+        credentials: Credentials,
+        draining: Draining,
+        writes_per_second: u32,
+    ) -> Api {
         let (repeats, streams) = (Repeats::new(repeats::BOUND), Streams::default());
-        let (peers, started) = (Peers::new(replicas), SystemTime::now());
-        Api { reconciler, fleet, leader, peers, started, draining, repeats, streams }
+        let (peers, started) = (Peers::new(replicas, credentials), SystemTime::now());
+        let writes = Arc::new(Limit::per_second(writes_per_second));
+        Api { reconciler, fleet, leader, peers, started, draining, repeats, streams, writes }
     }
 
     /// Serves until the drain; then what runs is finished.
-    pub async fn serve(self, listener: TcpListener) -> Result<(), tonic::transport::Error> {
+    pub async fn serve(self, connections: Connections, door: Door) -> Result<(), tonic::transport::Error> {
         let mut draining = self.draining.clone();
         let (reflection, reflection_alpha) = reflection::services(&SERVICES);
         let admin = LaneAdminServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX);
@@ -109,12 +128,14 @@ impl Api {
         // For probes, by HTTP/1.1 too. The ports are open only when everything is loaded: whoever answers is ready.
         let ready = axum::routing::get(|| async { "ready\n" });
         let plain = calls.clone().route("/ready", ready).merge(http::routes(calls));
+        let guarded = plain.layer(axum::middleware::from_fn_with_state(door, guard::admit));
         Server::builder()
             .accept_http1(true)
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_ANSWER))
-            .add_routes(Routes::from(plain))
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+            .max_concurrent_streams(Some(CALLS_MAX))
+            .add_routes(Routes::from(guarded))
+            .serve_with_incoming_shutdown(connections, async move {
                 draining.started().await;
             })
             .await

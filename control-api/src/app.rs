@@ -5,13 +5,17 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
+use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
+use crate::access::{self, Access, Door};
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, StorePlace};
@@ -20,16 +24,25 @@ use crate::drain;
 use crate::expirer::Expirer;
 use crate::fleet::Fleet;
 use crate::leader::Leader;
+use crate::listen;
 use crate::push::Push;
 use crate::reconcile::Reconciler;
+use crate::reload;
 use crate::replicas::{Replica, Replicas};
 use crate::store::etcd::session::Session;
 use crate::store::etcd::{Address, Etcd};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
+use crate::tls::{self, Tls};
+
+/// Connections of a port at a time; more wait to be taken. A sidecar has one.
+const DISCOVERY_CONNECTIONS_MAX: usize = 50_000;
+const API_CONNECTIONS_MAX: usize = 4_096;
 
 /// Runs until it is told to end.
 pub fn run(config: Config) -> anyhow::Result<()> {
+    // The one provider, before anything could ask for another.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     // Held as long as the process runs: every answer in JSON goes by them.
     let _descriptors = laneway_proto::descriptors();
     let log = tracing_subscriber::fmt().with_env_filter(config.log.clone()).with_writer(std::io::stderr);
@@ -60,6 +73,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let reconciling = tokio::spawn(reconciler.clone().run(discovered));
     let adopting = tokio::spawn(reconciler.clone().follow());
     let recording = tokio::spawn(reconciler.clone().keep_audit());
+    let Security { tls, access, following: securing } = secure(&config)?;
     let discovery = bind(config.discovery_listen).await.context("--discovery-listen")?;
     let api = bind(config.api_listen).await.context("--api-listen")?;
     let (discovery_address, api_address) = (discovery.local_addr()?, api.local_addr()?);
@@ -68,7 +82,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (leader, replicas, seated) = match shared {
         None => (Leader::sole(), Replicas::alone(config.replica.clone()), None),
         Some(etcd) => {
-            let url = config.api_advertise.clone().unwrap_or_else(|| format!("http://{api_address}"));
+            let scheme = if config.tls.is_some() { "https" } else { "http" };
+            let url = config.api_advertise.clone().unwrap_or_else(|| format!("{scheme}://{api_address}"));
             let own = Replica { name: config.replica.clone(), api: url };
             let (session, leader, replicas) = Session::join(etcd, own).await.context("join the other replicas")?;
             (leader, replicas, Some(tokio::spawn(session.run(left))))
@@ -80,15 +95,19 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let fleet = Fleet::new();
     let (trigger, draining) = drain::channel();
-    let push = Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone());
-    let mut pushing = tokio::spawn(push.serve(discovery, draining.clone()));
-    let mut answering = tokio::spawn(Api::new(reconciler.clone(), fleet, leader, replicas, draining).serve(api));
+    let port = |port: fn(&Tls) -> &Arc<ServerConfig>| tls.clone().map(|current| (current, port));
+    let discovery = listen::connections(discovery, port(|tls| &tls.discovery), DISCOVERY_CONNECTIONS_MAX);
+    let api = listen::connections(api, port(|tls| &tls.api), API_CONNECTIONS_MAX);
 
-    if config.insecure_listen {
-        warn!("no TLS and no authentication, on addresses beyond loopback: whoever reaches a port can change the mesh");
-    } else {
-        info!("no TLS and no authentication: loopback only");
-    }
+    let push = Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone());
+    let door = Door::new("discovery", access.clone());
+    let mut pushing = tokio::spawn(push.serve(discovery, door, draining.clone()));
+    let door = Door::new("api", access.clone());
+    let (peers, writes_per_second) = (config.peers.clone(), config.writes_per_second);
+    let answering = Api::new(reconciler.clone(), fleet, leader, replicas, peers, draining, writes_per_second);
+    let mut answering = tokio::spawn(answering.serve(api, door));
+
+    say_what_is_open(&config, [discovery_address, api_address]);
     info!(discovery = %discovery_address, api = %api_address, "listening");
     tell_ready(discovery_address, api_address, config.ready_file.as_deref())?;
 
@@ -115,6 +134,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     adopting.abort();
     reconciling.abort();
     recording.abort();
+    securing.into_iter().for_each(|task| task.abort());
     if !reconciler.flush_audit().await {
         warn!("the store is away: the last refused calls are not recorded");
     }
@@ -131,6 +151,57 @@ fn open_store(place: &StorePlace) -> Result<(Box<dyn Store>, Option<Etcd>), Stor
             (Box::new(etcd.clone()), Some(etcd))
         }
     })
+}
+
+/// What both ports ask and show, and the tasks that keep it as the files say.
+struct Security {
+    tls: Option<watch::Receiver<Arc<Tls>>>,
+    access: Option<watch::Receiver<Arc<Access>>>,
+    following: Vec<JoinHandle<()>>,
+}
+
+fn secure(config: &Config) -> anyhow::Result<Security> {
+    let mut following = Vec::new();
+    let tls = match &config.tls {
+        Some(files) => {
+            let required = files.required;
+            let make = move |contents: &[Vec<u8>]| tls::read(contents, required);
+            let paths = [&files.cert, &files.key].into_iter().chain(&files.client_ca).cloned().collect();
+            let (files, first) = reload::Files::open("TLS configuration", paths, tls::FILE_BYTES_MAX, make)?;
+            let (current, followed) = watch::channel(Arc::new(first));
+            following.push(tokio::spawn(files.follow(current, make)));
+            Some(followed)
+        }
+        None => None,
+    };
+    let access = match &config.access_file {
+        Some(path) => {
+            let make = |contents: &[Vec<u8>]| Access::parse(&contents.concat());
+            let paths = vec![path.clone()];
+            let (files, first) = reload::Files::open("access file", paths, access::FILE_BYTES_MAX, make)?;
+            let (current, followed) = watch::channel(Arc::new(first));
+            following.push(tokio::spawn(files.follow(current, make)));
+            Some(followed)
+        }
+        None => None,
+    };
+    Ok(Security { tls, access, following })
+}
+
+/// Nobody has to guess how well a port is kept.
+fn say_what_is_open(config: &Config, addresses: [SocketAddr; 2]) {
+    let tls = if config.tls.is_some() { "TLS" } else { "no TLS" };
+    let who = if config.access_file.is_some() { "only those named in the access file" } else { "no authentication" };
+    let is_kept = config.tls.is_some() && config.access_file.is_some();
+    if is_kept {
+        info!("{tls}, {who}");
+    } else if addresses.iter().all(|address| address.ip().is_loopback()) {
+        info!("{tls}, {who}: loopback only");
+    } else if config.access_file.is_none() {
+        warn!("{tls}, {who}, on addresses beyond loopback: whoever reaches a port can change the mesh");
+    } else {
+        warn!("{tls}, {who}, on addresses beyond loopback: whoever listens on the way learns tokens");
+    }
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {

@@ -10,6 +10,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
+use crate::credentials::Credentials;
+use crate::tls::Required;
+
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +41,43 @@ struct Arguments {
     /// URL at which the other replicas reach this one's API. Unset: the address of --api-listen.
     #[arg(long, value_name = "URL", env = "LANEWAY_CONTROL_API_ADVERTISE")]
     api_advertise: Option<String>,
-    /// Listen on other addresses than loopback although nothing is encrypted and nobody is asked who they are.
+    /// Authorities of the other replicas' certificates, PEM; needed where their URLs are https.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_PEER_CA", requires = "tls_cert")]
+    peer_ca: Option<PathBuf>,
+    /// File with the bearer token by which the other replicas know this one; their access file makes it a viewer.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_PEER_TOKEN_FILE")]
+    peer_token_file: Option<PathBuf>,
+    /// Certificate chain of both ports, PEM; read again when it changes. With --tls-key: both ports speak TLS alone.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_TLS_CERT", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+    /// Private key of --tls-cert, PEM.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_TLS_KEY", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// Authorities of client certificates, PEM: who shows one of theirs is known by its names.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LANEWAY_CONTROL_TLS_CLIENT_CA",
+        requires = "tls_cert",
+        requires = "access_file"
+    )]
+    tls_client_ca: Option<PathBuf>,
+    /// Ports that hang up on a client without a certificate, comma between; the others take tokens too.
+    #[arg(
+        long,
+        value_name = "PORTS",
+        env = "LANEWAY_CONTROL_REQUIRE_CLIENT_CERT",
+        value_delimiter = ',',
+        requires = "tls_client_ca"
+    )]
+    require_client_cert: Vec<Port>,
+    /// Who may do what (docs/security.md); read again when it changes. Who is not named in it comes in nowhere.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_ACCESS_FILE")]
+    access_file: Option<PathBuf>,
+    /// Changes that one principal may make a second. 1 to 100000.
+    #[arg(long, value_name = "N", env = "LANEWAY_CONTROL_WRITES_PER_SECOND", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    writes_per_second: u32,
+    /// Listen on other addresses than loopback although not everything is encrypted, or nobody is asked who they are.
     #[arg(long, env = "LANEWAY_CONTROL_INSECURE_LISTEN")]
     insecure_listen: bool,
     /// Written when both ports are open: a JSON object with the addresses `discovery` and `api`.
@@ -55,6 +94,13 @@ struct Arguments {
     log: String,
     #[arg(long, value_name = "FORMAT", env = "LANEWAY_CONTROL_LOG_FORMAT", default_value = "text")]
     log_format: LogFormat,
+}
+
+/// The ports, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Port {
+    Discovery,
+    Api,
 }
 
 /// How a line of the log looks.
@@ -84,12 +130,24 @@ pub struct Config {
     pub api_listen: SocketAddr,
     /// URL; unset: of `api_listen`.
     pub api_advertise: Option<String>,
-    pub insecure_listen: bool,
+    pub peers: Credentials,
+    pub tls: Option<TlsFiles>,
+    pub access_file: Option<PathBuf>,
+    pub writes_per_second: u32,
     pub ready_file: Option<PathBuf>,
     pub drain_max: std::time::Duration,
     pub replica: String,
     pub log: EnvFilter,
     pub log_format: LogFormat,
+}
+
+/// Where certificates are found, and who has to show one.
+#[derive(Debug)]
+pub struct TlsFiles {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+    pub client_ca: Option<PathBuf>,
+    pub required: Required,
 }
 
 /// Why it was not read: a bad value, or a call for help.
@@ -111,11 +169,35 @@ impl Config {
 
     fn check(arguments: Arguments) -> Result<Config, ConfigError> {
         let listens = [("--discovery-listen", arguments.discovery_listen), ("--api-listen", arguments.api_listen)];
+        let tls = arguments.tls_cert.zip(arguments.tls_key).map(|(cert, key)| TlsFiles {
+            cert,
+            key,
+            client_ca: arguments.tls_client_ca,
+            required: Required {
+                discovery: arguments.require_client_cert.contains(&Port::Discovery),
+                api: arguments.require_client_cert.contains(&Port::Api),
+            },
+        });
+        let peers = Credentials {
+            ca: arguments.peer_ca,
+            identity: tls.as_ref().map(|tls| (tls.cert.clone(), tls.key.clone())),
+            token_file: arguments.peer_token_file,
+            ..Credentials::default()
+        };
+        let missing = match (&tls, &arguments.access_file) {
+            (Some(_), Some(_)) => None,
+            (None, Some(_)) => Some("tokens would be sent in clear. Give --tls-cert and --tls-key"),
+            (Some(_), None) => Some("whoever reaches the port could change the mesh. Give --access-file"),
+            (None, None) => Some(
+                "there is no TLS, and whoever reaches the port could change the mesh. Give --tls-cert, --tls-key and \
+                 --access-file",
+            ),
+        };
         for (flag, address) in listens {
-            if !address.ip().is_loopback() && !arguments.insecure_listen {
+            if let Some(missing) = missing.filter(|_| !address.ip().is_loopback() && !arguments.insecure_listen) {
                 return Err(refuse(format!(
-                    "{flag} {address}: not a loopback address, and there is no TLS yet: whoever reaches the port could \
-                     change the mesh. Use a loopback address, or give --insecure-listen where the network keeps others out"
+                    "{flag} {address}: not a loopback address, and {missing}; or use a loopback address, or give \
+                     --insecure-listen where the network keeps others out"
                 )));
             }
         }
@@ -147,7 +229,10 @@ impl Config {
             discovery_listen: discovery,
             api_listen: api,
             api_advertise: arguments.api_advertise,
-            insecure_listen: arguments.insecure_listen,
+            peers,
+            tls,
+            access_file: arguments.access_file,
+            writes_per_second: arguments.writes_per_second,
             ready_file: arguments.ready_file,
             drain_max: std::time::Duration::from_secs(arguments.drain_max),
             replica: arguments.replica.unwrap_or_else(host_name),

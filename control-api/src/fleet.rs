@@ -1,6 +1,7 @@
 //! Who is connected, and what each of them has: written by `push`, read by `api`.
 //!
-//! A member is one stream of one sidecar; of two streams of one node the newest wins and the older one is told to end.
+//! A member is one stream of one sidecar; of two streams of one node the newest wins and the older one is told to end, if
+//! both are of one service.
 //! Nothing here waits while it holds a lock.
 
 use std::collections::BTreeMap;
@@ -64,6 +65,10 @@ struct Members {
     departed: BTreeMap<String, (Instant, Proxy)>,
 }
 
+/// Who holds a node id already.
+#[derive(Debug)]
+pub struct Taken(pub Identity);
+
 /// A place in the fleet; given up when dropped.
 pub struct Seat {
     fleet: Fleet,
@@ -77,10 +82,15 @@ impl Fleet {
         Fleet { shared: Arc::new(shared) }
     }
 
-    /// Takes a stream in.
-    pub fn join(&self, node: String, member: Arc<dyn Member>) -> Seat {
+    /// Takes a stream in. A node id that a node of another service holds is not given to it: nobody pushes others out.
+    pub fn join(&self, node: String, member: Arc<dyn Member>) -> Result<Seat, Taken> {
         let (older, stream) = {
             let mut members = self.members();
+            let holder = members.connected.get(&node).map(|(_, holder)| holder.identity());
+            let own = member.identity();
+            if let Some(other) = holder.filter(|it| (&it.namespace, &it.service) != (&own.namespace, &own.service)) {
+                return Err(Taken(other));
+            }
             members.streams += 1;
             let stream = members.streams;
             members.departed.remove(&node);
@@ -90,7 +100,7 @@ impl Fleet {
             older.replaced();
         }
         self.tell();
-        Seat { fleet: self.clone(), node, stream }
+        Ok(Seat { fleet: self.clone(), node, stream })
     }
 
     /// Somebody answered: waits are to be looked at again.

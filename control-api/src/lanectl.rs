@@ -64,6 +64,8 @@ enum Trouble {
 
 /// Runs the command line of the process.
 pub fn run() -> ExitCode {
+    // The one provider, before anything could ask for another.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let (name, arguments) = match parse() {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -115,7 +117,7 @@ fn parse() -> Result<(&'static str, Arguments), clap::Error> {
 /// Does one command; what it has to say for stdout is added to `out`, also when it fails.
 async fn command(arguments: Arguments, name: &str, out: &mut String) -> Result<(), Trouble> {
     let look = Look::of(arguments.output);
-    let client = || Client::new(&arguments.server);
+    let client = || Client::new(&arguments.server, &arguments.credentials);
     match arguments.command {
         Command::Lint(options) => lint::lint(&options, look, out),
         Command::Completion { shell } => {

@@ -8,14 +8,17 @@
 //! ```
 //! Directions: api -> {reconcile, fleet}; expirer -> reconcile; reconcile -> {edit, catalog, store}; push -> {reconcile's result, fleet}; store and
 //! discovery know nothing of each other. Only `config` reads the environment, only `app` wires, only the mains exit.
-//! tonic is named in `push`, `api`, `health`, `reflection`, `lanectl/client` and `store/etcd` alone.
+//! tonic is named in `push`, `api`, `health`, `reflection`, `listen`, `credentials`, `lanectl/client` and `store/etcd` alone. `listen` tells who is
+//! at the other end of a connection, `access` what they may do; `push` and `api` ask it at their doors.
 
+pub mod access;
 pub mod api;
 pub mod app;
 pub mod catalog;
 pub mod changes;
 pub mod clock;
 pub mod config;
+pub mod credentials;
 pub mod discovery;
 pub mod drain;
 pub mod edit;
@@ -25,12 +28,15 @@ pub mod health;
 pub mod json;
 pub mod lanectl;
 pub mod leader;
+pub mod listen;
 pub mod name;
 pub mod push;
 pub mod reconcile;
 pub mod reflection;
+pub mod reload;
 pub mod replicas;
 pub mod store;
+pub mod tls;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@
 //! process drains.
 
 mod age;
+mod door;
 pub mod node;
 pub mod session;
 
@@ -23,20 +24,22 @@ use laneway_proto::xds::aggregated_discovery_service_server::{
 use laneway_proto::xds::{
     DeltaDiscoveryRequest, DeltaDiscoveryResponse, DiscoveryRequest, DiscoveryResponse, Node as WireNode,
 };
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
+use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use self::age::Age;
+use self::door::Visitor;
 use self::node::Node;
 use self::session::{Heard, Now, Session, Source, View};
+use crate::access::Door;
 use crate::drain::Draining;
-use crate::fleet::{Fleet, Holding, Member};
+use crate::fleet::{Fleet, Holding, Member, Taken};
+use crate::listen::Connections;
 use crate::reconcile::Published;
 use crate::{health, reflection};
 
@@ -45,6 +48,8 @@ const SERVICES: [&str; 2] = ["envoy.service.discovery.v3.AggregatedDiscoveryServ
 /// Responses between a stream's task and its connection: one in flight for each type, and a last word. So it is never full, and
 /// a sidecar that does not read holds up nothing, its own end included.
 const RESPONSES_QUEUED_MAX: usize = session::TYPES_MAX + 1;
+/// Streams of one connection: a sidecar has one of each kind.
+const STREAMS_MAX: u32 = 16;
 /// A sidecar that is gone without a word is noticed after the sum of both.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
@@ -64,19 +69,29 @@ impl Push {
     }
 
     /// Serves until the drain; then every stream is closed.
-    pub async fn serve(self, listener: TcpListener, mut draining: Draining) -> Result<(), tonic::transport::Error> {
+    pub async fn serve(
+        self,
+        connections: Connections,
+        door: Door,
+        mut draining: Draining,
+    ) -> Result<(), tonic::transport::Error> {
         let (reflection, reflection_alpha) = reflection::services(&SERVICES);
         let health = health::service(&SERVICES, draining.clone());
         let service =
             AggregatedDiscoveryServiceServer::new(self).max_decoding_message_size(DISCOVERY_REQUEST_BYTES_MAX);
-        Server::builder()
-            .http2_keepalive_interval(Some(PING_EVERY))
-            .http2_keepalive_timeout(Some(PING_ANSWER))
-            .add_service(service)
+        let calls = Routes::new(service)
             .add_service(health)
             .add_service(reflection)
             .add_service(reflection_alpha)
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener).with_nodelay(Some(true)), async move {
+            .prepare()
+            .into_axum_router();
+        let guarded = calls.layer(axum::middleware::from_fn_with_state(door, door::admit));
+        Server::builder()
+            .http2_keepalive_interval(Some(PING_EVERY))
+            .http2_keepalive_timeout(Some(PING_ANSWER))
+            .max_concurrent_streams(Some(STREAMS_MAX))
+            .add_routes(Routes::from(guarded))
+            .serve_with_incoming_shutdown(connections, async move {
                 draining.started().await;
             })
             .await
@@ -111,7 +126,10 @@ impl AggregatedDiscoveryService for Push {
         &self,
         request: Request<Streaming<DeltaDiscoveryRequest>>,
     ) -> Result<Response<Self::DeltaAggregatedResourcesStream>, Status> {
-        let remote = request.remote_addr().map(|address| address.to_string()).unwrap_or_default();
+        // Put there at the door; without it nobody knows who calls.
+        let visitor = request.extensions().get::<Visitor>().cloned();
+        let visitor =
+            visitor.ok_or_else(|| Status::unauthenticated("the call did not come through the port's door"))?;
         let (responses, stream) = mpsc::channel(RESPONSES_QUEUED_MAX);
         let conversation = Conversation {
             requests: request.into_inner(),
@@ -120,7 +138,8 @@ impl AggregatedDiscoveryService for Push {
             fleet: self.fleet.clone(),
             draining: self.draining.clone(),
             replica: self.replica.clone(),
-            remote,
+            remote: visitor.peer.address.to_string(),
+            visitor,
             age: Age::begin(Instant::now(), std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8)),
         };
         // Ends when the connection does: then reading fails.
@@ -139,6 +158,7 @@ struct Conversation {
     draining: Draining,
     replica: String,
     remote: String,
+    visitor: Visitor,
     age: Age,
 }
 
@@ -172,6 +192,11 @@ impl Conversation {
                 return;
             }
         };
+        if let Err(status) = self.visitor.may_be(&node) {
+            warn!(remote = %self.remote, node = %node.id, reason = status.message(), "stream refused");
+            let _ = self.responses.send(Box::new(Err(status))).await;
+            return;
+        }
         let span = info_span!("stream", node = %node.id);
         self.talk(node, first).instrument(span).await;
     }
@@ -187,7 +212,15 @@ impl Conversation {
             seen_revision: AtomicI64::new(-1),
             replaced: Notify::new(),
         });
-        let _seat = self.fleet.join(line.node.id.clone(), Arc::clone(&line) as Arc<dyn Member>);
+        let _seat = match self.fleet.join(line.node.id.clone(), Arc::clone(&line) as Arc<dyn Member>) {
+            Ok(seat) => seat,
+            Err(Taken(Identity { namespace, service, .. })) => {
+                warn!(%namespace, %service, "stream refused: its node id is that of a node of another service");
+                let words = format!("the node id {} is held by {namespace}/{service}", line.node.id);
+                let _ = self.responses.send(Box::new(Err(Status::permission_denied(words)))).await;
+                return;
+            }
+        };
         let mut end = self.hear(&line, first);
         while end.is_none() {
             if self.send_due(&line).await.is_err() {
@@ -235,6 +268,7 @@ impl Conversation {
             () = line.replaced.notified() => {
                 Some(End::Refuse(Status::aborted("a newer stream of the same node took over")))
             }
+            () = self.visitor.rules_changed() => self.visitor.ask_again(&line.node).err().map(End::Refuse),
             () = self.draining.started() => {
                 Some(End::Refuse(Status::unavailable("the control plane is going away")))
             }

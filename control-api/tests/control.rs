@@ -1,9 +1,11 @@
 //! The real programs, over loopback: what a user of laneway-control and lanectl sees. One binary, so that it links once.
 
 mod control {
+    mod access;
     mod api;
     mod audit;
     mod calls;
+    mod certificates;
     mod crash;
     mod etcd;
     mod explain;
@@ -16,6 +18,7 @@ mod control {
     mod reflection;
     mod replicas;
     mod sidecar;
+    mod tls;
     mod transcript;
     mod watch;
 }

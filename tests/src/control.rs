@@ -57,6 +57,8 @@ impl Control {
             .arg("--ready-file")
             .arg(&ready)
             .args(["--discovery-listen", &self.discovery.to_string(), "--api-listen", &self.api.to_string()])
+            // What is measured may write as fast as it can.
+            .args(["--writes-per-second", "100000"])
             // A line for each sidecar that comes and goes is not what is measured.
             .args(["--log", "warn"]);
         let mut process = Process::start("laneway-control", command, &directory.join("control.log"))?;

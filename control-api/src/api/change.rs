@@ -23,7 +23,8 @@ use prost::Message;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Response, Status};
 
-use super::{Answer, Api, errors};
+use super::{Answer, Api, errors, roles};
+use crate::access::Caller;
 use crate::reconcile::Request;
 use crate::reconcile::audit::Call;
 
@@ -32,8 +33,6 @@ mod tests;
 
 /// Free text for the history.
 const REASON_BYTES_MAX: usize = 256;
-/// Until there is authentication: whoever reaches the port.
-const PRINCIPAL: &str = "anonymous";
 
 /// What all requests that change something have in common.
 pub(super) trait Change: Message + 'static {
@@ -99,11 +98,14 @@ impl Api {
         A: Message + Default + 'static,
         F: Future<Output = Result<A, Status>> + Send + 'static,
     {
-        let remote = request.remote_addr();
-        let (metadata, _, message) = request.into_parts();
+        let (metadata, extensions, message) = request.into_parts();
+        // Put there at the door; without it nobody knows who calls, so nobody may.
+        let Some(caller) = extensions.get::<Caller>().cloned() else {
+            return Err(errors::unauthenticated("the call did not come through the door of the port".to_owned()));
+        };
         let call = Call {
-            principal: PRINCIPAL.to_owned(),
-            remote_address: remote.map(|address| address.to_string()).unwrap_or_default(),
+            principal: caller.principal.clone(),
+            remote_address: caller.remote_address.clone(),
             method: Q::METHOD,
             resource: message.resource(),
             request_id: message.request_id().to_owned(),
@@ -111,11 +113,17 @@ impl Api {
             trace_id: trace_id(&metadata),
         };
         let api = self.clone();
-        let done = tokio::spawn(async move { api.changed(call, message, work).await });
+        let done = tokio::spawn(async move { api.changed(caller, call, message, work).await });
         done.await.unwrap_or_else(|_| Err(Status::internal("the call failed; whether it was done, the history says")))
     }
 
-    async fn changed<Q, A, F>(self, call: Call, message: Q, work: impl FnOnce(Api, Request, Q) -> F + Send) -> Answer<A>
+    async fn changed<Q, A, F>(
+        self,
+        caller: Caller,
+        call: Call,
+        message: Q,
+        work: impl FnOnce(Api, Request, Q) -> F + Send,
+    ) -> Answer<A>
     where
         Q: Change,
         A: Message + Default,
@@ -125,7 +133,7 @@ impl Api {
         let committed = Arc::new(AtomicI64::new(0));
         let common =
             Request { call: call.clone(), validate_only, committed: Arc::clone(&committed), ..Request::default() };
-        let done = match leave(&common) {
+        let done = match self.leave(&caller, &common, Instant::now()) {
             Err(refusal) => Err(refusal),
             Ok(()) if call.request_id.is_empty() || validate_only => work(self.clone(), common, message).await,
             Ok(()) => match self.repeats.call(&call, &message, Instant::now()) {
@@ -133,7 +141,9 @@ impl Api {
                 Err(refusal) => Err(refusal),
             },
         };
-        if committed.load(Ordering::Acquire) == 0 && !validate_only {
+        // Of a trial only that somebody tried what they may not.
+        let is_attempt = !validate_only || matches!(&done, Err(status) if status.code() == Code::PermissionDenied);
+        if committed.load(Ordering::Acquire) == 0 && is_attempt {
             let (code, words) = match &done {
                 Ok(_) => (Code::Ok, "there was nothing to do"),
                 Err(status) => (status.code(), status.message()),
@@ -142,10 +152,25 @@ impl Api {
         }
         done.map(Response::new)
     }
+
+    /// Whether a call may go on to its handler.
+    fn leave(&self, caller: &Caller, request: &Request, now: Instant) -> Result<(), Status> {
+        let method = request.call.method;
+        match roles::needed(method) {
+            Some(needed) if caller.role >= needed => {}
+            Some(needed) => return Err(errors::denied(roles::words(caller, method, needed))),
+            None => return Err(errors::denied(format!("no role may call {method}"))),
+        }
+        if let Err(wait) = self.writes.take(&caller.principal, now) {
+            let message = format!("{} changes too much a second (--writes-per-second)", caller.principal);
+            return Err(errors::too_many(message, wait));
+        }
+        looked_at(request)
+    }
 }
 
-/// Whether a call may go on to its handler.
-fn leave(request: &Request) -> Result<(), Status> {
+/// What a call is refused for whatever it says.
+fn looked_at(request: &Request) -> Result<(), Status> {
     let id = &request.call.request_id;
     if !id.is_empty() && !is_uuid4(id) {
         let shape = "is a random UUID (version 4) such as 9f1c0a52-6d0e-4b5e-8f3a-2d1e7c9b0a64, or empty";

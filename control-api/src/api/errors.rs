@@ -1,6 +1,8 @@
 //! Why a call failed, as gRPC says it (AIP-193): a code, a sentence, ErrorInfo; BadRequest with every finding,
 //! PreconditionFailure and RetryInfo where they say more.
 
+use std::time::Duration;
+
 use laneway_proto::admin::Diagnostic;
 use laneway_proto::rpc::bad_request::FieldViolation;
 use laneway_proto::rpc::{self, BadRequest, ErrorInfo, PreconditionFailure, RetryInfo, precondition_failure};
@@ -59,6 +61,23 @@ pub(super) fn missing(name: &str) -> Status {
 
 pub(super) fn exists(name: &str) -> Status {
     build(Code::AlreadyExists, format!("{name} is there already"), "ALREADY_EXISTS", Vec::new())
+}
+
+/// Nobody knows who calls.
+pub(super) fn unauthenticated(message: String) -> Status {
+    build(Code::Unauthenticated, message, "UNAUTHENTICATED", Vec::new())
+}
+
+/// Whoever calls may not.
+pub(super) fn denied(message: String) -> Status {
+    build(Code::PermissionDenied, message, "PERMISSION_DENIED", Vec::new())
+}
+
+/// Whoever calls may, a little later.
+pub(super) fn too_many(message: String, wait: Duration) -> Status {
+    let retry = RetryInfo { retry_delay: prost_types::Duration::try_from(wait).ok() };
+    let message = format!("{message}; one more may come in {} ms", wait.as_millis() + 1);
+    with_details(Code::ResourceExhausted, &message, vec![info("RATE_LIMITED"), any("google.rpc.RetryInfo", &retry)])
 }
 
 /// Something of the past that was let go.

@@ -56,6 +56,11 @@ pub(super) fn routes(calls: Router) -> Router {
     Router::new().route("/v1/{*rest}", axum::routing::any(answer)).with_state(http)
 }
 
+/// The answer to a call that does not come so far.
+pub(super) fn refusal(status: Status) -> Response<Body> {
+    Refusal::from(status).response()
+}
+
 async fn answer(State(http): State<Arc<Http>>, request: Request) -> Response<Body> {
     match call(&http, request).await {
         Ok(response) => response,

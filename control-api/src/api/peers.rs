@@ -14,10 +14,12 @@ use laneway_proto::status::mesh_status_client::MeshStatusClient;
 use laneway_proto::status::{ConfigState, GetProxyRequest, GetRolloutRequest, ListProxiesRequest, Proxy, Rollout};
 use tokio::task::JoinSet;
 use tonic::Status;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tracing::debug;
 
 use super::rollout::NAMES_MAX;
+use crate::credentials::{Bearer, Credentials};
 use crate::replicas::{Replica, Replicas};
 
 #[cfg(test)]
@@ -34,12 +36,17 @@ const PAGES_MAX: usize = 50;
 /// A page of sidecars.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 
+/// A connection that shows who calls.
+type Known = InterceptedService<Channel, Bearer>;
+
 /// Calls to the others.
 #[derive(Clone)]
 pub(super) struct Peers {
     replicas: Replicas,
+    /// What they are shown.
+    credentials: Credentials,
     /// By URL; those of replicas that are gone are dropped.
-    channels: Arc<Mutex<BTreeMap<String, Channel>>>,
+    channels: Arc<Mutex<BTreeMap<String, Known>>>,
 }
 
 /// What the others said, and who said nothing.
@@ -50,8 +57,8 @@ pub(super) struct Heard<T> {
 }
 
 impl Peers {
-    pub(super) fn new(replicas: Replicas) -> Peers {
-        Peers { replicas, channels: Arc::default() }
+    pub(super) fn new(replicas: Replicas, credentials: Credentials) -> Peers {
+        Peers { replicas, credentials, channels: Arc::default() }
     }
 
     /// Name of this replica.
@@ -105,7 +112,7 @@ impl Peers {
         .await
     }
 
-    async fn ask<T, F>(&self, wait: Duration, call: impl Fn(MeshStatusClient<Channel>) -> F) -> Heard<T>
+    async fn ask<T, F>(&self, wait: Duration, call: impl Fn(MeshStatusClient<Known>) -> F) -> Heard<T>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, Status>> + Send + 'static,
@@ -145,22 +152,23 @@ impl Peers {
         Heard { answers, unreachable }
     }
 
-    /// The place where a replica would say who it is, once that is asked for.
-    fn client(&self, other: &Replica) -> Result<MeshStatusClient<Channel>, tonic::transport::Error> {
+    fn client(&self, other: &Replica) -> Result<MeshStatusClient<Known>, String> {
         let known = self.channels().get(&other.api).cloned();
-        let channel = match known {
-            Some(channel) => channel,
+        let known = match known {
+            Some(known) => known,
             None => {
-                let endpoint = Endpoint::from_shared(other.api.clone())?.connect_timeout(CONNECT_TIMEOUT);
-                let channel = endpoint.tcp_nodelay(true).connect_lazy();
-                self.channels().insert(other.api.clone(), channel.clone());
-                channel
+                let endpoint = Endpoint::from_shared(other.api.clone()).map_err(|error| error.to_string())?;
+                let bearer = self.credentials.bearer(endpoint.uri())?;
+                let endpoint = self.credentials.secured(endpoint)?.connect_timeout(CONNECT_TIMEOUT);
+                let known = InterceptedService::new(endpoint.tcp_nodelay(true).connect_lazy(), bearer);
+                self.channels().insert(other.api.clone(), known.clone());
+                known
             }
         };
-        Ok(MeshStatusClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX))
+        Ok(MeshStatusClient::new(known).max_decoding_message_size(ANSWER_BYTES_MAX))
     }
 
-    fn channels(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Channel>> {
+    fn channels(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Known>> {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

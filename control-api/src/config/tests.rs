@@ -23,6 +23,22 @@ fn loopback_is_the_default_and_the_rest_has_to_be_asked_for() {
 }
 
 #[test]
+fn beyond_loopback_both_tls_and_an_access_file_are_needed() {
+    let tls = ["--tls-cert", "c.pem", "--tls-key", "k.pem"];
+    let access = ["--access-file", "access.yaml"];
+    let on = |rest: &[&'static str]| [&["--api-listen", "0.0.0.0:1"], rest].concat();
+    for (arguments, word) in
+        [(on(&[]), "--tls-cert, --tls-key and --access-file"), (on(&tls), "--access-file"), (on(&access), "--tls-cert")]
+    {
+        assert!(refusal(&arguments).contains(word), "{arguments:?}: {}", refusal(&arguments));
+    }
+    let all = [&tls[..], &access, &["--tls-client-ca", "ca.pem", "--require-client-cert", "discovery"]].concat();
+    let config = Config::of(&on(&all)).expect("everything is there");
+    let tls = config.tls.expect("it is given");
+    assert!(tls.required.discovery && !tls.required.api && tls.client_ca.is_some());
+}
+
+#[test]
 fn a_bad_value_is_named() {
     for (arguments, word) in [
         (vec!["--api-listen", "here"], "--api-listen"),
@@ -30,6 +46,13 @@ fn a_bad_value_is_named() {
         (vec!["--drain-max", "long"], "--drain-max"),
         (vec!["--drain-max", "100000"], "--drain-max"),
         (vec!["--colour", "red"], "--colour"),
+        (vec!["--tls-cert", "c.pem"], "--tls-key"),
+        (vec!["--tls-key", "k.pem"], "--tls-cert"),
+        // Without it whoever has a certificate would be nobody, or everybody.
+        (vec!["--tls-cert", "c", "--tls-key", "k", "--tls-client-ca", "ca"], "--access-file"),
+        (vec!["--require-client-cert", "api"], "--tls-client-ca"),
+        (vec!["--require-client-cert", "both"], "--require-client-cert"),
+        (vec!["--writes-per-second", "0"], "--writes-per-second"),
         (vec!["--api-listen", "127.0.0.1:5", "--discovery-listen", "127.0.0.1:5"], "--api-listen"),
         (vec!["--store", ""], "--store"),
         (vec!["--store", "redis://127.0.0.1:1"], "redis"),

@@ -6,6 +6,7 @@ mod objects;
 mod past;
 mod values;
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -24,11 +25,36 @@ pub struct Arguments {
     /// The control plane.
     #[arg(long, global = true, env = "LANECTL_SERVER", default_value = "http://127.0.0.1:15411", value_name = "URL")]
     pub server: String,
+    #[command(flatten)]
+    pub credentials: Shown,
     /// How answers look.
     #[arg(short, long, global = true, default_value = "table", value_name = "FORMAT")]
     pub output: Format,
     #[command(subcommand)]
     pub command: Command,
+}
+
+/// What the control plane is shown, and by what it is known.
+#[derive(Debug, Default, Args)]
+pub struct Shown {
+    /// Authorities of the control plane's certificate, PEM; needed with https://.
+    #[arg(long, global = true, env = "LANECTL_CA", value_name = "FILE")]
+    pub ca: Option<PathBuf>,
+    /// Own certificate chain, PEM, to be known by.
+    #[arg(long, global = true, env = "LANECTL_CERT", value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// Private key of --cert, PEM.
+    #[arg(long, global = true, env = "LANECTL_KEY", value_name = "FILE")]
+    pub key: Option<PathBuf>,
+    /// Name in the control plane's certificate, where it is not the host of --server.
+    #[arg(long, global = true, env = "LANECTL_SERVER_NAME", value_name = "NAME")]
+    pub server_name: Option<String>,
+    /// File with the bearer token to be known by; or the token itself in LANECTL_TOKEN.
+    #[arg(long, global = true, env = "LANECTL_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    // Hidden: on the command line everybody sees it in the list of processes.
+    #[arg(long, global = true, env = "LANECTL_TOKEN", hide = true, hide_env_values = true)]
+    pub token: Option<String>,
 }
 
 /// How answers look.

@@ -18,9 +18,13 @@ use laneway_proto::status::{
     QueryLaneStatsRequest, QueryLaneStatsResponse, Rollout, ServerInfo, WatchLaneStatsRequest, WatchProxiesRequest,
     WatchProxiesResponse, WatchRolloutRequest,
 };
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
 use tonic_types::StatusExt;
+
+use super::arguments::Shown;
+use crate::credentials::{Bearer, Credentials};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Longer than the longest wait that can be asked for.
@@ -28,10 +32,13 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(90);
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 const PAGE_SIZE: i32 = 1000;
 
+/// A connection that shows who calls.
+type Known = InterceptedService<Channel, Bearer>;
+
 /// One control plane.
 pub(super) struct Client {
-    admin: LaneAdminClient<Channel>,
-    status: MeshStatusClient<Channel>,
+    admin: LaneAdminClient<Known>,
+    status: MeshStatusClient<Known>,
 }
 
 /// What the caller can act on.
@@ -72,18 +79,23 @@ impl<T> Events<T> {
 
 impl Client {
     /// Connects with the first call.
-    pub(super) fn new(server: &str) -> Result<Client, Failure> {
+    pub(super) fn new(server: &str, shown: &Shown) -> Result<Client, Failure> {
         let endpoint = Endpoint::from_shared(server.to_owned())
             .map_err(|_| Failure::said(format!("--server {server:?} is no URL; it is like http://127.0.0.1:15411")))?;
-        let channel = endpoint
+        let credentials = credentials(shown, endpoint.uri().scheme_str() == Some("https")).map_err(Failure::said)?;
+        let bearer = credentials.bearer(endpoint.uri()).map_err(Failure::said)?;
+        let channel = credentials
+            .secured(endpoint)
+            .map_err(Failure::said)?
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(CALL_TIMEOUT)
             .tcp_nodelay(true)
             .http2_max_header_list_size(64 << 10)
             .connect_lazy();
+        let known = InterceptedService::new(channel, bearer);
         Ok(Client {
-            admin: LaneAdminClient::new(channel.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
-            status: MeshStatusClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX),
+            admin: LaneAdminClient::new(known.clone()).max_decoding_message_size(ANSWER_BYTES_MAX),
+            status: MeshStatusClient::new(known).max_decoding_message_size(ANSWER_BYTES_MAX),
         })
     }
 
@@ -263,6 +275,23 @@ impl Client {
     }
 }
 
+/// What was typed, if it fits together.
+fn credentials(shown: &Shown, is_tls: bool) -> Result<Credentials, String> {
+    if is_tls != shown.ca.is_some() {
+        return Err("--ca (LANECTL_CA) and https:// in --server go together".to_owned());
+    }
+    if shown.cert.is_some() != shown.key.is_some() {
+        return Err("--cert and --key go together".to_owned());
+    }
+    Ok(Credentials {
+        ca: shown.ca.clone(),
+        identity: shown.cert.clone().zip(shown.key.clone()),
+        server_name: shown.server_name.clone(),
+        token_file: shown.token_file.clone(),
+        token: shown.token.clone(),
+    })
+}
+
 impl Failure {
     fn said(message: String) -> Failure {
         Failure { cause: Cause::Other, message, violations: Vec::new() }
@@ -286,6 +315,10 @@ impl From<Status> for Failure {
             Code::Unavailable => format!(
                 "the control plane cannot be reached ({}); is it running, and is --server (LANECTL_SERVER) right?",
                 innermost(&status)
+            ),
+            Code::Unauthenticated => format!(
+                "the control plane does not know who calls: {}. Give --token-file (LANECTL_TOKEN), or --cert and --key",
+                status.message()
             ),
             Code::DeadlineExceeded => "the control plane did not answer in time".to_owned(),
             Code::Unimplemented => {

@@ -63,19 +63,26 @@ impl Control {
 
     /// With these arguments too, `--store` and `--replica` instead of the usual ones.
     pub(super) fn start_with(arguments: &[&str]) -> Control {
+        let mut control = Control::prepared();
+        control.argue(arguments);
+        control.restart();
+        control
+    }
+
+    /// Not yet running.
+    pub(super) fn prepared() -> Control {
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("laneway-control-it-{}-{number}", std::process::id()));
         std::fs::create_dir_all(&folder).expect("the folder for temporary files can be written");
-        let mut control = Control {
-            folder,
-            child: None,
-            arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-            discovery: String::new(),
-            api: String::new(),
-        };
+        let (discovery, api) = (String::new(), String::new());
+        let control = Control { folder, child: None, arguments: Vec::new(), discovery, api };
         control.write("services.yaml", SERVICES);
-        control.restart();
         control
+    }
+
+    /// More arguments, from the next start on; paths are of its folder.
+    pub(super) fn argue(&mut self, arguments: &[&str]) {
+        self.arguments.extend(arguments.iter().map(|argument| (*argument).to_owned()));
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {
@@ -98,6 +105,7 @@ impl Control {
             command.args(["--replica", "test"]);
         }
         command
+            .current_dir(&self.folder)
             .arg("--discovery")
             .arg(self.path("services.yaml"))
             .args(["--discovery-listen", "127.0.0.1:0", "--api-listen", "127.0.0.1:0"])
@@ -125,7 +133,9 @@ impl Control {
         };
         let ready: serde_json::Value = serde_json::from_str(&text).expect("the ready file is JSON");
         let address = |key: &str| ready[key].as_str().expect("it names both addresses").to_owned();
-        (self.discovery, self.api) = (format!("http://{}", address("discovery")), format!("http://{}", address("api")));
+        let scheme = if self.arguments.iter().any(|argument| argument == "--tls-cert") { "https" } else { "http" };
+        (self.discovery, self.api) =
+            (format!("{scheme}://{}", address("discovery")), format!("{scheme}://{}", address("api")));
     }
 
     /// SIGKILL.
@@ -161,11 +171,16 @@ impl Control {
 
     /// One call as JSON over HTTP: the whole answer, head and body.
     pub(super) fn http(&self, method: &str, target: &str, body: &str) -> String {
+        self.http_with(method, target, "", body)
+    }
+
+    /// With more headers, each a line with its end.
+    pub(super) fn http_with(&self, method: &str, target: &str, headers: &str, body: &str) -> String {
         let mut stream = TcpStream::connect(self.api.trim_start_matches("http://")).expect("the API listens");
         let length = body.len();
         let head = format!(
             "{method} {target} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\n\
-             content-length: {length}\r\n\r\n"
+             content-length: {length}\r\n{headers}\r\n"
         );
         stream.write_all(format!("{head}{body}").as_bytes()).expect("it reads");
         let mut text = String::new();
@@ -175,9 +190,15 @@ impl Control {
 
     /// Runs lanectl against it.
     pub(super) fn lanectl(&self, arguments: &[&str]) -> Output {
+        self.lanectl_with(&[], arguments)
+    }
+
+    /// With more environment.
+    pub(super) fn lanectl_with(&self, environment: &[(&str, &str)], arguments: &[&str]) -> Output {
         Command::new(env!("CARGO_BIN_EXE_lanectl"))
             .current_dir(&self.folder)
             .env("LANECTL_SERVER", &self.api)
+            .envs(environment.iter().copied())
             .args(arguments)
             .stdin(Stdio::null())
             .output()

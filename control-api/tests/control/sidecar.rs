@@ -12,12 +12,13 @@ use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::Endpoint;
-use tonic::{Status, Streaming};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
 
 /// Longest wait for a response that is due.
 const WAIT: Duration = Duration::from_secs(10);
 
+#[derive(Debug)]
 pub(super) struct Sidecar {
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Streaming<DeltaDiscoveryResponse>,
@@ -39,6 +40,18 @@ impl Sidecar {
     ) -> Result<Sidecar, Status> {
         let endpoint = Endpoint::from_shared(server.to_owned()).expect("a URL");
         let channel = endpoint.connect().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        Sidecar::connect_as(channel, None, id, service, tag, types).await
+    }
+
+    /// The same over a connection that is there, with a token.
+    pub(super) async fn connect_as(
+        channel: Channel,
+        token: Option<&str>,
+        id: &str,
+        service: &str,
+        tag: &str,
+        types: &[&str],
+    ) -> Result<Sidecar, Status> {
         let mut client = AggregatedDiscoveryServiceClient::new(channel);
         let (requests, stream) = mpsc::channel(64);
         let text = |text: &str| Value { kind: Some(Kind::StringValue(text.to_owned())) };
@@ -56,7 +69,12 @@ impl Sidecar {
             };
             requests.send(request).await.expect("there is room");
         }
-        let stream = client.delta_aggregated_resources(ReceiverStream::new(stream)).await?;
+        let mut request = Request::new(ReceiverStream::new(stream));
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().expect("it is ASCII");
+            request.metadata_mut().insert("authorization", value);
+        }
+        let stream = client.delta_aggregated_resources(request).await?;
         Ok(Sidecar { requests, responses: stream.into_inner() })
     }
 

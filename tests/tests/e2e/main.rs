@@ -25,6 +25,7 @@ mod redirect;
 mod refusals;
 mod rules;
 mod scenarios;
+mod secured;
 mod sidecar;
 mod streams;
 mod strict;

@@ -12,6 +12,7 @@ use tonic::Code;
 use super::{Events, HEARTBEAT, WatchEvent, watch};
 use crate::api::Api;
 use crate::clock::Clock;
+use crate::credentials::Credentials;
 use crate::drain::{self, Trigger};
 use crate::fleet::Fleet;
 use crate::leader::Leader;
@@ -24,7 +25,7 @@ async fn watched() -> (Events<WatchEvent>, Trigger) {
     let reconciler = Reconciler::start(Box::new(store), Vec::new(), Clock::system()).await.expect("an empty store");
     let (trigger, draining) = drain::channel();
     let replicas = Replicas::alone("test".to_owned());
-    let api = Api::new(reconciler, Fleet::new(), Leader::sole(), replicas, draining);
+    let api = Api::new(reconciler, Fleet::new(), Leader::sole(), replicas, Credentials::default(), draining, 200);
     (watch(&api, WatchRequest::default()).await.expect("it is watched").into_inner(), trigger)
 }
 

@@ -1,0 +1,180 @@
+//! From a listening socket to connections whose other end is known: accepts, shakes hands, counts.
+//!
+//! ```text
+//!   accept --place free?--> handshake (a task each, HANDSHAKES_MAX at a time, HANDSHAKE_MAX long) --> Connections
+//! ```
+//! A slow or hostile handshake holds up nobody else. Connections beyond the bound wait in the system's queue. What the
+//! certificate of a client says is read here, once; nobody later sees one that was not verified.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use rustls::ServerConfig;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::server::Connected;
+use tracing::{debug, warn};
+
+use crate::tls::{self, Tls};
+
+/// Longest handshake.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Handshakes at a time: each may hold a few tens of KiB, and costs a millisecond of one core.
+const HANDSHAKES_MAX: usize = 512;
+/// Connections that wait to be served; the server takes them at once.
+const READY_MAX: usize = 16;
+/// Pause after a failure to accept, which is a lack of descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    pub address: SocketAddr,
+    /// URI and DNS names of its certificate. Empty: it showed none.
+    pub names: Arc<[String]>,
+}
+
+/// Where a port's TLS configuration is found. `None`: plain.
+pub type PortTls = Option<(watch::Receiver<Arc<Tls>>, fn(&Tls) -> &Arc<ServerConfig>)>;
+
+/// Connections as they come in.
+pub type Connections = ReceiverStream<io::Result<Connection>>;
+
+/// One connection, counted while it lives.
+pub struct Connection {
+    io: Io,
+    peer: Peer,
+    _place: OwnedSemaphorePermit,
+}
+
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Accepts for as long as somebody takes what comes.
+pub fn connections(listener: TcpListener, tls: PortTls, connections_max: usize) -> Connections {
+    let (ready, taken) = mpsc::channel(READY_MAX);
+    tokio::spawn(accept(listener, tls, connections_max, ready));
+    ReceiverStream::new(taken)
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: PortTls,
+    connections_max: usize,
+    ready: mpsc::Sender<io::Result<Connection>>,
+) {
+    let places = Arc::new(Semaphore::new(connections_max));
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    loop {
+        // Neither is ever closed.
+        let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
+        let Ok(handshake) = Arc::clone(&handshakes).acquire_owned().await else { return };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = ready.closed() => return,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        // As it is now: who connects after a change sees the change.
+        let config = tls.as_ref().map(|(current, port)| Arc::clone(port(&current.borrow())));
+        let ready = ready.clone();
+        tokio::spawn(async move {
+            let _handshake = handshake;
+            match shake_hands(stream, address, config).await {
+                // An error: the server goes away.
+                Ok((io, peer)) => drop(ready.send(Ok(Connection { io, peer, _place: place })).await),
+                Err(error) => debug!(remote = %address, %error, "no TLS connection"),
+            }
+        });
+    }
+}
+
+async fn shake_hands(
+    stream: TcpStream,
+    address: SocketAddr,
+    config: Option<Arc<ServerConfig>>,
+) -> io::Result<(Io, Peer)> {
+    stream.set_nodelay(true)?;
+    let Some(config) = config else {
+        return Ok((Io::Plain(stream), Peer { address, names: Arc::default() }));
+    };
+    let accepting = TlsAcceptor::from(config).accept(stream);
+    let stream = tokio::time::timeout(HANDSHAKE_MAX, accepting).await??;
+    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let names = certificate.map(tls::names).unwrap_or_default();
+    Ok((Io::Tls(Box::new(stream)), Peer { address, names: names.into() }))
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Peer;
+
+    fn connect_info(&self) -> Peer {
+        self.peer.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
+            Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_flush(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_shutdown(cx),
+            Io::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(stream) => stream.is_write_vectored(),
+            Io::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+}
