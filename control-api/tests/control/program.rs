@@ -128,7 +128,7 @@ impl Control {
             if let Ok(text) = std::fs::read_to_string(self.path("ready.json")) {
                 break text;
             }
-            assert!(begun.elapsed() < Duration::from_secs(20), "not ready: {}", self.log());
+            assert!(begun.elapsed() < Duration::from_secs(60), "not ready: {}", self.log());
             std::thread::sleep(Duration::from_millis(5));
         };
         let ready: serde_json::Value = serde_json::from_str(&text).expect("the ready file is JSON");

@@ -128,6 +128,8 @@ async fn writer(own: usize, urls: Urls, acknowledged: Arc<AtomicUsize>, stop: Ar
             }
             Err(_) => at += 1,
         }
+        // Not for as much as there is room: each start of a replica checks it all.
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     written
 }
@@ -327,12 +329,14 @@ async fn the_replica_that_is_asked_answers_for_the_whole_mesh() {
     assert_eq!((rollout.acked_count, rollout.target_count, rollout.done), (2, 2, true));
     assert_eq!(rollout.unreachable, [""; 0]);
 
-    // One that is killed is named until its lease is over, then forgotten.
+    // One that is killed is forgotten when its lease is over.
     two.kill();
-    assert_eq!(both(&mut status).await.1, ["two"]);
     until("it is forgotten", || {
         let mut status = status.clone();
-        async move { both(&mut status).await.1.is_empty() }
+        async move {
+            let (names, unreachable) = both(&mut status).await;
+            names.len() == 1 && unreachable.is_empty()
+        }
     })
     .await;
     near.abort();

@@ -3,7 +3,9 @@
 use laneway_proto::status::{ConfigState, Proxy, Rollout};
 use prost_types::Timestamp;
 
-use super::{Heard, merged_proxies, merged_rollout};
+use super::{Heard, Peers, merged_proxies, merged_rollout};
+use crate::credentials::Credentials;
+use crate::replicas::{Replica, Replicas};
 
 fn proxy(name: &str, replica: &str, since: i64, state: ConfigState) -> Proxy {
     Proxy {
@@ -25,6 +27,21 @@ fn a_sidecar_that_moved_is_shown_once_where_it_is_now() {
     let shown: Vec<_> = all.iter().map(|found| (found.name.as_str(), found.control_plane.as_str())).collect();
     // Of two that say it is connected the later one; the other has not noticed yet.
     assert_eq!(shown, [("proxies/a", "two"), ("proxies/b", "two"), ("proxies/c", "one")]);
+}
+
+#[tokio::test]
+async fn a_replica_that_does_not_answer_is_named() {
+    let replica = |name: &str, api: String| Replica { name: name.to_owned(), api };
+    // Nobody listens there any more.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|free| free.local_addr()).expect("a free port");
+    let others = vec![replica("two", format!("http://{port}")), replica("three", "no url".to_owned())];
+    let (_tell, known) = tokio::sync::watch::channel(others);
+    let peers = Peers::new(Replicas::follow(replica("one", String::new()), known), Credentials::default());
+    let heard = peers.proxies().await;
+    assert_eq!((heard.answers.len(), heard.unreachable), (0, vec!["three".to_owned(), "two".to_owned()]));
+    assert!(
+        Peers::new(Replicas::alone("one".to_owned()), Credentials::default()).proxies().await.unreachable.is_empty()
+    );
 }
 
 #[test]

@@ -30,6 +30,8 @@ pub struct Session {
     leads: watch::Sender<bool>,
     others: watch::Sender<Vec<Replica>>,
     lease: Option<Lease>,
+    /// Its name was written under this lease.
+    is_seated: bool,
 }
 
 struct Lease {
@@ -49,7 +51,7 @@ impl Session {
     pub async fn join(store: Etcd, own: Replica) -> Result<(Session, Leader, Replicas), StoreError> {
         let (leads, elected) = watch::channel(false);
         let (others, known) = watch::channel(Vec::new());
-        let mut session = Session { store, own: own.clone(), leads, others, lease: None };
+        let mut session = Session { store, own: own.clone(), leads, others, lease: None, is_seated: false };
         let round = session.round().await?;
         session.tell(round);
         Ok((session, Leader::follow(elected), Replicas::follow(own, known)))
@@ -108,11 +110,16 @@ impl Session {
         let answer = self.store.decide(request).await?;
         let leads = answer.succeeded || self.holds(&answer, lease);
         let mut replicas = self.replicas().await?;
-        // Gone, or of a process before us that had our name and whose lease is not over yet.
-        if replicas.iter().all(|(replica, by)| replica.name != self.own.name || *by != lease) {
+        let found = replicas.iter().find(|(replica, _)| replica.name == self.own.name).map(|(_, by)| *by);
+        if found != Some(lease) {
+            // At first it may be of a process before us that was killed, and whose lease is not over yet.
+            if self.is_seated && found.is_some() {
+                warn!(replica = %self.own.name, "another replica has the same name: give each its own with --replica");
+            }
             let success = vec![put_leased(keys.replica(&self.own.name), own.encode_to_vec(), lease)];
             self.store.decide(wire::TxnRequest { success, ..wire::TxnRequest::default() }).await?;
             replicas = self.replicas().await?;
+            self.is_seated = true;
         }
         let others = replicas.into_iter().map(|(replica, _)| replica).filter(|replica| replica.name != self.own.name);
         Ok(Round { leads, others: others.collect() })
@@ -130,6 +137,7 @@ impl Session {
                 return Ok(lease.id);
             }
             self.lease = None;
+            self.is_seated = false;
             self.step_down();
         }
         let seconds = i64::try_from(LEASE.as_secs()).unwrap_or(i64::MAX);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use prost::Message;
@@ -14,7 +14,6 @@ use super::{Address, Etcd, SWEEP_EVERY, kept, keys, put, wire};
 use crate::replicas::Replica;
 use crate::store::conformance::{Place, commit, record, revision, suite};
 use crate::store::{AUDIT_RECORDS_MAX, Change, Commit, HISTORY_BOUND, HistoryBound, Store, StoreError};
-use crate::tests::until;
 
 #[path = "../../../tests/control/etcd.rs"]
 mod server;
@@ -53,6 +52,15 @@ impl Place for Cluster {
 
 suite!(Cluster::start);
 
+/// Waits until it is so. Leases take seconds, and the machine may be busy with other tests.
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "still not so: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// All keys that begin so.
 async fn keys_under(store: &Etcd, prefix: &str) -> Vec<String> {
     let prefix = format!("{PREFIX}/{prefix}").into_bytes();
@@ -78,17 +86,20 @@ async fn etcd_killed_at_any_write_loses_nothing_acknowledged_and_keeps_no_half()
     let Some(mut cluster) = Cluster::start("etcd_killed_at_any_write") else { return };
     let mut acknowledged = BTreeMap::new();
     for round in 0..6 {
-        let stop = Arc::new(AtomicBool::new(false));
+        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let writers: Vec<_> = (0..2)
             .map(|writer| {
-                let (store, stop) = (cluster.open(HISTORY_BOUND), Arc::clone(&stop));
+                let (store, stop, count) = (cluster.open(HISTORY_BOUND), Arc::clone(&stop), Arc::clone(&count));
                 tokio::spawn(async move {
                     let mut done = Vec::new();
                     while !stop.load(Ordering::Relaxed) {
                         let Ok(stored) = store.load().await else { continue };
                         let number = stored.revision + 1;
                         match store.commit(bundle(number, writer)).await {
-                            Ok(number) => done.push((number, writer)),
+                            Ok(number) => {
+                                done.push((number, writer));
+                                count.fetch_add(1, Ordering::Relaxed);
+                            }
                             Err(StoreError::Moved { .. } | StoreError::Away(_) | StoreError::Doubtful(_)) => {}
                             Err(other) => panic!("{other}"),
                         }
@@ -98,7 +109,8 @@ async fn etcd_killed_at_any_write_loses_nothing_acknowledged_and_keeps_no_half()
             })
             .collect();
         // Another moment each time.
-        tokio::time::sleep(Duration::from_millis(150 + 37 * round)).await;
+        until("something is written", || count.load(Ordering::Relaxed) > 2).await;
+        tokio::time::sleep(Duration::from_millis(7 * round)).await;
         cluster.0.kill();
         stop.store(true, Ordering::Relaxed);
         for writer in writers {
@@ -122,7 +134,6 @@ async fn etcd_killed_at_any_write_loses_nothing_acknowledged_and_keeps_no_half()
         assert_eq!(found.len(), usize::try_from(stored.revision).expect("it counts up"), "one bundle a revision");
         assert!(stored.revision >= acknowledged.keys().max().copied().unwrap_or_default());
     }
-    assert!(acknowledged.len() > 6, "hardly anything was written: {}", acknowledged.len());
 }
 
 #[tokio::test]
