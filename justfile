@@ -19,6 +19,10 @@ test *arguments: programs
     cargo test --profile quick --workspace "$@"
     @[ ! -s "$LANEWAY_SKIPPED" ] || { echo "skipped: $(wc -l <"$LANEWAY_SKIPPED")"; cat "$LANEWAY_SKIPPED"; }
 
+# Heavy features, which the lean default has not: each built once, with its tests
+test-features:
+    cargo test --profile quick -p laneway-proxy --features otlp --lib --test observed
+
 # Right, wrong and unknown lanes through unmodified applications (--calls, --only, --loopback)
 test-propagation *arguments: programs
     @"${CARGO_TARGET_DIR:-target}/quick/laneway-propagation" "$@"
@@ -35,8 +39,8 @@ check: programs
     python3 tests/coverage.py
     @python3 tests/load/decide.py
 
-# Check, and what a request may cost: the committed counts (a release build, ten minutes)
-check-all: check
+# Check, heavy features, and what a request may cost: the committed counts (a release build, ten minutes)
+check-all: check test-features
     @python3 tests/load/bench.py counts
 
 # Put every file in the house's format

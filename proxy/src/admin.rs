@@ -238,7 +238,7 @@ fn version(admin: &Admin, query: &str) -> Page {
     answered(parameters(query, []).map(|[]| Version {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
-        features: Vec::new(),
+        features: if cfg!(feature = "otlp") { vec!["otlp"] } else { Vec::new() },
         pid: std::process::id(),
         uptime_seconds: admin.started.elapsed().as_secs(),
     }))

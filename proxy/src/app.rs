@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use laneway_core::snapshot::Snapshot;
 use tokio::runtime::LocalOptions;
 use tokio::signal::unix::{SignalKind, signal};
@@ -25,6 +25,7 @@ use crate::control::{self, credentials::Files};
 use crate::current::{self, Demand, Publisher};
 use crate::datapath::{self, BoundWorker, Given};
 use crate::drain::{self, Trigger};
+use crate::journal::Outlets;
 use crate::logging::Logging;
 use crate::pages;
 use crate::resources::{self, First};
@@ -109,8 +110,11 @@ async fn serve_inside(config: Config, first: Snapshot, source: Source, logging: 
         Source::File { .. } => "file",
     };
     let (publisher, readers) = current::channel(workers, first);
-    let status = Status::new(telemetry.clone(), source_label, publisher.view());
+    let outlets = Outlets::open(&config.journal, workers)?;
+    let status = Status::new(telemetry.clone(), source_label, publisher.view(), outlets.clone());
     let (trigger, watch) = drain::channel();
+    #[cfg(feature = "otlp")]
+    let exporting = export(&config, &outlets)?;
 
     let bound = datapath::bind(config.datapath.clone()).context("bind the listeners")?;
     let public = pages::bind(config.status).await.context("bind the status port")?;
@@ -139,6 +143,7 @@ async fn serve_inside(config: Config, first: Snapshot, source: Source, logging: 
             counters: telemetry.worker(index),
             drain: watch.clone(),
             timer: Timer::current(),
+            journal: outlets.journal(&config.journal, index),
         };
         threads.push(start_worker(ended, share, given)?);
     }
@@ -148,12 +153,31 @@ async fn serve_inside(config: Config, first: Snapshot, source: Source, logging: 
     let admin = Admin { status: status.clone(), logging, pod_name: config.pod_name.clone(), started };
     tokio::task::spawn_local(pages::serve(private, admin::BOUNDS, move |asked| admin.page(asked)));
 
-    tokio::select! {
-        asked = wait_for_the_end(&status) => asked?,
+    let ended = tokio::select! {
+        asked = wait_for_the_end(&status) => match asked {
+            Ok(()) => end(trigger, &config, &status, threads).await,
+            Err(error) => Err(error),
+        },
         // Better a fresh process than one that is half there.
-        Some(index) = worker_ended.recv() => bail!("worker {index} ended by itself"),
+        Some(index) = worker_ended.recv() => Err(anyhow::anyhow!("worker {index} ended by itself")),
+    };
+    #[cfg(feature = "otlp")]
+    if let Some(exporting) = exporting {
+        exporting.finish().await;
     }
-    end(trigger, &config, &status, threads).await
+    if outlets.writer.is_some_and(|writer| !writer.finish()) {
+        warn!("nobody takes the access log; its last lines are lost");
+    }
+    ended
+}
+
+/// Starts what sends spans to the collector, if one is named.
+#[cfg(feature = "otlp")]
+fn export(config: &Config, outlets: &Outlets) -> anyhow::Result<Option<crate::journal::otlp::Exporting>> {
+    use crate::journal::otlp::Exporting;
+    let Some((traces, queues)) = config.journal.traces.as_ref().zip(outlets.queues.clone()) else { return Ok(None) };
+    let started = Exporting::start(&traces.endpoint, &config.identity, &config.pod_name, queues);
+    started.map(Some).map_err(|error| anyhow::anyhow!("--otlp-endpoint {}: {error}", traces.endpoint))
 }
 
 /// Starts whatever replaces the snapshot, and returns how to ask it.

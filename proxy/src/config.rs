@@ -19,6 +19,9 @@ use crate::control::credentials::Files;
 use crate::datapath::{Direction, Limits, Listener, Timeouts};
 use crate::logging::LogFormat;
 
+use self::journal::JournalFlags;
+
+mod journal;
 #[cfg(test)]
 mod tests;
 
@@ -57,6 +60,8 @@ pub struct Flags {
     opaque_ports: Vec<u16>,
     #[command(flatten)]
     metrics: MetricsFlags,
+    #[command(flatten)]
+    journal: JournalFlags,
     /// What is logged: `error`, `warn`, `info`, `debug`, or directives as `info,laneway_proxy::control=debug`.
     #[arg(long, value_name = "FILTER", env = "LANEWAY_LOG", default_value = "info")]
     log: String,
@@ -185,6 +190,7 @@ pub struct Config {
     pub pod_name: String,
     pub datapath: crate::datapath::Config,
     pub telemetry: crate::telemetry::Config,
+    pub journal: crate::journal::Config,
     pub status: SocketAddr,
     pub admin: SocketAddr,
     pub boot_wait: Duration,
@@ -236,6 +242,7 @@ impl Flags {
                 ConfigSource::Control { url: self.control, credentials }
             }
         };
+        let journal = self.journal.check()?;
         let timing = self.timing;
         if timing.drain_max.0 < timing.drain_min.0 {
             return refuse("--drain-max / LANEWAY_DRAIN_MAX", "is shorter than --drain-min");
@@ -265,6 +272,7 @@ impl Flags {
                 series_max: self.metrics.metrics_series_max,
                 istio: self.metrics.metrics_compat == MetricsCompat::Istio,
             },
+            journal,
             status: self.listeners.status,
             admin: self.listeners.admin,
             boot_wait: timing.boot_wait.0,

@@ -50,6 +50,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::current::{Demand, Reader};
 use crate::drain::Watch;
+use crate::journal::Journal;
 use crate::telemetry;
 pub use crate::telemetry::Direction;
 use crate::timer::Timer;
@@ -129,6 +130,7 @@ pub struct Given {
     pub counters: telemetry::Worker,
     pub drain: Watch,
     pub timer: Timer,
+    pub journal: Journal,
 }
 
 /// Binds every listener once for each worker. The error names the address.

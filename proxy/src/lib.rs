@@ -16,6 +16,7 @@ pub mod current;
 pub mod datapath;
 pub mod drain;
 pub mod h1;
+pub mod journal;
 pub mod logging;
 pub mod pages;
 pub mod resources;

@@ -19,6 +19,7 @@ use tokio::sync::Notify;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::current::View;
+use crate::journal::Outlets;
 use crate::pages::{self, Bounds, Page};
 use crate::telemetry::{Telemetry, names, service_label};
 
@@ -104,11 +105,12 @@ struct Shared {
     drain: Notify,
     source: &'static str,
     view: View,
+    outlets: Outlets,
 }
 
 impl Status {
     /// `source` says where the configuration comes from: `control` or `file`.
-    pub fn new(telemetry: Telemetry, source: &'static str, view: View) -> Status {
+    pub fn new(telemetry: Telemetry, source: &'static str, view: View, outlets: Outlets) -> Status {
         Status(Arc::new(Shared {
             state: AtomicU8::new(State::Starting as u8),
             connected: AtomicBool::new(false),
@@ -119,6 +121,7 @@ impl Status {
             drain: Notify::new(),
             source,
             view,
+            outlets,
         }))
     }
 
@@ -212,6 +215,22 @@ impl Status {
         page.sample(&names::CONTROL_CONNECTED, &[self.0.source], connected);
         page.single(&names::CONTROL_REFUSALS, self.refusals());
         page.single(&names::CONTROL_PANICS, self.0.panics.load(Ordering::Relaxed));
+        if let Some(writer) = &self.0.outlets.writer {
+            let counts = writer.counts();
+            page.family(&names::ACCESS_LOG_LINES);
+            page.sample(&names::ACCESS_LOG_LINES, &["taken"], counts.lines);
+            page.sample(&names::ACCESS_LOG_LINES, &["dropped"], counts.dropped);
+            page.single(&names::ACCESS_LOG_FAILURES, counts.failed);
+        }
+        if let Some(queues) = &self.0.outlets.queues {
+            let counts = queues.counts();
+            page.family(&names::TRACE_SPANS);
+            for (outcome, count) in
+                [("exported", counts.exported), ("failed", counts.failed), ("dropped", counts.dropped)]
+            {
+                page.sample(&names::TRACE_SPANS, &[outcome], count);
+            }
+        }
         page.family(&names::BUILD);
         let identity = &snapshot.identity;
         let service = service_label(&identity.service_name(), &identity.namespace);

@@ -13,6 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 
 use super::{Admin, ENTRIES_MAX, PAGES};
 use crate::current::{self, Publisher, Reader};
+use crate::journal::Outlets;
 use crate::logging::Logging;
 use crate::status::{Held, State, Status, held};
 use crate::telemetry::{Config, Telemetry};
@@ -64,7 +65,7 @@ struct Sidecar {
 impl Sidecar {
     fn with(documents: &str) -> Sidecar {
         let (publisher, readers) = current::channel(1, Snapshot::empty(identity()));
-        let status = Status::new(Telemetry::new(1, Config::FOR_TESTS), "file", publisher.view());
+        let status = Status::new(Telemetry::new(1, Config::FOR_TESTS), "file", publisher.view(), Outlets::default());
         let (logging, layer) = Logging::layer("info").expect("a level");
         let log = tracing::subscriber::set_default(tracing_subscriber::registry().with(layer));
         let resources = resources(documents);

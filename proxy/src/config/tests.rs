@@ -4,6 +4,7 @@ use clap::Parser;
 
 use super::{ConfigError, ConfigSource, Flags};
 use crate::datapath::Direction;
+use crate::journal::Share;
 
 fn parse(arguments: &[&str]) -> Result<Flags, String> {
     let all = ["laneway-proxy", "--pod-ip", "10.0.0.1"].iter().chain(arguments);
@@ -28,6 +29,11 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
         (&["--status", "somewhere"], "--status"),
         (&["--colour", "gray"], "--colour"),
         (&["--control-cert", "c.pem"], "--control-key"),
+        (&["--access-log", "xml"], "--access-log"),
+        (&["--access-log-sample", "1"], "--access-log-sample"),
+        (&["--access-log-sample", "100.01%"], "--access-log-sample"),
+        (&["--trace-sample", "one%"], "--trace-sample"),
+        (&["--trace-sample", "1.001%"], "--trace-sample"),
     ] {
         let message = parse(arguments).expect_err("a bad flag");
         assert!(message.contains(named), "{message}");
@@ -49,6 +55,9 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
         ),
         (&["--admin", "0.0.0.0:1"], &[], "--admin / LANEWAY_ADMIN"),
         (&["--drain-max", "1s"], &[], "--drain-max / LANEWAY_DRAIN_MAX"),
+        (&["--access-log-file", "/x"], &[], "--access-log-file / LANEWAY_ACCESS_LOG_FILE"),
+        (&["--trace-sample", "1%"], &[], "--trace-sample / LANEWAY_TRACE_SAMPLE"),
+        (&["--otlp-endpoint", "collector:4317"], &[], "--otlp-endpoint / LANEWAY_OTLP_ENDPOINT"),
         (&["--listen", "inbound=127.0.0.1:1"], &[], "listener 127.0.0.1:1"),
     ] {
         assert_eq!(checked(arguments, environment).expect_err("a bad value").field, field);
@@ -93,6 +102,28 @@ fn listeners_are_the_redirected_ones_unless_others_are_given() {
     assert_eq!(outbound.direction, Direction::Outbound);
     assert_eq!(outbound.default_service.as_deref(), Some("namespaces/default/services/b"));
     assert_eq!(inbound.forward_to, Some("127.0.0.1:9001".parse().expect("address")));
+}
+
+#[test]
+fn a_share_is_a_percentage_with_at_most_two_decimals() {
+    for (text, basis_points) in
+        [("0%", 0), ("0.01%", 1), ("1%", 100), ("2.5%", 250), ("99.99%", 9999), ("100%", 10_000)]
+    {
+        let config = checked(&["--access-log", "json", "--access-log-sample", text], &[]).expect(text);
+        assert_eq!(config.journal.log.expect("it is on").sample, Share(basis_points), "{text}");
+    }
+    let config = checked(&[], &[]).expect("good");
+    assert!(config.journal.log.is_none() && config.journal.traces.is_none(), "neither is on by itself");
+}
+
+#[test]
+fn traces_need_a_program_that_was_built_with_them() {
+    let asked = checked(&["--otlp-endpoint", "http://127.0.0.1:4317", "--trace-sample", "1%"], &[]);
+    match (asked, cfg!(feature = "otlp")) {
+        (Ok(config), true) => assert_eq!(config.journal.traces.expect("it is on").sample, Share(100)),
+        (Err(error), false) => assert!(error.problem.contains("feature otlp"), "{error}"),
+        (asked, built) => panic!("{asked:?} where built is {built}"),
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ use http::{HeaderValue, StatusCode};
 use laneway_core::tag::Tag;
 
 use crate::h1::Reason;
+use crate::journal::Flag;
 
 /// Why a request got no answer from an application.
 #[derive(Debug, Clone, Copy)]
@@ -75,6 +76,20 @@ impl Failure {
             Failure::UpstreamClosed => "upstream-closed",
             Failure::UpstreamProtocol(_) => "upstream-protocol",
             Failure::Exhausted => "exhausted",
+        }
+    }
+
+    /// Word of the access log.
+    pub(crate) fn flag(self) -> Flag {
+        match self {
+            Failure::BadRequest(_) => Flag::DownstreamProtocol,
+            Failure::Loop | Failure::Ambiguous => Flag::LocalRefusal,
+            Failure::NoInstance { .. } | Failure::NoBaseline => Flag::NoHealthyUpstream,
+            Failure::UnknownDestination => Flag::NoRoute,
+            Failure::Connect | Failure::ConnectTimeout => Flag::UpstreamFailed,
+            Failure::UpstreamClosed => Flag::UpstreamClosed,
+            Failure::UpstreamProtocol(_) => Flag::UpstreamProtocol,
+            Failure::Exhausted => Flag::UpstreamOverflow,
         }
     }
 

@@ -5,11 +5,12 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use laneway_core::context::Context;
-use laneway_core::decide::decide_inbound;
+use laneway_core::decide::{Inbound, decide_inbound};
 use laneway_core::facts::{Facts, Source};
-use laneway_core::snapshot::Protocol;
+use laneway_core::snapshot::{Protocol, Snapshot};
 use laneway_core::tag::RequestTag;
 use laneway_core::why::{TagSource, Why};
 use laneway_proto::contract::HOP_HEADER;
@@ -20,9 +21,10 @@ use super::client::{Accepted, Opened, Opening, opening};
 use super::connect::{self, From};
 use super::opaque::{self, Passage, Tally};
 use super::path::Path;
-use super::propagate::{self, Rewrite};
+use super::propagate::{self, Rewrite, Traced};
 use super::route::{Head, Plan, Route, Target, Verdict};
 use super::worker::Worker;
+use crate::journal::{self, Entry, Seen};
 use crate::telemetry::{Direction, Party, RuleMode};
 
 /// What all requests of one connection share.
@@ -72,6 +74,31 @@ fn passage(worker: &Worker, peer: SocketAddr, to: SocketAddr, from: From) -> Pas
     Passage { to, from, tally }
 }
 
+/// What is told of a request, if anything.
+#[cold]
+fn note(
+    worker: &Worker,
+    snapshot: &Snapshot,
+    head: &Head<'_>,
+    decision: &Inbound<'_>,
+    traced: &Traced,
+    target: Target,
+) -> Option<Entry> {
+    let handed_over = decision.hand_over.map(|other| other.endpoint.tag);
+    let seen = || Seen {
+        is_inbound: true,
+        head: journal::Head::of(head.method, head.authority, head.target),
+        tag: decision.tag,
+        endpoint_tag: handed_over.unwrap_or(snapshot.identity.tag),
+        source: decision.source,
+        why: Why::Hit,
+        service: Arc::from(snapshot.identity.service.as_str()),
+        upstream: Some(target.address),
+        trace: traced.trace,
+    };
+    worker.journal.note(traced.span, || worker.random()[0], seen)
+}
+
 impl Route for Connection {
     fn route(&self, head: &Head<'_>) -> Verdict {
         let worker = &self.worker;
@@ -115,13 +142,12 @@ impl Route for Connection {
         let tag = decision.tag;
         let party = peer.map_or(Party::Unknown, Party::Caller);
         let flow = worker.meter.flow(&snapshot, Direction::Inbound, party, tag);
-        let account = Account::open(flow, head.spoken(), Why::Hit, decision.source);
         let mut rewrite = Rewrite::new(Rc::clone(&names));
         rewrite.drop_hop();
         let group = snapshot.group();
         let context = Context::of(group, tag, head.headers);
         let random = || worker.random();
-        let new_id = propagate::start_trace(head.headers, group, context.as_deref(), random, &mut rewrite);
+        let traced = propagate::trace(head.headers, group, context.as_deref(), &worker.journal, random, &mut rewrite);
         propagate::write(head.headers, &names, tag, &mut rewrite);
         let mut target = Target {
             address: self.to,
@@ -140,7 +166,7 @@ impl Route for Connection {
                 path = (asks != PathHeader::Never).then(|| Rc::new(Path::handed_over(is_shown)));
             }
             None => {
-                let ids = group.ids.read(head.headers).chain(new_id);
+                let ids = group.ids.read(head.headers).chain(traced.new_id);
                 let mut running = worker.shared.evidence.begin(context, ids, worker.clock.seconds());
                 if asks != PathHeader::Never {
                     let own = &snapshot.identity;
@@ -150,6 +176,9 @@ impl Route for Connection {
                 in_flight = Some(running);
             }
         }
+        let entry =
+            if worker.journal.is_kept() { note(worker, &snapshot, head, &decision, &traced, target) } else { None };
+        let account = Account::open(flow, entry, head.spoken(), Why::Hit, decision.source);
         Verdict::Send(Plan { target, service: None, rewrite, path, in_flight, account })
     }
 

@@ -22,12 +22,13 @@ use super::evidence::Call;
 use super::failure::Failure;
 use super::opaque::{self, Passage, Tally};
 use super::path::Path;
-use super::propagate::{self, Rewrite};
+use super::propagate::{self, Rewrite, Traced};
 use super::route::{Head, Plan, Route, Target, Verdict};
 use super::wire::Wire;
 use super::worker::Worker;
 use crate::h1::fields::Slots;
 use crate::h1::{Parsed, request};
+use crate::journal::{self, Entry, Seen};
 use crate::telemetry::{Direction, Party};
 
 /// What all requests of one connection share.
@@ -207,7 +208,8 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
     let Destination::Known { service, port, protocol, .. } = &destination else {
         // The service went away while the connection stood: its address is all there is.
         let flow = worker.meter.flow(snapshot, Direction::Outbound, Party::Unknown, RequestTag::None);
-        let mut account = Account::open(flow, head.spoken(), Why::Passthrough, TagSource::None);
+        let entry = if worker.journal.is_kept() { note_unknown(connection, head) } else { None };
+        let mut account = Account::open(flow, entry, head.spoken(), Why::Passthrough, TagSource::None);
         let Some(original) = connection.original else {
             account.failed(Failure::UnknownDestination);
             return Err((Failure::UnknownDestination, None));
@@ -260,7 +262,12 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
     {
         flow.escaped(worker.shared.evidence.in_lane());
     }
-    let mut account = Account::open(flow, head.spoken(), decision.why, decision.source);
+    let mut rewrite = Rewrite::new(Rc::clone(&names));
+    // For correlation a call begins none: the request that it belongs to has one, or hands nothing on.
+    let random = || worker.random();
+    let traced = propagate::trace(head.headers, snapshot.group(), None, &worker.journal, random, &mut rewrite);
+    let entry = if worker.journal.is_kept() { note(worker, head, &decision, &traced, *port) } else { None };
+    let mut account = Account::open(flow, entry, head.spoken(), decision.why, decision.source);
     let asks = snapshot.group().path_header;
     let path = (asks != PathHeader::Never).then(|| {
         let is_shown = asks == PathHeader::Any;
@@ -279,7 +286,6 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
         account.failed(Failure::Loop);
         return Err((Failure::Loop, id));
     }
-    let mut rewrite = Rewrite::new(Rc::clone(&names));
     propagate::write(head.headers, &names, decision.tag, &mut rewrite);
     if let Some(context) = &decision.context {
         propagate::pass(head.headers, context, &mut rewrite);
@@ -294,6 +300,41 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
         in_flight: None,
         account,
     })
+}
+
+/// What is told of a call, if anything.
+#[cold]
+fn note(worker: &Worker, head: &Head<'_>, decision: &Outbound<'_>, traced: &Traced, port: u16) -> Option<Entry> {
+    let seen = || Seen {
+        is_inbound: false,
+        head: journal::Head::of(head.method, head.authority, head.target),
+        tag: decision.tag,
+        endpoint_tag: decision.endpoint_tag,
+        source: decision.source,
+        why: decision.why,
+        service: Arc::clone(&decision.service.id),
+        upstream: decision.endpoint.map(|endpoint| with_port(endpoint.address, port)),
+        trace: traced.trace,
+    };
+    worker.journal.note(traced.span, || worker.random()[0], seen)
+}
+
+/// The same of a call to nobody that we know: it is left as it is, so it gets no span.
+#[cold]
+fn note_unknown(connection: &Connection, head: &Head<'_>) -> Option<Entry> {
+    let worker = &connection.worker;
+    let seen = || Seen {
+        is_inbound: false,
+        head: journal::Head::of(head.method, head.authority, head.target),
+        tag: RequestTag::None,
+        endpoint_tag: None,
+        source: TagSource::None,
+        why: Why::Passthrough,
+        service: Arc::from(""),
+        upstream: connection.original,
+        trace: propagate::said_trace(head.headers).map(|said| said.trace),
+    };
+    worker.journal.note(None, || worker.random()[0], seen)
 }
 
 /// Why a call has no instance.

@@ -15,6 +15,8 @@ use laneway_proto::contract::{self, HOP_HEADER};
 use laneway_proto::routing::{NewTrace, TagCarrier};
 
 use crate::h1::fields::is_same_name;
+use crate::journal::Journal;
+use crate::journal::context::{SpanIds, TraceContext};
 
 /// Of names, as far as they are told apart by it.
 const LENGTHS: usize = 64;
@@ -37,7 +39,9 @@ pub(crate) enum Role {
     Alias,
     Baggage,
     Tracestate,
-    /// Of any kind of tracing, or what requests are correlated by.
+    /// `traceparent`.
+    Parent,
+    /// Of another kind of tracing, or what requests are correlated by.
     Trace,
     /// [`HOP_HEADER`].
     Hop,
@@ -49,7 +53,7 @@ impl Role {
     /// A lane or trace header: no `Connection` option removes it.
     pub(crate) fn is_lane(self) -> bool {
         match self {
-            Role::Tag | Role::Alias | Role::Baggage | Role::Tracestate | Role::Trace => true,
+            Role::Tag | Role::Alias | Role::Baggage | Role::Tracestate | Role::Parent | Role::Trace => true,
             Role::Other | Role::Hop | Role::LookAlike => false,
         }
     }
@@ -58,17 +62,17 @@ impl Role {
     pub(crate) fn is_tag(self) -> bool {
         match self {
             Role::Tag | Role::Alias | Role::Baggage | Role::Tracestate | Role::Hop | Role::LookAlike => true,
-            Role::Other | Role::Trace => false,
+            Role::Other | Role::Parent | Role::Trace => false,
         }
     }
 
-    const fn bit(self) -> u8 {
-        1 << self as u8
+    const fn bit(self) -> u16 {
+        1 << self as u16
     }
 }
 
 /// Roles whose lines are dropped without a look at the other lines.
-const ALWAYS_LOOKED_FOR: u8 = Role::Tag.bit() | Role::Alias.bit() | Role::Hop.bit() | Role::LookAlike.bit();
+const ALWAYS_LOOKED_FOR: u16 = Role::Tag.bit() | Role::Alias.bit() | Role::Hop.bit() | Role::LookAlike.bit();
 
 /// The group's header names.
 pub(crate) struct Names {
@@ -98,6 +102,7 @@ impl Names {
             (tag.as_str(), Role::Tag),
             (BAGGAGE, Role::Baggage),
             (TRACESTATE, Role::Tracestate),
+            (TRACEPARENT, Role::Parent),
             (HOP_HEADER, Role::Hop),
         ];
         let aliased = aliases.iter().map(|name| (name.as_str(), Role::Alias));
@@ -163,7 +168,7 @@ fn first_letter(name: &[u8]) -> u32 {
 /// What changes in the head of one request on its way.
 pub(crate) struct Rewrite {
     names: Rc<Names>,
-    dropped: u8,
+    dropped: u16,
     has_new_trace: bool,
     /// Field lines, each with its CRLF.
     added: Vec<u8>,
@@ -222,7 +227,7 @@ impl Rewrite {
     }
 }
 
-/// Makes `tag` the only tag of the request; `None` removes what there is. After [`start_trace`].
+/// Makes `tag` the only tag of the request; `None` removes what there is. After [`trace`].
 pub(crate) fn write(headers: &dyn Headers, names: &Names, tag: RequestTag, rewrite: &mut Rewrite) {
     let value = tag.wire();
     if value.is_none() && !headers.has_any(names.carriers) {
@@ -245,18 +250,72 @@ pub(crate) fn pass(headers: &dyn Headers, context: &Context, rewrite: &mut Rewri
     }
 }
 
+/// Which trace a request goes on in.
+#[derive(Default)]
+pub(crate) struct Traced {
+    pub(crate) trace: Option<u128>,
+    /// That we record.
+    pub(crate) span: Option<SpanIds>,
+    /// Of a trace that began here: what the request is correlated by.
+    pub(crate) new_id: Option<Id>,
+}
+
+/// Says in `traceparent` which trace the request goes on in. Where we record a span of it, the next hop is that span's child; the
+/// trace stays the same, so that calls are recognised by it. `context`: what the request hands on, where it is one that may begin
+/// a trace for that. `random` is 24 fresh bytes.
+pub(crate) fn trace(
+    headers: &dyn Headers,
+    group: &Group,
+    context: Option<&Context>,
+    journal: &Journal,
+    random: impl Fn() -> [u64; 3],
+    rewrite: &mut Rewrite,
+) -> Traced {
+    if !journal.is_kept() {
+        let begun = start_trace(headers, group, context, random, rewrite);
+        return Traced { new_id: begun.and_then(id_of), ..Traced::default() };
+    }
+    let came = said_trace(headers);
+    let has_other = || group.ids.say_a_trace(headers);
+    if let Some(span) = journal.span(came, has_other, &random) {
+        rewrite.dropped |= Role::Parent.bit();
+        rewrite.add(TRACEPARENT, &[span.traceparent()]);
+        rewrite.has_new_trace = true;
+        let new_id = if span.parent.is_none() { id_of(span) } else { None };
+        return Traced { trace: Some(span.trace), span: Some(span), new_id };
+    }
+    let begun = start_trace(headers, group, context, random, rewrite);
+    Traced {
+        trace: came.map(|came| came.trace).or(begun.map(|begun| begun.trace)),
+        // Whoever goes on in it takes the parent that we said for a span of ours.
+        span: begun.filter(|begun| journal.traces() && begun.is_sampled()),
+        new_id: begun.and_then(id_of),
+    }
+}
+
+/// The trace that a request says in `traceparent`. Several lines are none: who could say which one goes on?
+pub(crate) fn said_trace(headers: &dyn Headers) -> Option<TraceContext> {
+    let line = headers.line(TRACEPARENT, 0)?;
+    headers.line(TRACEPARENT, 1).is_none().then(|| TraceContext::read(line))?
+}
+
+/// By its low half.
+fn id_of(span: SpanIds) -> Option<Id> {
+    Id::of_trace(span.trace as u64)
+}
+
 /// Gives a request that hands something on, and belongs to no trace of any known kind, a `traceparent`, so that an instrumented
-/// application carries on one that we can recognise. `random` is 24 fresh bytes. Returns the id.
-pub(crate) fn start_trace(
+/// application carries on one that we can recognise.
+fn start_trace(
     headers: &dyn Headers,
     group: &Group,
     context: Option<&Context>,
     random: impl FnOnce() -> [u64; 3],
     rewrite: &mut Rewrite,
-) -> Option<Id> {
-    let flags = match group.new_trace {
-        NewTrace::Sampled | NewTrace::Unspecified => b"01",
-        NewTrace::Unsampled => b"00",
+) -> Option<SpanIds> {
+    let is_sampled = match group.new_trace {
+        NewTrace::Sampled | NewTrace::Unspecified => true,
+        NewTrace::Unsampled => false,
         NewTrace::Never => return None,
     };
     if context.is_none() || group.ids.say_a_trace(headers) {
@@ -264,22 +323,11 @@ pub(crate) fn start_trace(
     }
     let [high, low, parent] = random();
     // An id of zeros is invalid (W3C Trace Context section 3.2.2.3).
-    let (low, parent) = (low.max(1), parent.max(1));
-    let mut value = *b"00-................................-................-..";
-    for (at, word) in [(3, high), (19, low), (36, parent)] {
-        write_hex(word, &mut value[at..at + 16]);
-    }
-    value[53..].copy_from_slice(flags);
-    rewrite.add(TRACEPARENT, &[value]);
+    let trace = u128::from(high) << 64 | u128::from(low.max(1));
+    let begun = SpanIds { flags: u8::from(is_sampled), ..SpanIds::root(trace, parent.max(1)) };
+    rewrite.add(TRACEPARENT, &[begun.traceparent()]);
     rewrite.has_new_trace = true;
-    Id::of_trace(low)
-}
-
-/// Sixteen digits, lower case.
-fn write_hex(word: u64, digits: &mut [u8]) {
-    for (at, digit) in digits.iter_mut().enumerate() {
-        *digit = b"0123456789abcdef"[(word >> (60 - 4 * at)) as usize & 0xf];
-    }
+    Some(begun)
 }
 
 fn write_header(headers: &dyn Headers, names: &Names, value: Option<&str>, rewrite: &mut Rewrite) {

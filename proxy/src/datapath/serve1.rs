@@ -205,7 +205,10 @@ impl Served {
                 }
                 Outcome::Over(After::Drop)
             }
-            Err(Failed::ClientGone) => Outcome::Over(After::Drop),
+            Err(Failed::ClientGone) => {
+                job.account.client_gone();
+                Outcome::Over(After::Drop)
+            }
         })
     }
 

@@ -119,7 +119,8 @@ impl Stream {
             }
         };
         match carried {
-            Ok(()) | Err(Failed::ClientGone) => {}
+            Ok(()) => {}
+            Err(Failed::ClientGone) => account.client_gone(),
             Err(Failed::Before { failure, .. }) => {
                 self.worker.note_failure(failure, target.address);
                 account.failed(failure);

@@ -22,6 +22,7 @@ use super::upstream::Upstream;
 use super::{Config, Direction, Given};
 use crate::current::{Demand, Reader};
 use crate::drain::Watch;
+use crate::journal::Journal;
 use crate::telemetry;
 use crate::timer::Timer;
 
@@ -48,6 +49,7 @@ pub(crate) struct Worker {
     pub(crate) meter: telemetry::Meter,
     pub(crate) drain: Watch,
     pub(crate) timer: Timer,
+    pub(crate) journal: Journal,
     pub(crate) clock: CoarseClock,
     pub(crate) upstream: Upstream,
     pub(crate) scratch: RefCell<Scratch>,
@@ -61,7 +63,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(config: Arc<Config>, shared: Shared, given: Given) -> Worker {
-        let Given { reader, demand, counters, drain, timer } = given;
+        let Given { reader, demand, counters, drain, timer, journal } = given;
         let clock = CoarseClock::default();
         let idle_seconds = u32::try_from(config.timeouts.pool_idle.as_secs()).unwrap_or(u32::MAX).max(1);
         // The process-wide random seed of a hasher: unpredictable, and of the standard library.
@@ -80,6 +82,7 @@ impl Worker {
             counters,
             drain,
             timer,
+            journal,
             clock,
             scratch: RefCell::new(Scratch::new(seed)),
             names: RefCell::new(None),

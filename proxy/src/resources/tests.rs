@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{first, follow, load};
 use crate::current::{self, Reader};
+use crate::journal::Outlets;
 use crate::status::Status;
 use crate::telemetry::{Config, Telemetry};
 
@@ -62,7 +63,7 @@ async fn a_changed_file_is_taken_and_a_bad_one_keeps_the_last_good() {
     let (snapshot, first) = first(loaded, &identity, &file.0).expect("good");
     let (publisher, readers) = current::channel(1, snapshot);
     let reader = readers[0].clone();
-    let status = Status::new(Telemetry::new(1, Config::FOR_TESTS), "file", publisher.view());
+    let status = Status::new(Telemetry::new(1, Config::FOR_TESTS), "file", publisher.view(), Outlets::default());
     let following = follow(file.0.clone(), identity, first, publisher, status.clone());
     let local = tokio::task::LocalSet::new();
     local.spawn_local(following);

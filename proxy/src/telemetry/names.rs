@@ -122,6 +122,15 @@ metrics! {
     CONTROL_PANICS = "laneway_control_panics_total" Counter
         []
         "Bugs of ours in taking a configuration; the last good one stayed";
+    ACCESS_LOG_LINES = "laneway_access_log_lines_total" Counter
+        ["outcome"]
+        "Lines of the access log that were taken to be written, or dropped because nobody takes them fast enough";
+    ACCESS_LOG_FAILURES = "laneway_access_log_write_failures_total" Counter
+        []
+        "Writes of the access log that failed, of one line or many";
+    TRACE_SPANS = "laneway_trace_spans_total" Counter
+        ["outcome"]
+        "Spans that the collector took, did not take, or that were dropped because too many waited";
     BUILD = "laneway_build_info" Gauge
         ["version", "service", "tag", "namespace"]
         "1: version of this program, and whose sidecar it is";

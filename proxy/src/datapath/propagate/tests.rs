@@ -11,7 +11,9 @@ use laneway_proto::routing::NewTrace;
 
 use laneway_core::context::{Context, Passed};
 
-use super::{Names, Rewrite, Role, pass, start_trace, write};
+use super::{Names, Rewrite, Role, Traced, pass, start_trace, trace, write};
+use crate::journal::spans::Queues;
+use crate::journal::{Config, Journal, Share, TraceConfig};
 
 /// Lines as they stand in a head.
 struct Lines(Vec<(String, String)>);
@@ -147,11 +149,15 @@ fn only_a_lane_request_without_any_trace_id_gets_one() {
     let traced = |pairs: &[(&str, &str)], tag| {
         let lines = lines(pairs);
         let context = Context::of(&group(), tag, &lines);
-        let mut id = None;
+        let mut traced = Traced::default();
         let all = rewritten(&lines, |_, rewrite| {
-            id = start_trace(&lines, &group(), context.as_deref(), || [1, 7, 0], rewrite);
+            traced = trace(&lines, &group(), context.as_deref(), &Journal::default(), || [1, 7, 0], rewrite);
         });
-        assert_eq!(id, all.iter().any(|line| line.contains("-0000000000000001-01")).then(|| Id::of_trace(7)).flatten());
+        assert!(traced.span.is_none(), "nobody records");
+        assert_eq!(
+            traced.new_id,
+            all.iter().any(|line| line.contains("-0000000000000001-01")).then(|| Id::of_trace(7)).flatten()
+        );
         all.into_iter().find_map(|line| line.strip_prefix("traceparent: ").map(str::to_owned))
     };
     let fresh = Some("00-00000000000000010000000000000007-0000000000000001-01".to_owned());
@@ -161,6 +167,54 @@ fn only_a_lane_request_without_any_trace_id_gets_one() {
     assert_eq!(traced(&[("b3", "1")], gray()), None);
     assert_eq!(traced(&[("x-amzn-trace-id", "Root=1-1-1")], gray()), None, "the group correlates by b3 alone");
     assert_eq!(traced(&[("traceparent", "mine")], gray()), Some("mine".to_owned()));
+}
+
+/// A journal that records, and begins traces at this rate.
+fn recording(sample: Share) -> Journal {
+    let traces = Some(TraceConfig { endpoint: "http://127.0.0.1:4317".into(), sample });
+    Journal::new(&Config { log: None, traces }, None, Some(Queues::new(1).worker(0)))
+}
+
+#[test]
+fn a_recorded_request_goes_on_in_its_trace_as_the_child_of_our_span() {
+    let traced = |pairs: &[(&str, &str)], tag: RequestTag, sample: Share| {
+        let lines = lines(pairs);
+        let context = Context::of(&group(), tag, &lines);
+        let mut traced = Traced::default();
+        let all = rewritten(&lines, |_, rewrite| {
+            traced = trace(&lines, &group(), context.as_deref(), &recording(sample), || [1, 7, 9], rewrite);
+        });
+        let said = all.into_iter().filter_map(|line| line.strip_prefix("traceparent: ").map(str::to_owned));
+        (said.collect::<Vec<_>>(), traced)
+    };
+    let sampled = "00-0000000000000000000000000000000a-00000000000000bb-01";
+    let (said, of) = traced(&[("Traceparent", sampled)], gray(), Share::NONE);
+    assert_eq!(
+        said,
+        ["00-0000000000000000000000000000000a-0000000000000001-01"],
+        "one value, the same trace, our span"
+    );
+    let span = of.span.expect("sampled in");
+    assert_eq!((span.trace, span.parent, span.span, of.new_id), (10, Some(0xbb), 1, None));
+
+    for unrecorded in ["00-0000000000000000000000000000000a-00000000000000bb-00", "mine"] {
+        let (said, of) = traced(&[("traceparent", unrecorded)], gray(), Share::ALL);
+        assert_eq!((said.as_slice(), of.span), ([unrecorded.to_owned()].as_slice(), None), "untouched");
+    }
+    let (said, of) = traced(&[("traceparent", sampled), ("traceparent", sampled)], gray(), Share::ALL);
+    assert_eq!((said.len(), of.span), (2, None), "nobody can say which one goes on");
+    let (said, of) = traced(&[("b3", "1")], RequestTag::None, Share::ALL);
+    assert_eq!((said.len(), of.span), (0, None), "no second trace beside one of another kind");
+
+    // A trace begins by the rate, or because a lane is handed on; its root is ours either way.
+    for (tag, sample) in [(RequestTag::None, Share::ALL), (gray(), Share::ALL), (gray(), Share::NONE)] {
+        let (said, of) = traced(&[], tag, sample);
+        assert_eq!(said, ["00-00000000000000010000000000000007-0000000000000009-01"]);
+        assert_eq!(of.span.map(|span| (span.span, span.parent)), Some((9, None)));
+        assert_eq!(of.new_id, Id::of_trace(7));
+    }
+    let (said, of) = traced(&[], RequestTag::None, Share::NONE);
+    assert_eq!((said.len(), of.span), (0, None));
 }
 
 #[test]
