@@ -4,6 +4,7 @@
 //! ```text
 //!  open() -> first messages          want(key) -> subscribe in three types
 //!  receive(response) -> Reply { ACK or NACK, changed?, answered keys }      forget(keys) -> unsubscribe
+//!  recall(what was on disk) -> the same, of no stream
 //! ```
 //! A nonce is answered once. A resource that was refused is never "known": at the next stream the last good version is told.
 //! Good resources of a response count although others of it are refused.
@@ -65,6 +66,9 @@ pub struct Reply {
     pub answered: Vec<Arc<str>>,
     /// What was refused, in words.
     pub refused: Option<String>,
+    /// What became part of the resources, as it came, and the names of what no longer is.
+    pub taken: Vec<Resource>,
+    pub removed: Vec<String>,
 }
 
 impl Session {
@@ -175,6 +179,22 @@ impl Session {
         WILDCARD.iter().all(|kind| self.heard.contains(kind))
     }
 
+    /// Takes what an earlier process held: `keys` as if they were asked for, `responses` as if a control plane had sent
+    /// them. No stream has said anything yet, so nothing is complete by it; the next one opens with all of it.
+    pub fn recall(&mut self, keys: &[Arc<str>], responses: Vec<DeltaDiscoveryResponse>) -> Vec<Reply> {
+        for key in keys {
+            self.want(key);
+        }
+        let replies = responses.into_iter().map(|response| self.receive(response)).collect();
+        self.heard.clear();
+        replies
+    }
+
+    /// Keys that stand for something.
+    pub fn found(&self) -> impl Iterator<Item = &Arc<str>> {
+        self.found.iter()
+    }
+
     pub fn receive(&mut self, response: DeltaDiscoveryResponse) -> Reply {
         let mut reply = Reply {
             message: DeltaDiscoveryRequest {
@@ -185,6 +205,8 @@ impl Session {
             is_changed: false,
             answered: Vec::new(),
             refused: None,
+            taken: Vec::new(),
+            removed: Vec::new(),
         };
         let Some(kind) = WILDCARD.iter().chain(&ON_DEMAND).find(|kind| **kind == response.type_url).copied() else {
             reply.refuse(UNIMPLEMENTED, format!("unknown type {}", response.type_url), Vec::new());
@@ -193,8 +215,9 @@ impl Session {
         self.heard.insert(kind);
 
         let mut errors = Vec::new();
+        let mut good = BTreeSet::new();
         let twice = names_twice(&response);
-        for resource in &response.resources {
+        for (index, resource) in response.resources.iter().enumerate() {
             let told = || resource.aliases.iter().chain([&resource.name]);
             // Given up while it was on its way: the server has forgotten it, and would never take it back.
             if ON_DEMAND.contains(&kind) && !told().any(|key| self.keys.contains(&**key)) {
@@ -212,6 +235,7 @@ impl Session {
             match read(kind, resource) {
                 Ok(decoded) => {
                     self.resources.insert(decoded);
+                    good.insert(index);
                     reply.is_changed = true;
                 }
                 Err(refused) => errors.extend(refused),
@@ -223,6 +247,7 @@ impl Session {
             }
             if !twice.contains(&**name) && self.resources.versions(kind).iter().any(|(held, _)| held == name) {
                 self.resources.remove(kind, name);
+                reply.removed.push(name.clone());
                 reply.is_changed = true;
             }
         }
@@ -238,6 +263,8 @@ impl Session {
                 errors.iter().map(|error| format!("{} {}: {}", error.name, error.field, error.message)).collect();
             reply.refuse(INVALID_ARGUMENT, words.join("; "), errors);
         }
+        let resources = response.resources.into_iter().enumerate();
+        reply.taken = resources.filter(|(index, _)| good.contains(index)).map(|(_, resource)| resource).collect();
         reply
     }
 

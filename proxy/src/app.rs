@@ -79,9 +79,9 @@ pub fn run(flags: Flags, logging: Logging) -> Result<(), Failed> {
         (ConfigSource::File { path }, None) => {
             return Err(Failed::Config(anyhow::anyhow!("{} was not read", path.display())));
         }
-        (ConfigSource::Control { url, credentials }, _) => {
-            let (url, credentials) = (url.clone(), credentials.clone());
-            (Snapshot::empty(config.identity.clone()), Source::Control { url, credentials })
+        (ConfigSource::Control { url, credentials, cache }, _) => {
+            let (url, credentials, cache) = (url.clone(), credentials.clone(), cache.clone());
+            (Snapshot::empty(config.identity.clone()), Source::Control { url, credentials, cache })
         }
     };
     serve(config, first, source, logging).map_err(Failed::Run)
@@ -89,7 +89,7 @@ pub fn run(flags: Flags, logging: Logging) -> Result<(), Failed> {
 
 /// Where snapshots come from.
 enum Source {
-    Control { url: String, credentials: Files },
+    Control { url: String, credentials: Files, cache: Option<PathBuf> },
     File { path: PathBuf, first: First },
 }
 
@@ -189,7 +189,7 @@ fn follow(config: &Config, source: Source, publisher: Publisher, status: &Status
             tokio::task::spawn_local(following);
             Demand::none()
         }
-        Source::Control { url, credentials } => {
+        Source::Control { url, credentials, cache } => {
             let (demand, demands) = current::demand();
             let following = control::Config {
                 url,
@@ -198,6 +198,7 @@ fn follow(config: &Config, source: Source, publisher: Publisher, status: &Status
                 pod_name: config.pod_name.clone(),
                 addresses: config.datapath.own_addresses.iter().map(ToString::to_string).collect(),
                 boot_wait: config.boot_wait,
+                cache,
             };
             tokio::task::spawn_local(control::follow(following, publisher, demands, status.clone()));
             demand

@@ -32,6 +32,9 @@ pub struct Flags {
     /// Control plane to follow.
     #[arg(long, value_name = "URL", env = "LANEWAY_CONTROL", default_value = "http://127.0.0.1:15410")]
     control: String,
+    /// File in which the last good configuration is kept, for a start while the control plane is away. Unset: none is kept.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CACHE")]
+    cache: Option<PathBuf>,
     /// Static mode: documents from this YAML file, reloaded when it changes; no control plane.
     #[arg(long, value_name = "FILE", env = "LANEWAY_RESOURCES")]
     resources: Option<PathBuf>,
@@ -201,8 +204,15 @@ pub struct Config {
 /// Where the configuration of lanes and services comes from.
 #[derive(Debug, Clone)]
 pub enum ConfigSource {
-    Control { url: String, credentials: Files },
-    File { path: PathBuf },
+    Control {
+        url: String,
+        credentials: Files,
+        /// Where the last good configuration is kept.
+        cache: Option<PathBuf>,
+    },
+    File {
+        path: PathBuf,
+    },
 }
 
 /// Why the proxy does not start: the field, what is wrong with it, and what is allowed.
@@ -236,10 +246,16 @@ impl Flags {
             return refuse("--admin / LANEWAY_ADMIN", format!("{} is not a loopback address", self.listeners.admin));
         }
         let source = match self.resources {
+            Some(_) if self.cache.is_some() => {
+                return refuse(
+                    "--cache / LANEWAY_CACHE",
+                    "is for a control plane; with --resources the file is read anyway",
+                );
+            }
             Some(path) => ConfigSource::File { path },
             None => {
                 let credentials = self.credentials.check(&self.control)?;
-                ConfigSource::Control { url: self.control, credentials }
+                ConfigSource::Control { url: self.control, credentials, cache: self.cache }
             }
         };
         let journal = self.journal.check()?;

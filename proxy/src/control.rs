@@ -2,28 +2,34 @@
 //! came last stays in force for ever, whatever happens to the stream.
 //!
 //! [`Session`] is the protocol, pure; [`client`] is the wire, [`credentials`] what is shown on it; here they meet the [`Publisher`].
+//! [`cache`] keeps what came last on disk for the next process.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use laneway_core::back_off::BackOff;
 use laneway_core::delta::{Reply, Session};
 use laneway_core::snapshot::{Identity, Snapshot};
-use laneway_proto::xds::DeltaDiscoveryResponse;
+use laneway_proto::xds::{DeltaDiscoveryResponse, Resource};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::current::{Demands, Publisher};
 use crate::status::{Held, State, Status, held};
+use cache::Saver;
 use client::{Client, End, Received};
 
+mod cache;
 mod client;
 pub mod credentials;
 
 /// Keys that stand for nothing and were not asked for in this time are given up, and looked for this often.
 const IDLE_MAX: Duration = Duration::from_secs(600);
 const IDLE_LOOK: Duration = Duration::from_secs(60);
+/// A sidecar that has a configuration from disk says that it is ready after this, or when the control plane cannot be reached.
+const RECALLED_WAIT: Duration = Duration::from_millis(100);
 
 /// What following needs to know.
 pub struct Config {
@@ -36,34 +42,38 @@ pub struct Config {
     pub addresses: Vec<String>,
     /// Ready without a configuration after this, as degraded.
     pub boot_wait: Duration,
+    /// Where the last good configuration is kept on disk.
+    pub cache: Option<PathBuf>,
 }
 
 /// Follows for ever.
 pub async fn follow(config: Config, publisher: Publisher, mut demands: Demands, status: Status) {
-    let degraded = {
-        let (status, wait) = (status.clone(), config.boot_wait);
-        async move {
-            tokio::time::sleep(wait).await;
-            if status.state() == State::Starting {
-                warn!(after = ?wait, "no configuration yet: ready as baseline only");
-                status.reached(State::Degraded);
-            }
-        }
-    };
-    tokio::task::spawn_local(degraded);
-
     let mut follower = Follower {
         session: Session::new(config.identity.clone()),
         revision: publisher.current_revision(),
         publisher,
-        status,
+        status: status.clone(),
         unsettled: Vec::new(),
+        saver: config.cache.clone().map(|path| Saver::start(path, config.identity.clone(), status.clone())),
     };
+    let is_recalled = follower.recall(&config).await;
+    let (wait, state) =
+        if is_recalled { (RECALLED_WAIT, State::Recalled) } else { (config.boot_wait, State::Degraded) };
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(wait).await;
+        if status.reached(state) && state == State::Degraded {
+            warn!(after = ?wait, "no configuration yet: ready as baseline only");
+        }
+    });
+
     let mut back_off = BackOff::new(std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1_u8));
     loop {
         let started = Instant::now();
         let End { how, reason, is_expected } = follower.stream(&config, &mut demands).await;
         follower.status.connected(false);
+        if is_recalled {
+            follower.status.reached(State::Recalled);
+        }
         let pause = back_off.pause(how, started.elapsed());
         if is_expected {
             info!(url = %config.url, %reason, ?pause, "the stream to the control plane ended; another one follows");
@@ -90,9 +100,43 @@ struct Follower {
     revision: u64,
     /// Keys that the session has answers for and no snapshot shows yet.
     unsettled: Vec<Arc<str>>,
+    saver: Option<Saver>,
 }
 
 impl Follower {
+    /// Puts in force what an earlier process left on disk. False: nothing that can be used.
+    async fn recall(&mut self, config: &Config) -> bool {
+        let Some(path) = &config.cache else { return false };
+        let saved = match cache::load(path, &config.identity) {
+            Ok(Some(saved)) => saved,
+            Ok(None) => return false,
+            Err(error) => {
+                // The whole chain, once.
+                let error = anyhow::Error::from(error);
+                warn!(path = %path.display(), error = %format!("{error:#}"), "the configuration on disk (--cache) is of no use");
+                return false;
+            }
+        };
+        let age = saved.age;
+        let Some(snapshot) = self.guarded(|session, revision| {
+            let replies = session.recall(&saved.keys, saved.responses);
+            (replies, session.resources().snapshot(&session.identity, revision))
+        }) else {
+            return false;
+        };
+        let (replies, snapshot) = snapshot;
+        for reply in replies {
+            self.keep(&reply.message.type_url, reply.taken, &reply.removed);
+            if let Some(problem) = reply.refused {
+                warn!(%problem, "left out what an earlier version had saved and this one does not take");
+            }
+        }
+        self.publish(snapshot).await;
+        self.status.recalled(age);
+        info!(path = %path.display(), ?age, revision = self.revision, "serves the configuration that was on disk");
+        true
+    }
+
     /// One stream, to its end; says why it ended.
     async fn stream(&mut self, config: &Config, demands: &mut Demands) -> End {
         let opened = Client::open(config, self.session.open()).await;
@@ -108,9 +152,12 @@ impl Follower {
             tokio::select! {
                 received = client.receive() => match received {
                     Received::Response(response) => {
-                        let Some((reply, snapshot)) = self.apply(response) else {
+                        let Some((mut reply, snapshot)) = self.apply(response) else {
                             return End::of_us("reading a response panicked, which is a bug of ours");
                         };
+                        if reply.is_changed {
+                            self.keep(&reply.message.type_url, std::mem::take(&mut reply.taken), &reply.removed);
+                        }
                         if let Some(problem) = &reply.refused {
                             warn!(%problem, "refused resources; the last good ones stay");
                             self.status.refused();
@@ -150,23 +197,34 @@ impl Follower {
         }
     }
 
-    /// Reads a response and builds what follows from it. `None`: one of the two panicked. That must not take the last good
-    /// configuration with it, so everything is as before.
+    /// Reads a response and builds what follows from it. `None`: one of the two panicked.
     fn apply(&mut self, response: DeltaDiscoveryResponse) -> Option<(Reply, Option<Snapshot>)> {
+        self.guarded(|session, revision| {
+            let reply = session.receive(response);
+            let snapshot = reply.is_changed.then(|| session.resources().snapshot(&session.identity, revision));
+            (reply, snapshot)
+        })
+    }
+
+    /// Does `work` for the next revision. A panic in it must not take the last good configuration with it: then everything is
+    /// as before.
+    fn guarded<T>(&mut self, work: impl FnOnce(&mut Session, u64) -> T) -> Option<T> {
         let good = self.session.resources().clone();
         let revision = self.revision + 1;
-        let applied = catch_unwind(AssertUnwindSafe(|| {
-            let reply = self.session.receive(response);
-            let resources = self.session.resources();
-            let snapshot = reply.is_changed.then(|| resources.snapshot(&self.session.identity, revision));
-            (reply, snapshot)
-        }));
-        if applied.is_err() {
-            error!("reading a response of the control plane panicked; the last good configuration stays");
+        let done = catch_unwind(AssertUnwindSafe(|| work(&mut self.session, revision)));
+        if done.is_err() {
+            error!("reading a configuration panicked; the last good one stays");
             self.session.restore(good);
             self.status.panicked();
         }
-        applied.ok()
+        done.ok()
+    }
+
+    /// Hands on what is held from now on, for the next process.
+    fn keep(&self, type_url: &str, taken: Vec<Resource>, removed: &[String]) {
+        if let Some(saver) = &self.saver {
+            saver.took(type_url, taken, removed, self.session.found());
+        }
     }
 
     async fn publish(&mut self, snapshot: Snapshot) {

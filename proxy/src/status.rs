@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::StatusCode;
@@ -37,6 +37,8 @@ pub enum State {
     /// No configuration came in time: serves as baseline, passes through.
     Degraded = 2,
     Draining = 3,
+    /// With the configuration that was on disk: the control plane has not answered yet.
+    Recalled = 4,
 }
 
 impl State {
@@ -46,6 +48,7 @@ impl State {
             State::Ready => "ready",
             State::Degraded => "degraded",
             State::Draining => "draining",
+            State::Recalled => "recalled",
         }
     }
 }
@@ -100,6 +103,9 @@ struct Shared {
     connected: AtomicBool,
     panics: AtomicU64,
     refusals: AtomicU64,
+    /// What is held was on disk.
+    is_recalled: AtomicBool,
+    cache_failures: AtomicU64,
     held: ArcSwap<(Held, Instant)>,
     telemetry: Telemetry,
     drain: Notify,
@@ -116,6 +122,8 @@ impl Status {
             connected: AtomicBool::new(false),
             panics: AtomicU64::new(0),
             refusals: AtomicU64::new(0),
+            is_recalled: AtomicBool::new(false),
+            cache_failures: AtomicU64::new(0),
             held: ArcSwap::from_pointee((Held::default(), Instant::now())),
             telemetry,
             drain: Notify::new(),
@@ -125,17 +133,19 @@ impl Status {
         }))
     }
 
-    /// A state that was passed does not come back, but for Degraded, which becomes Ready.
-    pub fn reached(&self, state: State) {
-        let _ = self.0.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
+    /// A state that was passed does not come back; what served without the control plane becomes Ready by it. Says whether
+    /// it was new.
+    pub fn reached(&self, state: State) -> bool {
+        let reached = self.0.state.fetch_update(Ordering::AcqRel, Ordering::Acquire, |now| {
             let is_better = match state {
                 State::Starting => false,
-                State::Ready => now != State::Draining as u8,
-                State::Degraded => now == State::Starting as u8,
+                State::Ready => now != State::Draining as u8 && now != State::Ready as u8,
+                State::Degraded | State::Recalled => now == State::Starting as u8,
                 State::Draining => true,
             };
             is_better.then_some(state as u8)
         });
+        reached.is_ok()
     }
 
     pub fn state(&self) -> State {
@@ -143,6 +153,7 @@ impl Status {
             0 => State::Starting,
             1 => State::Ready,
             2 => State::Degraded,
+            4 => State::Recalled,
             _ => State::Draining,
         }
     }
@@ -168,6 +179,7 @@ impl Status {
 
     /// A new configuration is in force.
     pub fn holds(&self, held: Held) {
+        self.0.is_recalled.store(false, Ordering::Release);
         self.0.held.store(Arc::new((held, Instant::now())));
     }
 
@@ -194,6 +206,20 @@ impl Status {
         self.0.drain.notify_one();
     }
 
+    /// What is held was on disk, for so long.
+    pub fn recalled(&self, age: Duration) {
+        let held = self.0.held.load().0.clone();
+        // A clock that began later than that cannot say when it was.
+        let since = Instant::now().checked_sub(age).unwrap_or_else(Instant::now);
+        self.0.held.store(Arc::new((held, since)));
+        self.0.is_recalled.store(true, Ordering::Release);
+    }
+
+    /// The configuration could not be written to disk.
+    pub fn cache_failed(&self) {
+        self.0.cache_failures.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Waits until somebody asks for a drain.
     pub async fn drain_asked(&self) {
         self.0.drain.notified().await;
@@ -209,12 +235,14 @@ impl Status {
         }
         page.single(&names::CONFIG_REVISION, held.0.revision);
         page.single(&names::CONFIG_AGE, held.1.elapsed().as_secs());
+        page.single(&names::CONFIG_RECALLED, u8::from(self.0.is_recalled.load(Ordering::Acquire)));
         page.single(&names::CONFIG_RESOURCES, held.0.resources.len());
         page.family(&names::CONTROL_CONNECTED);
         let connected = u8::from(self.is_connected());
         page.sample(&names::CONTROL_CONNECTED, &[self.0.source], connected);
         page.single(&names::CONTROL_REFUSALS, self.refusals());
         page.single(&names::CONTROL_PANICS, self.0.panics.load(Ordering::Relaxed));
+        page.single(&names::CACHE_FAILURES, self.0.cache_failures.load(Ordering::Relaxed));
         if let Some(writer) = &self.0.outlets.writer {
             let counts = writer.counts();
             page.family(&names::ACCESS_LOG_LINES);
@@ -249,6 +277,10 @@ impl Status {
             "/ready" => match self.state() {
                 State::Ready => pages::text(StatusCode::OK, "ready\n"),
                 State::Degraded => pages::text(StatusCode::OK, "degraded: no configuration yet, baseline only\n"),
+                State::Recalled => pages::text(
+                    StatusCode::OK,
+                    "recalled: the configuration that was on disk; the control plane has not answered yet\n",
+                ),
                 State::Starting => {
                     pages::text(StatusCode::SERVICE_UNAVAILABLE, "starting: waiting for the configuration\n")
                 }

@@ -163,6 +163,52 @@ fn what_is_no_resource_of_the_type_is_refused() {
 }
 
 #[test]
+fn what_was_recalled_is_in_force_and_told_at_the_next_stream_but_completes_nothing() {
+    let mut before = Session::new(identity());
+    before.want(&key("ip/10.96.0.12"));
+    let service = STATES[0].answer(TYPE_SERVICE, "ip/10.96.0.12", &identity());
+    let came = [
+        response(TYPE_LANE, vec![lane(LANE)], &[]),
+        response(TYPE_SERVICE, vec![resource(&service[0], &["ip/10.96.0.12"])], &[]),
+    ];
+    let mut saved = Vec::new();
+    for response in came {
+        let type_url = response.type_url.clone();
+        let reply = before.receive(response);
+        saved.push(DeltaDiscoveryResponse { type_url, resources: reply.taken, ..DeltaDiscoveryResponse::default() });
+    }
+    let keys: Vec<_> = before.found().cloned().collect();
+    assert_eq!(keys, [key("ip/10.96.0.12")]);
+
+    let mut after = Session::new(identity());
+    let replies = after.recall(&keys, saved);
+    assert!(replies.iter().all(|reply| reply.refused.is_none()));
+    for kind in [TYPE_LANE, TYPE_SERVICE] {
+        assert_eq!(after.resources().versions(kind), before.resources().versions(kind));
+    }
+    assert!(!after.is_complete(), "no control plane has spoken");
+    let opening = after.open();
+    let told = |kind: &str| {
+        let of_kind = opening.iter().filter(|message| message.type_url == kind);
+        of_kind.flat_map(|message| message.initial_resource_versions.keys().cloned()).collect::<Vec<_>>()
+    };
+    assert_eq!(told(TYPE_LANE), ["namespaces/default/laneGroups/default/lanes/gray"]);
+    assert_eq!(told(TYPE_SERVICE), ["namespaces/default/services/b"]);
+    assert!(opening.iter().any(|message| message.resource_names_subscribe.contains(&"ip/10.96.0.12".to_owned())));
+}
+
+#[test]
+fn only_what_is_good_is_kept_for_the_next_process() {
+    let mut session = Session::new(identity());
+    let mut bad = lane(LANE);
+    "bad".clone_into(&mut bad.name);
+    let reply = session.receive(response(TYPE_LANE, vec![bad, lane(BLUE)], &[]));
+    assert_eq!(reply.taken, [lane(BLUE)]);
+    let reply = session.receive(response(TYPE_LANE, vec![], &[&lane(BLUE).name, "never/heard/of"]));
+    assert_eq!(reply.removed, [lane(BLUE).name]);
+}
+
+#[test]
 fn the_first_configuration_is_complete_when_groups_and_lanes_have_answered_even_with_nothing() {
     let mut session = Session::new(identity());
     session.receive(response(TYPE_LANE, Vec::new(), &[]));

@@ -110,6 +110,9 @@ metrics! {
     CONFIG_AGE = "laneway_config_age_seconds" Gauge
         []
         "Time since the last one";
+    CONFIG_RECALLED = "laneway_config_recalled" Gauge
+        []
+        "What is in force was on disk; the control plane has said nothing new yet";
     CONFIG_RESOURCES = "laneway_config_resources" Gauge
         []
         "Resources that are held";
@@ -122,6 +125,9 @@ metrics! {
     CONTROL_PANICS = "laneway_control_panics_total" Counter
         []
         "Bugs of ours in taking a configuration; the last good one stayed";
+    CACHE_FAILURES = "laneway_cache_failures_total" Counter
+        []
+        "Times that the configuration could not be written to disk";
     ACCESS_LOG_LINES = "laneway_access_log_lines_total" Counter
         ["outcome"]
         "Lines of the access log that were taken to be written, or dropped because nobody takes them fast enough";

@@ -5,6 +5,7 @@
 
 mod alone;
 mod bundles;
+mod cache;
 mod conformance;
 mod connections;
 mod control;
