@@ -27,6 +27,7 @@ mod repeats;
 mod roles;
 mod rollback;
 mod rollout;
+mod stats;
 mod status;
 mod stream;
 mod watch;
@@ -69,6 +70,7 @@ use crate::leader::Leader;
 use crate::listen::Connections;
 use crate::reconcile::Reconciler;
 use crate::replicas::Replicas;
+use crate::stats::Stats;
 use crate::{health, reflection};
 
 /// What is served here, beside reflection.
@@ -88,6 +90,7 @@ pub struct Api {
     fleet: Fleet,
     leader: Leader,
     peers: Peers,
+    stats: Stats,
     started: SystemTime,
     draining: Draining,
     repeats: Repeats,
@@ -96,21 +99,27 @@ pub struct Api {
     writes: Arc<Limit>,
 }
 
+/// What the API is given by the parts.
+pub struct Given {
+    pub reconciler: Reconciler,
+    pub fleet: Fleet,
+    pub leader: Leader,
+    pub replicas: Replicas,
+    /// What the other replicas are shown.
+    pub credentials: Credentials,
+    pub stats: Stats,
+    pub draining: Draining,
+    /// Of one principal.
+    pub writes_per_second: u32,
+}
+
 impl Api {
-    /// `credentials` are what the other replicas are shown.
-    pub fn new(
-        reconciler: Reconciler,
-        fleet: Fleet,
-        leader: Leader,
-        replicas: Replicas,
-        credentials: Credentials,
-        draining: Draining,
-        writes_per_second: u32,
-    ) -> Api {
+    pub fn new(given: Given) -> Api {
+        let Given { reconciler, fleet, leader, replicas, credentials, stats, draining, writes_per_second } = given;
         let (repeats, streams) = (Repeats::new(repeats::BOUND), Streams::default());
         let (peers, started) = (Peers::new(replicas, credentials), SystemTime::now());
         let writes = Arc::new(Limit::per_second(writes_per_second));
-        Api { reconciler, fleet, leader, peers, started, draining, repeats, streams, writes }
+        Api { reconciler, fleet, leader, peers, stats, started, draining, repeats, streams, writes }
     }
 
     /// Serves until the drain; then what runs is finished.
@@ -143,10 +152,6 @@ impl Api {
 }
 
 type Answer<T> = Result<Response<T>, Status>;
-
-fn unsupported<T>(method: &str) -> Answer<T> {
-    Err(Status::unimplemented(format!("{method} is not supported yet")))
-}
 
 /// A call that only looks; for one that changes something there is `change`.
 async fn answer<T>(work: impl Future<Output = Result<T, Status>>) -> Answer<T> {
@@ -287,16 +292,16 @@ impl MeshStatus for Api {
         status::watch_rollout(self, request.get_ref())
     }
 
-    async fn query_lane_stats(&self, _request: Request<QueryLaneStatsRequest>) -> Answer<QueryLaneStatsResponse> {
-        unsupported("QueryLaneStats")
+    async fn query_lane_stats(&self, request: Request<QueryLaneStatsRequest>) -> Answer<QueryLaneStatsResponse> {
+        answer(stats::query(self, request.into_inner())).await
     }
 
-    async fn watch_lane_stats(&self, _request: Request<WatchLaneStatsRequest>) -> Answer<Self::WatchLaneStatsStream> {
-        unsupported("WatchLaneStats")
+    async fn watch_lane_stats(&self, request: Request<WatchLaneStatsRequest>) -> Answer<Self::WatchLaneStatsStream> {
+        stats::watch(self, request.into_inner())
     }
 
-    async fn get_topology(&self, _request: Request<GetTopologyRequest>) -> Answer<Topology> {
-        unsupported("GetTopology")
+    async fn get_topology(&self, request: Request<GetTopologyRequest>) -> Answer<Topology> {
+        answer(stats::topology(self, request.into_inner())).await
     }
 
     async fn get_server_info(&self, request: Request<GetServerInfoRequest>) -> Answer<ServerInfo> {

@@ -16,7 +16,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::access::{self, Access, Door};
-use crate::api::Api;
+use crate::api::{Api, Given};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, StorePlace};
 use crate::discovery::file::Files;
@@ -29,6 +29,7 @@ use crate::push::Push;
 use crate::reconcile::Reconciler;
 use crate::reload;
 use crate::replicas::{Replica, Replicas};
+use crate::stats::Stats;
 use crate::store::etcd::session::Session;
 use crate::store::etcd::{Address, Etcd};
 use crate::store::sqlite::Sqlite;
@@ -99,12 +100,25 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let discovery = listen::connections(discovery, port(|tls| &tls.discovery), DISCOVERY_CONNECTIONS_MAX);
     let api = listen::connections(api, port(|tls| &tls.api), API_CONNECTIONS_MAX);
 
-    let push = Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone());
+    let stats = Stats::new(Clock::system());
+    let tidying = tokio::spawn(stats.clone().run());
+    let push =
+        Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone(), stats.clone());
     let door = Door::new("discovery", access.clone());
     let mut pushing = tokio::spawn(push.serve(discovery, door, draining.clone()));
     let door = Door::new("api", access.clone());
     let (peers, writes_per_second) = (config.peers.clone(), config.writes_per_second);
-    let answering = Api::new(reconciler.clone(), fleet, leader, replicas, peers, draining, writes_per_second);
+    let given = Given {
+        reconciler: reconciler.clone(),
+        fleet,
+        leader,
+        replicas,
+        credentials: peers,
+        stats,
+        draining,
+        writes_per_second,
+    };
+    let answering = Api::new(given);
     let mut answering = tokio::spawn(answering.serve(api, door));
 
     say_what_is_open(&config, [discovery_address, api_address]);
@@ -131,6 +145,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     following.abort();
     expiring.abort();
+    tidying.abort();
     adopting.abort();
     reconciling.abort();
     recording.abort();

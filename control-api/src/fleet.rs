@@ -119,6 +119,11 @@ impl Fleet {
         members.connected.iter().map(|(node, (_, member))| (node.clone(), Arc::clone(member))).collect()
     }
 
+    /// The one with this node id.
+    pub fn member(&self, node: &str) -> Option<Arc<dyn Member>> {
+        self.members().connected.get(node).map(|(_, member)| Arc::clone(member))
+    }
+
     pub fn connected_count(&self) -> usize {
         self.members().connected.len()
     }

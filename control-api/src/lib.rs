@@ -35,6 +35,7 @@ pub mod reconcile;
 pub mod reflection;
 pub mod reload;
 pub mod replicas;
+pub mod stats;
 pub mod store;
 pub mod tls;
 

@@ -7,6 +7,7 @@
 mod age;
 mod door;
 pub mod node;
+mod reports;
 pub mod session;
 
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use laneway_core::compile::{Compiled, WireResource};
 use laneway_core::snapshot::Identity;
 use laneway_proto::contract::DISCOVERY_REQUEST_BYTES_MAX;
 use laneway_proto::status::{ConfigState, Proxy};
+use laneway_proto::telemetry::lane_stats_server::LaneStatsServer;
 use laneway_proto::xds::aggregated_discovery_service_server::{
     AggregatedDiscoveryService, AggregatedDiscoveryServiceServer,
 };
@@ -35,16 +37,22 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use self::age::Age;
 use self::door::Visitor;
 use self::node::Node;
+use self::reports::{REPORT_BYTES_MAX, Reports};
 use self::session::{Heard, Now, Session, Source, View};
 use crate::access::Door;
 use crate::drain::Draining;
 use crate::fleet::{Fleet, Holding, Member, Taken};
 use crate::listen::Connections;
 use crate::reconcile::Published;
+use crate::stats::Stats;
 use crate::{health, reflection};
 
 /// What is served here, beside reflection.
-const SERVICES: [&str; 2] = ["envoy.service.discovery.v3.AggregatedDiscoveryService", "grpc.health.v1.Health"];
+const SERVICES: [&str; 3] = [
+    "envoy.service.discovery.v3.AggregatedDiscoveryService",
+    "laneway.telemetry.v1.LaneStats",
+    "grpc.health.v1.Health",
+];
 /// Responses between a stream's task and its connection: one in flight for each type, and a last word. So it is never full, and
 /// a sidecar that does not read holds up nothing, its own end included.
 const RESPONSES_QUEUED_MAX: usize = session::TYPES_MAX + 1;
@@ -61,11 +69,18 @@ pub struct Push {
     draining: Draining,
     /// Name of this replica.
     replica: String,
+    stats: Stats,
 }
 
 impl Push {
-    pub fn new(published: watch::Receiver<Arc<Published>>, fleet: Fleet, draining: Draining, replica: String) -> Push {
-        Push { published, fleet, draining, replica }
+    pub fn new(
+        published: watch::Receiver<Arc<Published>>,
+        fleet: Fleet,
+        draining: Draining,
+        replica: String,
+        stats: Stats,
+    ) -> Push {
+        Push { published, fleet, draining, replica, stats }
     }
 
     /// Serves until the drain; then every stream is closed.
@@ -77,9 +92,13 @@ impl Push {
     ) -> Result<(), tonic::transport::Error> {
         let (reflection, reflection_alpha) = reflection::services(&SERVICES);
         let health = health::service(&SERVICES, draining.clone());
+        let Push { stats, fleet, draining: ending, .. } = &self;
+        let reports = Reports { stats: stats.clone(), fleet: fleet.clone(), draining: ending.clone() };
+        let reports = LaneStatsServer::new(reports).max_decoding_message_size(REPORT_BYTES_MAX);
         let service =
             AggregatedDiscoveryServiceServer::new(self).max_decoding_message_size(DISCOVERY_REQUEST_BYTES_MAX);
         let calls = Routes::new(service)
+            .add_service(reports)
             .add_service(health)
             .add_service(reflection)
             .add_service(reflection_alpha)
@@ -192,7 +211,7 @@ impl Conversation {
                 return;
             }
         };
-        if let Err(status) = self.visitor.may_be(&node) {
+        if let Err(status) = self.visitor.may_be(&node.identity) {
             warn!(remote = %self.remote, node = %node.id, reason = status.message(), "stream refused");
             let _ = self.responses.send(Box::new(Err(status))).await;
             return;
@@ -268,7 +287,7 @@ impl Conversation {
             () = line.replaced.notified() => {
                 Some(End::Refuse(Status::aborted("a newer stream of the same node took over")))
             }
-            () = self.visitor.rules_changed() => self.visitor.ask_again(&line.node).err().map(End::Refuse),
+            () = self.visitor.rules_changed() => self.visitor.ask_again(&line.node.identity).err().map(End::Refuse),
             () = self.draining.started() => {
                 Some(End::Refuse(Status::unavailable("the control plane is going away")))
             }

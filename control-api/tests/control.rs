@@ -18,6 +18,7 @@ mod control {
     mod reflection;
     mod replicas;
     mod sidecar;
+    mod stats;
     mod tls;
     mod transcript;
     mod watch;

@@ -131,7 +131,8 @@ async fn serve_inside(config: Config, first: Snapshot, source: Source, logging: 
         "laneway-proxy"
     );
 
-    let demand = follow(&config, source, publisher, &status);
+    let reported = config.telemetry.by_lane.then(|| telemetry.clone());
+    let demand = follow(&config, source, publisher, &status, reported);
     let (ended, mut worker_ended) = mpsc::channel(workers);
     let shares = bound.into_workers().into_iter().zip(readers).enumerate();
     let mut threads = Vec::new();
@@ -181,7 +182,13 @@ fn export(config: &Config, outlets: &Outlets) -> anyhow::Result<Option<crate::jo
 }
 
 /// Starts whatever replaces the snapshot, and returns how to ask it.
-fn follow(config: &Config, source: Source, publisher: Publisher, status: &Status) -> Demand {
+fn follow(
+    config: &Config,
+    source: Source,
+    publisher: Publisher,
+    status: &Status,
+    telemetry: Option<Telemetry>,
+) -> Demand {
     match source {
         Source::File { path, first } => {
             status.reached(State::Ready);
@@ -195,6 +202,7 @@ fn follow(config: &Config, source: Source, publisher: Publisher, status: &Status
                 url,
                 credentials,
                 identity: config.identity.clone(),
+                telemetry,
                 pod_name: config.pod_name.clone(),
                 addresses: config.datapath.own_addresses.iter().map(ToString::to_string).collect(),
                 boot_wait: config.boot_wait,

@@ -18,12 +18,14 @@ use tracing::{error, info, warn};
 
 use crate::current::{Demands, Publisher};
 use crate::status::{Held, State, Status, held};
+use crate::telemetry::Telemetry;
 use cache::Saver;
 use client::{Client, End, Received};
 
 mod cache;
 mod client;
 pub mod credentials;
+mod report;
 
 /// Keys that stand for nothing and were not asked for in this time are given up, and looked for this often.
 const IDLE_MAX: Duration = Duration::from_secs(600);
@@ -37,6 +39,8 @@ pub struct Config {
     pub url: String,
     pub credentials: credentials::Files,
     pub identity: Identity,
+    /// What is reported of the lanes; `None`: nothing.
+    pub telemetry: Option<Telemetry>,
     pub pod_name: String,
     /// Of the pod, in text form.
     pub addresses: Vec<String>,
@@ -146,6 +150,10 @@ impl Follower {
         };
         info!(url = %config.url, "follows the control plane");
         self.status.connected(true);
+        // Not before the first response: then it is known there who speaks.
+        let mut is_heard = false;
+        let reporting = report::report(client.stats(), config.telemetry.clone());
+        tokio::pin!(reporting);
         let mut idle_look = tokio::time::interval(IDLE_LOOK);
         idle_look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -170,6 +178,7 @@ impl Follower {
                         if self.session.is_complete() {
                             self.status.reached(State::Ready);
                         }
+                        is_heard = true;
                         // Only now: every worker decides on it.
                         if let Err(error) = client.send(reply.message).await {
                             return error;
@@ -177,6 +186,7 @@ impl Follower {
                     }
                     Received::Ended(end) => return end,
                 },
+                never = &mut reporting, if is_heard => match never {},
                 _ = idle_look.tick() => {
                     let (given_up, messages) = self.session.forget(demands.idle(IDLE_MAX));
                     demands.forget(&given_up);

@@ -24,6 +24,7 @@ pub use self::meter::{Handle, Meter, Party};
 pub(crate) use self::page::Page;
 use self::rules::RuleMatches;
 pub use self::rules::RuleMode;
+pub(crate) use self::slices::Slicer;
 
 mod chain;
 mod flow;
@@ -35,6 +36,7 @@ pub(crate) mod names;
 mod page;
 mod process;
 mod rules;
+mod slices;
 
 /// Different words of one free label set; a word beyond is counted as `other`.
 const WORDS_MAX: usize = 64;

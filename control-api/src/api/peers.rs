@@ -66,6 +66,11 @@ impl Peers {
         self.replicas.own()
     }
 
+    /// Names of the others.
+    pub(super) fn others(&self) -> Vec<String> {
+        self.replicas.others().into_iter().map(|other| other.name).collect()
+    }
+
     /// Their sidecars, all of them.
     pub(super) async fn proxies(&self) -> Heard<Vec<Proxy>> {
         self.ask(ANSWER_TIMEOUT, |mut client| async move {

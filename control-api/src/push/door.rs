@@ -6,9 +6,9 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, header};
 use axum::middleware::Next;
+use laneway_core::snapshot::Identity;
 use tonic::Status;
 
-use super::node::Node;
 use crate::access::{Door, Pass};
 use crate::listen::Peer;
 
@@ -47,8 +47,8 @@ fn look(door: Door, request: &Request) -> Result<Visitor, Status> {
 
 impl Visitor {
     /// Whether it may say that it is this node.
-    pub(super) fn may_be(&self, node: &Node) -> Result<(), Status> {
-        let (namespace, service) = (&node.identity.namespace, &node.identity.service);
+    pub(super) fn may_be(&self, node: &Identity) -> Result<(), Status> {
+        let (namespace, service) = (&node.namespace, &node.service);
         if self.pass.admits(namespace, service) {
             return Ok(());
         }
@@ -64,7 +64,7 @@ impl Visitor {
     }
 
     /// Asks the rules once more.
-    pub(super) fn ask_again(&mut self, node: &Node) -> Result<(), Status> {
+    pub(super) fn ask_again(&mut self, node: &Identity) -> Result<(), Status> {
         self.pass = ask(&self.door, &self.peer, self.authorization.as_deref())?;
         self.may_be(node)
     }

@@ -1,17 +1,19 @@
-//! The wire of the delta stream: the one file of the sidecar that names tonic.
+//! The wire of the delta stream, and of the statistics over the same connection: the one file of the sidecar that names tonic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use laneway_core::back_off::Ended;
 use laneway_proto::contract::DISCOVERY_MESSAGE_BYTES_MAX;
+use laneway_proto::telemetry::lane_stats_client::LaneStatsClient;
+use laneway_proto::telemetry::{ReportLaneStatsRequest, ReportLaneStatsResponse};
 use laneway_proto::xds::aggregated_discovery_service_client::AggregatedDiscoveryServiceClient;
 use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Node};
 use prost_types::{ListValue, Struct, Value, value::Kind};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::metadata::MetadataValue;
-use tonic::transport::Endpoint;
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Streaming};
 
 use super::Config;
@@ -19,6 +21,8 @@ use super::credentials::Credentials;
 
 /// Messages that may wait to be sent; who sends more waits.
 const SEND_QUEUE: usize = 64;
+/// Reports that may wait; what finds no room is not sent at all.
+const REPORT_QUEUE: usize = 2;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// HTTP/2 PING, and the wait for its answer: a control plane that hangs is noticed.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
@@ -28,6 +32,9 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) struct Client {
     requests: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Streaming<DeltaDiscoveryResponse>,
+    channel: Channel,
+    node_id: String,
+    token: Option<String>,
 }
 
 pub(super) enum Received {
@@ -85,33 +92,34 @@ impl Client {
             .keep_alive_while_idle(true)
             .tcp_nodelay(true);
         let channel = endpoint.connect().await.map_err(|error| End::unopened(chain(&error)))?;
-        let mut service = AggregatedDiscoveryServiceClient::new(channel)
+        let mut service = AggregatedDiscoveryServiceClient::new(channel.clone())
             .max_decoding_message_size(DISCOVERY_MESSAGE_BYTES_MAX)
             .max_encoding_message_size(DISCOVERY_MESSAGE_BYTES_MAX);
         // All of the first messages are there before anybody takes one.
         let (requests, outgoing) = mpsc::channel(first.len().max(SEND_QUEUE));
-        for (index, mut message) in first.into_iter().enumerate() {
-            if index == 0 {
-                message.node = Some(node(config));
-            }
+        let node = node(config);
+        let node_id = node.id.clone();
+        let mut node = Some(node);
+        for mut message in first.into_iter() {
+            message.node = node.take();
             requests.send(message).await.map_err(|_| End::unopened("the stream ended at once".to_owned()))?;
         }
-        let mut request = Request::new(ReceiverStream::new(outgoing));
-        if let Some(token) = &credentials.token {
-            let value = MetadataValue::try_from(format!("Bearer {token}"));
-            let mut value = value.map_err(|_| End::unopened("the token is no header value".to_owned()))?;
-            value.set_sensitive(true);
-            request.metadata_mut().insert("authorization", value);
-        }
+        let request = with_token(ReceiverStream::new(outgoing), credentials.token.as_deref()).map_err(End::unopened)?;
         let opening = service.delta_aggregated_resources(request);
         let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
         let opened = opened.map_err(|_| End::unopened("the control plane does not answer".to_owned()))?;
         let responses = opened.map_err(|status| End::unopened(words(&status)))?.into_inner();
-        Ok(Client { requests, responses })
+        Ok(Client { requests, responses, channel, node_id, token: credentials.token })
     }
 
     pub(super) async fn send(&self, message: DeltaDiscoveryRequest) -> Result<(), End> {
         self.requests.send(message).await.map_err(|_| End::lost())
+    }
+
+    /// Where statistics go, over the same connection and so to the same replica.
+    pub(super) fn stats(&self) -> StatsClient {
+        let service = LaneStatsClient::new(self.channel.clone());
+        StatsClient { service, node_id: self.node_id.clone(), token: self.token.clone() }
     }
 
     pub(super) async fn receive(&mut self) -> Received {
@@ -143,6 +151,61 @@ fn secured(endpoint: Endpoint, credentials: &Credentials) -> Result<Endpoint, St
 #[cfg(not(feature = "tls"))]
 fn secured(endpoint: Endpoint, _credentials: &Credentials) -> Result<Endpoint, String> {
     Ok(endpoint)
+}
+
+/// With the token that says who we are, if there is one.
+fn with_token<T>(message: T, token: Option<&str>) -> Result<Request<T>, String> {
+    let mut request = Request::new(message);
+    if let Some(token) = token {
+        let value = MetadataValue::try_from(format!("Bearer {token}"));
+        let mut value = value.map_err(|_| "the token is no header value".to_owned())?;
+        value.set_sensitive(true);
+        request.metadata_mut().insert("authorization", value);
+    }
+    Ok(request)
+}
+
+/// Opens streams of statistics.
+pub(super) struct StatsClient {
+    service: LaneStatsClient<Channel>,
+    node_id: String,
+    token: Option<String>,
+}
+
+/// One of them.
+pub(super) struct StatsStream {
+    reports: mpsc::Sender<ReportLaneStatsRequest>,
+    responses: Streaming<ReportLaneStatsResponse>,
+}
+
+impl StatsClient {
+    /// Says who we are. The error is in words.
+    pub(super) async fn open(&mut self) -> Result<StatsStream, String> {
+        let (reports, outgoing) = mpsc::channel(REPORT_QUEUE);
+        let first = ReportLaneStatsRequest { node_id: self.node_id.clone(), ..ReportLaneStatsRequest::default() };
+        reports.send(first).await.map_err(|_| "the stream ended at once".to_owned())?;
+        let request = with_token(ReceiverStream::new(outgoing), self.token.as_deref())?;
+        let opening = self.service.report_lane_stats(request);
+        let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
+        let opened = opened.map_err(|_| "the control plane does not answer".to_owned())?;
+        Ok(StatsStream { reports, responses: opened.map_err(|status| words(&status))?.into_inner() })
+    }
+}
+
+impl StatsStream {
+    /// False: there is no room, and it will not be sent.
+    pub(super) fn try_send(&self, report: ReportLaneStatsRequest) -> bool {
+        self.reports.try_send(report).is_ok()
+    }
+
+    /// The next pace; an error says why there will be none.
+    pub(super) async fn response(&mut self) -> Result<ReportLaneStatsResponse, String> {
+        match self.responses.message().await {
+            Ok(Some(response)) => Ok(response),
+            Ok(None) => Err("the control plane ended the stream".to_owned()),
+            Err(status) => Err(words(&status)),
+        }
+    }
 }
 
 /// Who we are: id, service, and `NodeMetadata` as a Struct with its JSON names.

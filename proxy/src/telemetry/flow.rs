@@ -105,6 +105,15 @@ impl Outcome {
     /// What finds no room is counted as this.
     const OTHER: Outcome =
         Outcome { spoken: Spoken::Http1, code: 0, why: Why::Unspecified, source: TagSource::Unspecified };
+
+    /// Was it the fault of who answered, or of the mesh? (gRPC: as OpenTelemetry has it.)
+    pub(crate) fn is_error(&self) -> bool {
+        match self.spoken {
+            Spoken::Grpc => matches!(self.code, 2 | 4 | 12 | 13 | 14 | 15 | 500..=599),
+            Spoken::Http1 | Spoken::Http2 => matches!(self.code, 500..=599),
+            Spoken::Opaque => false,
+        }
+    }
 }
 
 /// How many series there may be; one worker's share.

@@ -131,7 +131,6 @@ impl Latencies {
         })
     }
 
-    #[cfg(test)]
     /// What came since an earlier copy, in the stream's buckets that have any.
     pub(crate) fn sparse_since(&self, earlier: &Latencies) -> Vec<(u32, u64)> {
         let in_bucket = |bucket: usize| {

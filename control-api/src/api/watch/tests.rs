@@ -11,6 +11,7 @@ use tonic::Code;
 
 use super::{Events, HEARTBEAT, WatchEvent, watch};
 use crate::api::Api;
+use crate::api::Given;
 use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::drain::{self, Trigger};
@@ -18,6 +19,7 @@ use crate::fleet::Fleet;
 use crate::leader::Leader;
 use crate::reconcile::Reconciler;
 use crate::replicas::Replicas;
+use crate::stats::Stats;
 use crate::store::memory::{Disk, Memory};
 
 async fn watched() -> (Events<WatchEvent>, Trigger) {
@@ -25,7 +27,16 @@ async fn watched() -> (Events<WatchEvent>, Trigger) {
     let reconciler = Reconciler::start(Box::new(store), Vec::new(), Clock::system()).await.expect("an empty store");
     let (trigger, draining) = drain::channel();
     let replicas = Replicas::alone("test".to_owned());
-    let api = Api::new(reconciler, Fleet::new(), Leader::sole(), replicas, Credentials::default(), draining, 200);
+    let api = Api::new(Given {
+        reconciler,
+        fleet: Fleet::new(),
+        leader: Leader::sole(),
+        replicas,
+        credentials: Credentials::default(),
+        stats: Stats::new(Clock::system()),
+        draining,
+        writes_per_second: 200,
+    });
     (watch(&api, WatchRequest::default()).await.expect("it is watched").into_inner(), trigger)
 }
 
