@@ -20,13 +20,13 @@ use super::sidecar::Sidecar;
 const WAIT: Duration = Duration::from_secs(20);
 
 /// A sidecar's stream of reports.
-struct Reports {
+pub(super) struct Reports {
     requests: mpsc::Sender<ReportLaneStatsRequest>,
     paces: Streaming<ReportLaneStatsResponse>,
 }
 
 impl Reports {
-    async fn open(control: &Control, node_id: &str) -> Reports {
+    pub(super) async fn open(control: &Control, node_id: &str) -> Reports {
         let mut client = LaneStatsClient::new(channel(&control.discovery).await);
         let (requests, stream) = mpsc::channel(16);
         let first = ReportLaneStatsRequest { node_id: node_id.to_owned(), ..ReportLaneStatsRequest::default() };
@@ -43,7 +43,7 @@ impl Reports {
     }
 
     /// One slice that ends now.
-    async fn report(&self, stats: Vec<LaneStat>) {
+    pub(super) async fn report(&self, stats: Vec<LaneStat>) {
         let slices = vec![Slice { end_time: Some(SystemTime::now().into()), stats, ..Slice::default() }];
         let report = ReportLaneStatsRequest { slices, ..ReportLaneStatsRequest::default() };
         self.requests.send(report).await.expect("the stream lives");
@@ -55,7 +55,7 @@ fn service(id: &str) -> String {
 }
 
 /// Calls to b: of the lane `tag`, one in ten failed, half of them took 1 ms and half of them 16.
-fn calls(tag: &str, requests: u64) -> LaneStat {
+pub(super) fn calls(tag: &str, requests: u64) -> LaneStat {
     LaneStat {
         direction: Direction::Outbound.into(),
         peer_service: service("b"),
