@@ -18,7 +18,7 @@ GOAL_PERCENT = 80
 PARTS = {
     "core": [r"core/src/.*\.rs"],
     "state machines": [
-        r"proxy/src/control/session\.rs",
+        r"core/src/delta\.rs",
         r"proxy/src/datapath/(detect|gate)\.rs",
         r"proxy/src/drain\.rs",
         r"control-api/src/push/session(/state)?\.rs",

@@ -200,8 +200,7 @@ fn what_was_recalled_is_in_force_and_told_at_the_next_stream_but_completes_nothi
 #[test]
 fn only_what_is_good_is_kept_for_the_next_process() {
     let mut session = Session::new(identity());
-    let mut bad = lane(LANE);
-    "bad".clone_into(&mut bad.name);
+    let bad = Resource { resource: None, ..lane(LANE) };
     let reply = session.receive(response(TYPE_LANE, vec![bad, lane(BLUE)], &[]));
     assert_eq!(reply.taken, [lane(BLUE)]);
     let reply = session.receive(response(TYPE_LANE, vec![], &[&lane(BLUE).name, "never/heard/of"]));
