@@ -44,7 +44,14 @@ async fn both_ports_list_their_services_and_describe_them() {
     let reflections = ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
     for (server, own) in [
         (&control.api, &["grpc.health.v1.Health", "laneway.admin.v1.LaneAdmin", "laneway.status.v1.MeshStatus"][..]),
-        (&control.discovery, &["envoy.service.discovery.v3.AggregatedDiscoveryService", "grpc.health.v1.Health"]),
+        (
+            &control.discovery,
+            &[
+                "envoy.service.discovery.v3.AggregatedDiscoveryService",
+                "grpc.health.v1.Health",
+                "laneway.telemetry.v1.LaneStats",
+            ],
+        ),
     ] {
         for (names, reflection) in
             [(asked!(v1, server, "").0, reflections[0]), (asked!(v1alpha, server, "").0, reflections[1])]
