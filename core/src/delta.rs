@@ -30,8 +30,9 @@ mod tests;
 
 /// Sent whole, whoever we are.
 const WILDCARD: [&str; 2] = [TYPE_LANE_GROUP, TYPE_LANE];
-/// Asked for by key, all at once.
-const ON_DEMAND: [&str; 4] = [TYPE_SERVICE, TYPE_SERVICE_POLICY, TYPE_ENDPOINTS, TYPE_PEER];
+/// Asked for by key, all at once. The server answers each message as it reads it: a service that came before its endpoints
+/// would be known and without an instance, and its second caller refused.
+const ON_DEMAND: [&str; 4] = [TYPE_ENDPOINTS, TYPE_SERVICE_POLICY, TYPE_SERVICE, TYPE_PEER];
 /// google.rpc.Code.
 const INVALID_ARGUMENT: i32 = 3;
 const UNIMPLEMENTED: i32 = 12;
