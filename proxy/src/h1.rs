@@ -10,6 +10,7 @@
 //! ```
 
 mod authority;
+mod block;
 pub mod body;
 pub mod fields;
 mod lines;

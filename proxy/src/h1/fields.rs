@@ -79,12 +79,11 @@ impl<'h, 'b> Fields<'h, 'b> {
     /// Reads the lines behind the first one, to the end of the head.
     pub(super) fn read(reader: &mut Reader<'b>, slots: &'h mut Slots) -> Result<Fields<'h, 'b>, Stop> {
         let Slots { lines, firsts } = slots;
-        let lines = reader.fields(lines)?;
-        let head = &reader.head[..reader.at];
         let mut scan = Scan::default();
-        let (mut names, mut repeated) = (0_u64, 0_u64);
-        for (count, line) in lines.iter_mut().enumerate() {
-            let (length, first) = (usize::from(line.name_end - line.start), head[usize::from(line.start)]);
+        let (mut names, mut repeated, mut count) = (0_u64, 0_u64, 0);
+        while let Some(mut line) = reader.field()? {
+            let Some(slot) = lines.get_mut(count) else { return Err(Reason::FieldsTooMany.into()) };
+            let (length, first) = (usize::from(line.name_end - line.start), reader.head[usize::from(line.start)]);
             let index = name_index(length, first);
             if names & 1 << index == 0 {
                 names |= 1 << index;
@@ -94,14 +93,17 @@ impl<'h, 'b> Fields<'h, 'b> {
                 repeated |= 1 << index;
             }
             if may_be_known(length, first) {
-                let name = &head[usize::from(line.start)..usize::from(line.name_end)];
-                line.kind = classify(name)?;
+                let of = |from: u16, to: u16| &reader.head[usize::from(from)..usize::from(to)];
+                line.kind = classify(of(line.start, line.name_end))?;
                 if line.kind != Kind::Other {
-                    scan.field(line.kind, &head[usize::from(line.value_start)..usize::from(line.value_end)])?;
+                    scan.field(line.kind, of(line.value_start, line.value_end))?;
                 }
             }
+            *slot = line;
+            count += 1;
         }
-        Ok(Fields { head, lines, names, repeated, firsts, summary: scan.finish()? })
+        let head = &reader.head[..reader.at];
+        Ok(Fields { head, lines: &lines[..count], names, repeated, firsts, summary: scan.finish()? })
     }
 
     pub fn summary(&self) -> &Summary<'b> {

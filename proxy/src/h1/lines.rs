@@ -4,7 +4,7 @@
 //! character but the tab.
 
 use super::fields::Kind;
-use super::{FIELDS_MAX, Reason};
+use super::{Reason, block};
 
 /// Where a field line is in its head.
 #[derive(Clone, Copy, Debug)]
@@ -53,10 +53,9 @@ impl<'b> Reader<'b> {
 
     /// Up to the next space: visible ASCII, at least one.
     pub(super) fn target(&mut self) -> Result<&'b [u8], Stop> {
-        let rest = &self.head[self.at..];
-        let count = rest.iter().position(|byte| !matches!(byte, b'!'..=b'~')).ok_or(Stop::Partial)?;
-        self.at += count;
-        if count == 0 { Err(Reason::Target.into()) } else { Ok(&rest[..count]) }
+        let start = self.at;
+        self.at = visible_end(self.head, start).ok_or(Stop::Partial)?;
+        if self.at == start { Err(Reason::Target.into()) } else { Ok(&self.head[start..self.at]) }
     }
 
     pub(super) fn expect(&mut self, bytes: &[u8], reason: Reason) -> Result<(), Stop> {
@@ -96,52 +95,46 @@ impl<'b> Reader<'b> {
         }
     }
 
-    /// All field lines up to the empty line, which is read too.
-    pub(super) fn fields<'l>(&mut self, lines: &'l mut [Line; FIELDS_MAX]) -> Result<&'l mut [Line], Stop> {
-        let head = self.head;
-        let (mut start, mut count) = (self.at, 0);
-        loop {
-            let name_end = start + token_bytes(&head[start..]);
-            match head.get(name_end) {
-                Some(b':') if name_end > start => {}
-                Some(b'\r' | b'\n') if name_end == start => {
-                    self.at = start;
-                    self.line_end()?;
-                    return Ok(&mut lines[..count]);
-                }
-                Some(_) => return Err(Reason::FieldName.into()),
-                None => return Err(Stop::Partial),
+    /// The next field line; nothing: it was the empty line, which is read too.
+    #[inline]
+    pub(super) fn field(&mut self) -> Result<Option<Line>, Stop> {
+        let (head, start) = (self.head, self.at);
+        let name_end = token_end(head, start);
+        match head.get(name_end) {
+            Some(b':') if name_end > start => {}
+            Some(b'\r' | b'\n') if name_end == start => {
+                self.line_end()?;
+                return Ok(None);
             }
-            let mut value_start = name_end + 1;
-            // One space before and none behind: nearly every line.
-            if let Some(b' ') = head.get(value_start) {
-                value_start += 1;
-            }
-            if let Some(b' ' | b'\t') = head.get(value_start) {
-                value_start += space_bytes(&head[value_start..]);
-            }
-            let text = &head[value_start..];
-            let text_bytes = text_bytes(text);
-            match text.get(text_bytes..text_bytes + 2) {
-                Some(b"\r\n") => {}
-                ends => return Err(Self::why(ends.unwrap_or(&text[text_bytes..]))),
-            }
-            let mut value = &text[..text_bytes];
-            if let [.., b' ' | b'\t'] = value {
-                value = value.trim_ascii_end();
-            }
-            let Some(line) = lines.get_mut(count) else { return Err(Reason::FieldsTooMany.into()) };
-            // A head has at most HEAD_BYTES_MAX bytes, so 16 bits are enough.
-            *line = Line {
-                start: start as u16,
-                name_end: name_end as u16,
-                value_start: value_start as u16,
-                value_end: (value_start + value.len()) as u16,
-                kind: Kind::Other,
-            };
-            count += 1;
-            start = value_start + text_bytes + 2;
+            Some(_) => return Err(Reason::FieldName.into()),
+            None => return Err(Stop::Partial),
         }
+        let mut value_start = name_end + 1;
+        // One space before and none behind: nearly every line.
+        if let Some(b' ') = head.get(value_start) {
+            value_start += 1;
+        }
+        if let Some(b' ' | b'\t') = head.get(value_start) {
+            value_start += space_bytes(&head[value_start..]);
+        }
+        let text_end = text_end(head, value_start);
+        match head.get(text_end..text_end + 2) {
+            Some(b"\r\n") => {}
+            ends => return Err(Self::why(ends.unwrap_or(&head[text_end..]))),
+        }
+        let mut value_end = text_end;
+        if let b' ' | b'\t' = head[text_end - 1] {
+            value_end = value_start + head[value_start..text_end].trim_ascii_end().len();
+        }
+        self.at = text_end + 2;
+        // A head has at most HEAD_BYTES_MAX bytes, so 16 bits are enough.
+        Ok(Some(Line {
+            start: start as u16,
+            name_end: name_end as u16,
+            value_start: value_start as u16,
+            value_end: value_end as u16,
+            kind: Kind::Other,
+        }))
     }
 
     /// Of what stands where a line should end.
@@ -155,63 +148,59 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// How many bytes are a token. Four at a time.
+/// Where the token that begins at `at` ends.
 #[inline]
-fn token_bytes(bytes: &[u8]) -> usize {
-    let is_token = |byte: u8| TOKEN[usize::from(byte)];
-    let mut count = 0;
-    for &[a, b, c, d] in bytes.as_chunks().0 {
-        if !is_token(a) {
-            return count;
+fn token_end(head: &[u8], mut at: usize) -> usize {
+    while let Some(block) = head[at..].first_chunk() {
+        let plain = block::plain_name(block);
+        at += plain;
+        if plain < block::BYTES {
+            // The end of nearly every name; else one of the rarer characters.
+            return if head[at] == b':' { at } else { token_end_slowly(head, at) };
         }
-        if !is_token(b) {
-            return count + 1;
-        }
-        if !is_token(c) {
-            return count + 2;
-        }
-        if !is_token(d) {
-            return count + 3;
-        }
-        count += 4;
     }
-    count + bytes[count..].iter().take_while(|byte| is_token(**byte)).count()
+    token_end_slowly(head, at)
 }
 
-/// How many bytes are VCHAR, obs-text, space or tab: what a value or a phrase may hold. Eight at a time.
-#[inline]
-fn text_bytes(bytes: &[u8]) -> usize {
-    let mut count = 0;
-    for word in bytes.as_chunks::<8>().0 {
-        let odd = odd_bytes(u64::from_le_bytes(*word));
-        if odd != 0 {
-            count += odd.trailing_zeros() as usize / 8;
-            return if bytes[count] == b'\t' { text_bytes_from(bytes, count) } else { count };
-        }
-        count += 8;
-    }
-    text_bytes_from(bytes, count)
+/// One at a time: for the last bytes that were read, and for rare characters.
+fn token_end_slowly(head: &[u8], at: usize) -> usize {
+    at + head[at..].iter().take_while(|byte| TOKEN[usize::from(**byte)]).count()
 }
 
-/// The same where `count` bytes are known to be. One at a time: for ends, and for the rare tab.
-fn text_bytes_from(bytes: &[u8], count: usize) -> usize {
-    count + bytes[count..].iter().take_while(|byte| is_text(**byte)).count()
+/// Where visible ASCII ends; nothing: not in what is here.
+#[inline]
+fn visible_end(head: &[u8], mut at: usize) -> Option<usize> {
+    while let Some(block) = head[at..].first_chunk() {
+        let visible = block::visible(block);
+        at += visible;
+        if visible < block::BYTES {
+            return Some(at);
+        }
+    }
+    head[at..].iter().position(|byte| !byte.is_ascii_graphic()).map(|count| at + count)
+}
+
+/// Where VCHAR, obs-text, space and tab end, which a value or a phrase may hold.
+#[inline]
+fn text_end(head: &[u8], mut at: usize) -> usize {
+    while let Some(block) = head[at..].first_chunk() {
+        let text = block::text(block);
+        at += text;
+        if text < block::BYTES {
+            return if head[at] == b'\t' { text_end_slowly(head, at) } else { at };
+        }
+    }
+    text_end_slowly(head, at)
+}
+
+/// One at a time: for the last bytes that were read, and for the rare tab.
+fn text_end_slowly(head: &[u8], at: usize) -> usize {
+    at + head[at..].iter().take_while(|byte| is_text(**byte)).count()
 }
 
 #[cold]
 fn space_bytes(bytes: &[u8]) -> usize {
     bytes.iter().take_while(|byte| matches!(byte, b' ' | b'\t')).count()
-}
-
-/// A high bit for each byte below 0x20 and each 0x7f; perhaps for others behind one of them.
-#[inline]
-fn odd_bytes(word: u64) -> u64 {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    const HIGHS: u64 = u64::from_ne_bytes([0x80; 8]);
-    let below = word.wrapping_sub(ONES * 0x20);
-    let delete = (word ^ (ONES * 0x7f)).wrapping_sub(ONES);
-    // Bytes of 0x80 and more are neither.
-    (below | delete) & !word & HIGHS
 }
 
 fn is_text(byte: u8) -> bool {

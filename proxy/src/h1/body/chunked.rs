@@ -1,7 +1,7 @@
 //! The chunked transfer coding (RFC 9112 section 7.1), byte for byte.
 
 use super::Piece;
-use crate::h1::lines::{NO_LINE, Reader, Stop};
+use crate::h1::lines::Reader;
 use crate::h1::{EXTENSION_BYTES_MAX, FIELDS_MAX, Reason, TRAILER_BYTES_MAX};
 
 /// Hexadecimal digits of a chunk size. 16 is what 64 bits hold; more would wrap in some reader.
@@ -153,13 +153,16 @@ impl Chunked {
         if self.trailers.is_empty() {
             return Ok(());
         }
-        let mut lines = [NO_LINE; FIELDS_MAX];
         self.trailers.extend_from_slice(b"\r\n");
         let mut reader = Reader { head: &self.trailers, at: 0 };
-        let checked = match reader.fields(&mut lines) {
-            Ok(_) if reader.at == self.trailers.len() => Ok(()),
-            Err(Stop::Wrong(Reason::FieldsTooMany)) => Err(Reason::TrailersTooLarge),
-            Ok(_) | Err(_) => Err(Reason::Trailer),
+        let mut count = 0;
+        let checked = loop {
+            match reader.field() {
+                Ok(Some(_)) if count < FIELDS_MAX => count += 1,
+                Ok(Some(_)) => break Err(Reason::TrailersTooLarge),
+                Ok(None) if reader.at == self.trailers.len() => break Ok(()),
+                Ok(None) | Err(_) => break Err(Reason::Trailer),
+            }
         };
         self.trailers.truncate(self.trailers.len() - 2);
         checked
