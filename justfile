@@ -56,10 +56,6 @@ programs:
 bench *arguments:
     @python3 tests/load/bench.py "$@"
 
-# A fuzz target over so many inputs, then libFuzzer's own arguments; its findings are in proxy/fuzz/artifacts
+# A fuzz target (h1, gate, tag, rules, config, cache, redirect, or all) over so many inputs, then libFuzzer's own arguments
 fuzz target="h1" executions="1000000" *arguments:
-    @mkdir -p "proxy/fuzz/corpus/$1"
-    @cp Cargo.lock proxy/fuzz/Cargo.lock
-    @target="$1" executions="$2"; shift $(($# > 2 ? 2 : $#)); cd proxy/fuzz && \
-    RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . --target-dir "${CARGO_TARGET_DIR:-../../target}/fuzz" --sanitizer none \
-        "$target" "corpus/$target" "seeds/$target" -- -runs="$executions" -dict="$target.dict" -max_len=2048 "$@"
+    @tests/fuzz.sh "$@"

@@ -5,19 +5,19 @@
 
 #![no_main]
 
-#[path = "../../tests/differential/check.rs"]
+#[path = "../../proxy/tests/differential/check.rs"]
 mod check;
-#[path = "../../tests/differential/engine.rs"]
+#[path = "../../proxy/tests/differential/engine.rs"]
 mod engine;
-#[path = "../../tests/differential/grammar.rs"]
+#[path = "../../proxy/tests/differential/grammar.rs"]
 mod grammar;
-#[path = "../../tests/differential/message.rs"]
+#[path = "../../proxy/tests/differential/message.rs"]
 mod message;
-#[path = "../../tests/differential/oracle.rs"]
+#[path = "../../proxy/tests/differential/oracle.rs"]
 mod oracle;
-#[path = "../../tests/differential/peer.rs"]
+#[path = "../../proxy/tests/differential/peer.rs"]
 mod peer;
-#[path = "../../tests/differential/tally.rs"]
+#[path = "../../proxy/tests/differential/tally.rs"]
 mod tally;
 
 use std::cell::{Cell, RefCell};

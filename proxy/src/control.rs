@@ -20,6 +20,8 @@ use crate::current::{Demands, Publisher};
 use crate::status::{Held, State, Status, held};
 use crate::telemetry::Telemetry;
 use cache::Saver;
+#[cfg(fuzzing)]
+pub use cache::hostile as hostile_cache;
 use client::{Client, End, Received};
 
 mod cache;

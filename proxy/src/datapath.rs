@@ -54,6 +54,8 @@ use crate::journal::Journal;
 use crate::telemetry;
 pub use crate::telemetry::Direction;
 use crate::timer::Timer;
+#[cfg(fuzzing)]
+pub use gate::hostile as hostile_gate;
 
 /// Connections that the kernel holds for us while we are busy.
 const BACKLOG: i32 = 4096;

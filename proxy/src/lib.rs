@@ -15,6 +15,9 @@ pub mod control;
 pub mod current;
 pub mod datapath;
 pub mod drain;
+#[cfg(test)]
+#[path = "../../core/tests/hostile/draw.rs"]
+mod draw;
 pub mod h1;
 pub mod journal;
 pub mod logging;

@@ -126,7 +126,7 @@ fn table(head: &str) -> Directions {
     rows
 }
 
-/// The product's sources of a package: no tests, which may look at everything.
+/// The product's sources of a package: no tests, nor what a fuzzer runs, which may look at everything.
 fn sources(package: &str) -> Vec<(PathBuf, String)> {
     let mut files = Vec::new();
     let mut folders = vec![root().join(package).join("src")];
@@ -135,7 +135,9 @@ fn sources(package: &str) -> Vec<(PathBuf, String)> {
             let path = entry.path();
             if path.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|kind| kind == "rs") && !path.ends_with("tests.rs") {
+            } else if path.extension().is_some_and(|kind| kind == "rs")
+                && !["tests.rs", "hostile.rs"].iter().any(|name| path.ends_with(name))
+            {
                 let text = fs::read_to_string(&path).expect("sources are text");
                 files.push((path.strip_prefix(root()).expect("it lies below").to_owned(), text));
             }

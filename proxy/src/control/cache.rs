@@ -23,6 +23,9 @@ use tracing::{info, warn};
 
 use crate::status::Status;
 
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "only a fuzzer reaches it")]
+pub mod hostile;
 #[cfg(test)]
 mod tests;
 

@@ -84,5 +84,8 @@ fn target(request: &Request<()>) -> Result<(), Reason> {
     if target.starts_with('/') || is_asterisk { Ok(()) } else { Err(Reason::Target) }
 }
 
+#[cfg(any(test, fuzzing))]
+#[allow(unreachable_pub, reason = "only a fuzzer reaches it")]
+pub mod hostile;
 #[cfg(test)]
 mod tests;

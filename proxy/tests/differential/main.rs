@@ -1,7 +1,7 @@
 //! Our HTTP/1.1 engine against two other readers: hyper, and an oracle written from the RFCs.
 //!
 //! What we forward is one message, and the same message, to all three. What we refuse is listed by reason:
-//! `cargo test -p laneway-proxy --test differential -- --nocapture` prints the table. The fuzz target in `proxy/fuzz` runs the
+//! `cargo test -p laneway-proxy --test differential -- --nocapture` prints the table. The fuzz target in `fuzz/` runs the
 //! same check.
 
 mod check;

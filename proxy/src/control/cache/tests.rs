@@ -116,3 +116,8 @@ fn the_new_file_takes_the_place_of_the_old_one_whole() {
     assert!(replace(&directory.join("none/cache"), b"").is_err());
     std::fs::remove_dir_all(&directory).expect("the directory is ours");
 }
+
+#[test]
+fn a_file_of_any_bytes_is_ours_whole_or_refused() {
+    crate::draw::inputs(20_000, 64, &[]).for_each(|bytes| hostile::check(&bytes));
+}

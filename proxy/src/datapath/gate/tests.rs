@@ -2,7 +2,8 @@
 
 use http::{HeaderName, HeaderValue, Request};
 
-use super::check;
+use super::{check, hostile};
+use crate::draw;
 
 fn verdict(method: &str, target: &str, headers: &[(&str, &str)]) -> Result<(), &'static str> {
     let mut request = Request::builder().method(method).uri(target).body(()).expect("test target");
@@ -52,4 +53,21 @@ fn a_target_has_an_authority_and_a_path() {
         let headers: Vec<_> = host.iter().map(|host| ("host", *host)).collect();
         assert_eq!(verdict(method, target, &headers), expected, "{method} {target}");
     }
+}
+
+/// Inputs without a fuzzer; `./x fuzz gate` is for more.
+const HOSTILE_INPUTS: u32 = 40_000;
+
+#[test]
+fn what_passes_is_one_head_of_http1_with_the_same_meaning() {
+    let seeds: [&[u8]; 3] = [
+        include_bytes!("../../../../fuzz/seeds/gate/get"),
+        include_bytes!("../../../../fuzz/seeds/gate/options"),
+        include_bytes!("../../../../fuzz/seeds/gate/post"),
+    ];
+    for seed in seeds {
+        assert!(hostile::check(seed), "a seed is refused: {}", String::from_utf8_lossy(seed));
+    }
+    let passed = draw::inputs(HOSTILE_INPUTS, 64, &seeds).filter(|bytes| hostile::check(bytes)).count();
+    assert!(passed > HOSTILE_INPUTS as usize / 40, "only {passed} of {HOSTILE_INPUTS} passed: the rest showed little");
 }
