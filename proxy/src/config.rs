@@ -137,6 +137,9 @@ struct TimingFlags {
     /// From the first byte of a request head to its last.
     #[arg(long, value_name = "TIME", env = "LANEWAY_HEADER_TIMEOUT", default_value = "10s")]
     header_timeout: Time,
+    /// A body of HTTP/1.1 that waits for its client, to send or to read, without a byte; not while an answer is awaited.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_BODY_TIMEOUT", default_value = "30s")]
+    body_timeout: Time,
     /// A client connection without a request.
     #[arg(long, value_name = "TIME", env = "LANEWAY_IDLE_TIMEOUT", default_value = "1h")]
     idle_timeout: Time,
@@ -275,6 +278,7 @@ impl Flags {
                 timeouts: Timeouts {
                     connect: timing.connect_timeout.0,
                     header_read: timing.header_timeout.0,
+                    body: timing.body_timeout.0,
                     idle: timing.idle_timeout.0,
                     detect: timing.detect_timeout.0,
                     pool_idle: timing.pool_idle_timeout.0,

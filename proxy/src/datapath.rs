@@ -20,6 +20,7 @@ mod evidence;
 mod exchange;
 mod failure;
 mod gate;
+mod glitches;
 mod head_reader;
 mod headers;
 mod inbound;
@@ -96,6 +97,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// From the first byte of a head to its last.
     pub header_read: Duration,
+    /// A body of HTTP/1.1 that waits for its client, to send or to read, without a byte.
+    pub body: Duration,
     /// A client connection without a request.
     pub idle: Duration,
     /// Until a client that says nothing is taken for a server-first protocol.

@@ -14,6 +14,7 @@ pub mod conformance;
 pub mod control;
 pub mod echo;
 pub mod entry;
+pub mod fault_relay;
 pub mod grpc;
 pub mod load;
 pub mod mesh;

@@ -1,6 +1,7 @@
 //! What one client connection is doing, as the worker's sweeper and the drain see it, and what they tell it.
 
 use std::cell::{Cell, RefCell};
+use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
@@ -33,6 +34,8 @@ pub(crate) enum Command {
 /// A client connection that speaks HTTP.
 pub(crate) struct Connection {
     pub(crate) is_http2: bool,
+    /// Open for as long as this is registered with the worker.
+    pub(crate) socket: RawFd,
     clock: CoarseClock,
     /// When the first byte of the head that is being read came; 0: none is.
     head_since: Cell<u32>,
@@ -40,18 +43,28 @@ pub(crate) struct Connection {
     idle_since: Cell<u32>,
     /// Requests or streams that run.
     running: Cell<u32>,
+    /// Since when a body waits for the client and no byte of it moves; 0: none does.
+    stalled_since: Cell<u32>,
+    /// Bytes of the request's body and its answer's that had moved then.
+    moved_bytes: Cell<u64>,
+    /// What the kernel held for the client when the sweeper looked last.
+    held_bytes: Cell<u32>,
     command: Cell<Command>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Connection {
-    pub(crate) fn new(is_http2: bool, clock: &CoarseClock) -> Connection {
+    pub(crate) fn new(is_http2: bool, clock: &CoarseClock, socket: RawFd) -> Connection {
         Connection {
             is_http2,
+            socket,
             clock: clock.clone(),
             head_since: Cell::new(0),
             idle_since: Cell::new(clock.seconds()),
             running: Cell::new(0),
+            stalled_since: Cell::new(0),
+            moved_bytes: Cell::new(0),
+            held_bytes: Cell::new(0),
             command: Cell::new(Command::Run),
             waker: RefCell::new(None),
         }
@@ -82,6 +95,32 @@ impl Connection {
         (self.running.get() == 0).then(|| now.saturating_sub(self.idle_since.get()))
     }
 
+    /// What runs waits for the client, to send more of a body or to read more of one; so much has moved.
+    pub(crate) fn waits_for_client(&self, moved_bytes: u64) {
+        if self.stalled_since.get() == 0 || self.moved_bytes.get() != moved_bytes {
+            self.stalled_since.set(self.clock.seconds());
+            self.moved_bytes.set(moved_bytes);
+        }
+    }
+
+    /// It does not, or no more.
+    pub(crate) fn waits_for_nobody(&self) {
+        self.stalled_since.set(0);
+    }
+
+    /// For how many seconds a body has waited for the client without a byte. `held_bytes`: what the kernel holds for it; a change
+    /// is a client that takes, however slowly, what we wrote long ago.
+    pub(crate) fn stalled_seconds(&self, now: u32, held_bytes: impl FnOnce(RawFd) -> u32) -> Option<u32> {
+        if self.stalled_since.get() == 0 {
+            return None;
+        }
+        let held = held_bytes(self.socket);
+        if self.held_bytes.replace(held) != held {
+            self.stalled_since.set(now.max(1));
+        }
+        Some(now.saturating_sub(self.stalled_since.get()))
+    }
+
     pub(crate) fn tell(&self, command: Command) {
         if self.command.get() != command && self.command.get() != Command::Cut {
             self.command.set(command);
@@ -107,6 +146,10 @@ pub(crate) struct Running(Rc<Connection>);
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.set(self.0.running.get() - 1);
+        self.0.stalled_since.set(0);
         self.0.idle_since.set(self.0.clock.seconds());
     }
 }
+
+#[cfg(test)]
+mod tests;

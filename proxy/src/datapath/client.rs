@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd as _;
 use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
@@ -122,7 +123,7 @@ fn detected(wire: &Wire) -> Option<Detected> {
 /// Serves one HTTP connection with the worker's sweeper and drain around it.
 pub(crate) async fn serve_http(worker: Rc<Worker>, opened: Opened) {
     let Opened { wire, is_http2, route } = opened;
-    let connection = Rc::new(Connection::new(is_http2, &worker.clock));
+    let connection = Rc::new(Connection::new(is_http2, &worker.clock, wire.stream().as_raw_fd()));
     let _registered = worker.register(Rc::clone(&connection));
     if is_http2 {
         Box::pin(serve2::serve(worker, wire, connection, route)).await;

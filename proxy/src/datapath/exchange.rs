@@ -186,6 +186,22 @@ impl Exchange {
         }
     }
 
+    /// Bytes of both bodies.
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.up.moved_bytes + self.down.as_ref().map_or(0, |down| down.moved_bytes)
+    }
+
+    /// Is it a client of HTTP/1.1 that has to send, or to take, for anything to go on? Not while the instance takes no more, nor while
+    /// the client waits to be told to send (RFC 9110 section 10.1.1).
+    pub(crate) fn waits_for_client(&self, wire: &Wire) -> bool {
+        if wire.unsent_bytes() > 0 {
+            return true;
+        }
+        let instance_takes = matches!(&self.instance, Instance::One(conn) if conn.wire.unsent_bytes() == 0);
+        let may_send = !self.asked.expects_continue || self.interims > 0;
+        self.upward == Upward::Running && self.down.is_none() && instance_takes && may_send
+    }
+
     /// Moves what can be moved; ready when the answer is whole, or cannot be.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>, client: &mut Client<'_>) -> Poll<Result<End, Failed>> {
         if self.upward == Upward::Running {

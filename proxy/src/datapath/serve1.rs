@@ -176,7 +176,14 @@ impl Served {
         if self.connection.listen(cx) == Command::Cut {
             return Poll::Ready(Outcome::Over(After::Drop));
         }
-        let ended = ready!(exchange.poll(cx, &mut Client::One(&mut self.wire)));
+        let Poll::Ready(ended) = exchange.poll(cx, &mut Client::One(&mut self.wire)) else {
+            if exchange.waits_for_client(&self.wire) {
+                self.connection.waits_for_client(exchange.moved_bytes());
+            } else {
+                self.connection.waits_for_nobody();
+            }
+            return Poll::Pending;
+        };
         job.account.moved(exchange.moved());
         Poll::Ready(match ended {
             Ok(End::Done { client_persists, instance_persists }) => {

@@ -15,6 +15,7 @@ use super::activity::{Command, Connection, Running};
 use super::exchange::{Asked, Client, End, Exchange, Failed, Instance, stream_or_end};
 use super::failure::Failure;
 use super::gate;
+use super::glitches::{Credit, Watched};
 use super::headers::{HeadView, content_type, is_grpc};
 use super::path::Path;
 use super::pipe::{Incoming, Pipe, Sink, Source};
@@ -42,20 +43,30 @@ pub(crate) async fn serve(worker: Rc<Worker>, wire: Wire, connection: Rc<Connect
         .initial_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(STREAM_SEND_BYTES_MAX);
-    let mut server = match builder.handshake::<_, Bytes>(wire).await {
+    let credit = Rc::new(Credit::new(&worker.clock));
+    let watched = Watched::new(wire, Rc::clone(&credit));
+    let mut server = match builder.handshake::<_, Bytes>(watched).await {
         Ok(server) => server,
         Err(error) => return tracing::debug!(%error, "no HTTP/2 after its preface"),
     };
-    let mut is_finishing = false;
+    let (mut is_finishing, mut is_flooding) = (false, false);
     loop {
-        let accepted = poll_fn(|cx| match connection.listen(cx) {
-            Command::Cut => Poll::Ready(None),
-            Command::Finish if !is_finishing => {
+        let accepted = poll_fn(|cx| {
+            if connection.listen(cx) == Command::Cut {
+                return Poll::Ready(None);
+            }
+            if connection.listen(cx) == Command::Finish && !is_finishing {
                 is_finishing = true;
                 server.graceful_shutdown();
-                server.poll_accept(cx)
             }
-            Command::Finish | Command::Run => server.poll_accept(cx),
+            let accepted = server.poll_accept(cx);
+            if credit.is_spent() && !is_flooding {
+                is_flooding = true;
+                worker.counters.failure("http2-flood");
+                server.abrupt_shutdown(h2::Reason::ENHANCE_YOUR_CALM);
+                return server.poll_accept(cx);
+            }
+            accepted
         });
         match accepted.await {
             Some(Ok((request, respond))) => {

@@ -1,5 +1,5 @@
 //! Socket options that our socket library does not wrap: where a redirected connection was going (SO_ORIGINAL_DST, IPv4
-//! and IPv6, also on a dual-stack listener), and binding an address without reserving a port.
+//! and IPv6, also on a dual-stack listener), binding an address without reserving a port, and what a peer has not taken yet.
 //!
 //! The only file of the data path with `unsafe`.
 
@@ -66,6 +66,14 @@ pub(crate) fn bind_address_no_port(socket: &impl AsRawFd) -> io::Result<()> {
         )
     };
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+/// Bytes that the kernel has taken from us and the peer has not acknowledged (SIOCOUTQ of tcp(7)); 0 where it does not say.
+pub(crate) fn unacknowledged_bytes(socket: RawFd) -> u32 {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: the request writes one int, for which there is room; a descriptor that is no socket any more is refused by the kernel.
+    let status = unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) };
+    if status == 0 { u32::try_from(bytes).unwrap_or(0) } else { 0 }
 }
 
 /// An IPv4-mapped address as plain IPv4, so that one address has one form.

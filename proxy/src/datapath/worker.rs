@@ -18,6 +18,7 @@ use super::evidence::Evidence;
 use super::failure::Failure;
 use super::pool::Pool;
 use super::propagate::Names;
+use super::sockopt;
 use super::upstream::Upstream;
 use super::{Config, Direction, Given};
 use crate::current::{Demand, Reader};
@@ -198,7 +199,14 @@ impl Worker {
     fn sweep_connections(&self, now: u32) {
         let seconds = |duration: Duration| u32::try_from(duration.as_secs()).unwrap_or(u32::MAX);
         let (head_max, idle_max) = (seconds(self.config.timeouts.header_read), seconds(self.config.timeouts.idle));
+        let body_max = seconds(self.config.timeouts.body);
         for connection in self.connections.borrow().values() {
+            let stalled = connection.stalled_seconds(now, sockopt::unacknowledged_bytes);
+            if stalled.is_some_and(|seconds| seconds > body_max) {
+                self.counters.failure("slow-body");
+                connection.tell(Command::Cut);
+                continue;
+            }
             if let (Some(seconds), false) = (connection.head_seconds(now), connection.is_http2) {
                 if seconds > head_max {
                     self.counters.failure("slow-head");

@@ -9,8 +9,8 @@ use laneway_tests::process::Process;
 
 use crate::alone::{free, start_echo};
 use crate::frames::{
-    CONTINUATION, DATA, END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, Outcome, PING, Peer, RST_STREAM,
-    SETTINGS, block, field, frame, get, string,
+    CONTINUATION, DATA, END_HEADERS, END_STREAM, ENHANCE_YOUR_CALM, HEADERS, INITIAL_WINDOW_SIZE, Outcome, PING,
+    PRIORITY, Peer, RST_STREAM, SETTINGS, WINDOW_UPDATE, block, field, frame, get, string,
 };
 use crate::sidecar::Sidecar;
 
@@ -69,6 +69,27 @@ fn settings_and_pings_whose_answers_nobody_reads_are_borne() {
         drop(peer.write(&frame(SETTINGS, 0, 0, &setting).repeat(5_000)));
     });
     check("ping", &[], |peer| drop(peer.write(&frame(PING, 0, 0, b"a flood!").repeat(5_000))));
+}
+
+#[test]
+fn a_flood_of_what_brings_nothing_ends_its_connection_and_no_other() {
+    for (kind, stream, payload) in
+        [(PING, 0, &[0; 8][..]), (PRIORITY, 3, &[0, 0, 0, 0, 7]), (WINDOW_UPDATE, 0, &[0, 0, 0, 1])]
+    {
+        let origin = free();
+        let sidecar = Sidecar::start("flood-calmed", "http1", origin);
+        let mut echo = start_echo("B", "", origin, sidecar.directory());
+        await_listening(&mut echo, origin);
+        let mut peer = Peer::connect(sidecar.address, &[]);
+        let flood = frame(kind, 0, stream, payload).repeat(1_000);
+        // Six times what is borne; the sidecar may have hung up long before.
+        let _ = (0..60).try_for_each(|_| peer.write(&flood));
+        let tally = peer.settle();
+        assert!(!tally.is_open, "kind {kind}: {tally:?}");
+        assert_eq!(tally.goaway.unwrap_or(ENHANCE_YOUR_CALM), ENHANCE_YOUR_CALM, "kind {kind}");
+        assert_eq!(sidecar.failures("http2-flood"), 1, "kind {kind}: {}", sidecar.process.log());
+        assert_eq!(ask(&sidecar), Outcome::Answer(200), "kind {kind}");
+    }
 }
 
 #[test]

@@ -7,9 +7,11 @@ use std::time::Duration;
 
 pub(crate) const DATA: u8 = 0;
 pub(crate) const HEADERS: u8 = 1;
+pub(crate) const PRIORITY: u8 = 2;
 pub(crate) const RST_STREAM: u8 = 3;
 pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
 const GOAWAY: u8 = 7;
 
@@ -18,6 +20,8 @@ pub(crate) const END_HEADERS: u8 = 4;
 const ACK: u8 = 1;
 
 pub(crate) const INITIAL_WINDOW_SIZE: u16 = 4;
+
+pub(crate) const ENHANCE_YOUR_CALM: u32 = 11;
 
 /// Longest wait for a frame or for room to write one: a test fails rather than hangs.
 const DEADLINE: Duration = Duration::from_secs(10);

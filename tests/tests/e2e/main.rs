@@ -14,6 +14,7 @@ mod drain;
 mod exchange;
 mod expiry;
 mod explain;
+mod faults;
 mod fleet;
 mod floods;
 mod frames;

@@ -1,5 +1,6 @@
 //! One sidecar in static mode, with one outbound listener in front of one service: what tests of single bytes need.
 
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::Duration;
@@ -14,6 +15,8 @@ const DEADLINE: Duration = Duration::from_secs(10);
 pub(crate) struct Sidecar {
     /// The listener.
     pub(crate) address: SocketAddr,
+    /// /ready, /live, /metrics.
+    pub(crate) status: SocketAddr,
     pub(crate) process: Process,
     scratch: Scratch,
 }
@@ -36,7 +39,7 @@ impl Sidecar {
 
     fn start_at(label: &str, protocol: &str, instance: SocketAddr, admin: SocketAddr, flags: &[&str]) -> Self {
         let scratch = Scratch::new(label).expect("a directory");
-        let address = free();
+        let (address, status) = (free(), free());
         let file = scratch.path().join("resources.yaml");
         let text = format!(
             "kind: Service\nname: b\nhosts: [sc-b]\nports: [{{port: 80, protocol: {protocol}}}]\n\
@@ -46,12 +49,24 @@ impl Sidecar {
         );
         std::fs::write(&file, text).expect("the directory is ours");
         let mut command = Command::new(program("laneway-proxy").expect("it is built"));
-        command.arg("--resources").arg(&file).args(["--status", &free().to_string(), "--admin", &admin.to_string()]);
+        command.arg("--resources").arg(&file).args(["--status", &status.to_string(), "--admin", &admin.to_string()]);
         command.args(flags);
         let mut process = Process::start("sidecar", command, &scratch.path().join("proxy.log")).expect("it starts");
         let listens = || TcpStream::connect(address).is_ok();
         process.wait_until(DEADLINE, "listening", listens).expect("it listens");
-        Self { address, process, scratch }
+        Self { address, status, process, scratch }
+    }
+
+    /// How often this has happened, by `laneway_failures_total`.
+    pub(crate) fn failures(&self, reason: &str) -> u64 {
+        let mut stream = TcpStream::connect(self.status).expect("the status port listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a time");
+        stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: status\r\nconnection: close\r\n\r\n").expect("it reads");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("a page of text");
+        let series = format!("laneway_failures_total{{reason=\"{reason}\"}} ");
+        let value = page.lines().find_map(|line| line.strip_prefix(&series)?.parse::<f64>().ok());
+        value.unwrap_or_default() as u64
     }
 
     /// A directory of the test's own.

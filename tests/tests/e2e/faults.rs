@@ -1,0 +1,260 @@
+//! What networks and dying peers do to one request, and that it stays that request's trouble: late, half open, dripping, cut and
+//! reset connections, clients that stop, descriptors that run out. The rows of docs/faults.md name these tests.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use laneway_tests::fault_relay::{Fault, Relay};
+use laneway_tests::process::{run, wait_for};
+use laneway_tests::usage::resident_kib;
+
+use crate::sidecar::Sidecar;
+
+/// A test fails rather than hangs.
+const DEADLINE: Duration = Duration::from_secs(20);
+/// What an instance takes for `/late`: several of the sweeper's seconds.
+const LATE: Duration = Duration::from_secs(4);
+/// Shorter than [`LATE`].
+const BODY_TIMEOUT: [&str; 2] = ["--body-timeout", "1s"];
+/// What a stalled body may cost the sidecar.
+const GROWTH_MAX_KIB: u64 = 2 << 10;
+
+/// An instance that answers `/N` with so many bytes, `/late/N` with half of them, a pause, and the rest.
+struct Origin {
+    address: SocketAddr,
+    /// Connections that ended while it was about to answer.
+    abandoned: Arc<AtomicU32>,
+}
+
+impl Origin {
+    fn start() -> Origin {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+        let origin = Origin { address: listener.local_addr().expect("it is bound"), abandoned: Arc::default() };
+        let abandoned = Arc::clone(&origin.abandoned);
+        thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                let abandoned = Arc::clone(&abandoned);
+                thread::spawn(move || while serve(&stream, &abandoned).is_some() {});
+            }
+        });
+        origin
+    }
+}
+
+/// One request; nothing: the connection has ended.
+fn serve(mut stream: &TcpStream, abandoned: &AtomicU32) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        head.push(byte[0]);
+    }
+    let head = String::from_utf8_lossy(&head).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    let path = head.split(' ').nth(1)?.to_owned();
+    let (is_late, count) = match path.strip_prefix("/late/") {
+        Some(count) => (true, count.parse::<usize>().ok()?),
+        None => (false, path.strip_prefix('/')?.parse::<usize>().ok()?),
+    };
+    let answer = vec![b'x'; count];
+    let (first, rest) = answer.split_at(if is_late { count / 2 } else { count });
+    write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {count}\r\n\r\n").ok()?;
+    stream.write_all(first).ok()?;
+    if is_late {
+        stream.set_read_timeout(Some(LATE)).ok()?;
+        // Nothing is pipelined: what comes now is an end.
+        if let Ok(0) = stream.read(&mut [0]) {
+            abandoned.fetch_add(1, Ordering::Relaxed);
+            return None;
+        }
+        stream.set_read_timeout(None).ok()?;
+    }
+    stream.write_all(rest).ok()
+}
+
+fn connect(to: SocketAddr) -> TcpStream {
+    let stream = TcpStream::connect(to).expect("the sidecar listens");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a time");
+    stream
+}
+
+fn ask(stream: &mut TcpStream, method: &str, path: &str, headers: &str) {
+    write!(stream, "{method} {path} HTTP/1.1\r\nhost: sc-b\r\n{headers}\r\n").expect("the sidecar reads");
+}
+
+/// Status and bytes of the body, of what comes until the connection ends or the body is whole.
+fn answer(stream: &mut TcpStream) -> (u16, usize) {
+    let mut heard = Vec::new();
+    let mut buffer = [0; 16 << 10];
+    loop {
+        let end = heard.windows(4).position(|bytes| bytes == b"\r\n\r\n").map(|at| at + 4);
+        let head = String::from_utf8_lossy(&heard[..end.unwrap_or(0)]).to_ascii_lowercase();
+        let status = head.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+        let body = heard.len() - end.unwrap_or(heard.len());
+        if length.is_some_and(|length| body >= length) {
+            return (status, body);
+        }
+        match stream.read(&mut buffer) {
+            Ok(count) if count > 0 => heard.extend_from_slice(&buffer[..count]),
+            _ => return (status, body),
+        }
+    }
+}
+
+fn get(to: SocketAddr, path: &str) -> (u16, usize) {
+    let mut stream = connect(to);
+    ask(&mut stream, "GET", path, "");
+    answer(&mut stream)
+}
+
+#[test]
+fn an_instance_that_breaks_off_is_a_502_before_its_head_and_a_cut_connection_behind_it() {
+    let origin = Origin::start();
+    let relay = Relay::start(origin.address, Fault::None).expect("a port");
+    let sidecar = Sidecar::start("faults-cut", "http1", relay.address);
+    for fault in [Fault::EndAfter(0), Fault::ResetAfter(0)] {
+        relay.set(fault);
+        // A connection of its own for each request: none is kept over a fault.
+        assert_eq!(get(sidecar.address, "/1000").0, 502, "{fault:?}");
+    }
+    for fault in [Fault::EndAfter(500), Fault::ResetAfter(500)] {
+        relay.set(fault);
+        let (status, bytes) = get(sidecar.address, "/1000");
+        assert!((status, bytes < 1000) == (200, true), "{fault:?}: {status}, {bytes} bytes that look whole");
+    }
+    relay.set(Fault::None);
+    assert_eq!(get(sidecar.address, "/1000"), (200, 1000), "{}", sidecar.process.log());
+}
+
+#[test]
+fn what_is_late_or_drips_arrives_whole_and_holds_up_nobody_else() {
+    let origin = Origin::start();
+    let relay = Relay::start(origin.address, Fault::Delay(Duration::from_millis(20))).expect("a port");
+    let sidecar = Sidecar::start("faults-slow", "http1", relay.address);
+    assert_eq!(get(sidecar.address, "/100000"), (200, 100_000));
+
+    relay.set(Fault::Drip { bytes: 100, pause: Duration::from_millis(5) });
+    let mut dripping = connect(sidecar.address);
+    ask(&mut dripping, "GET", "/40000", "");
+    relay.set(Fault::Swallow);
+    let mut swallowed = connect(sidecar.address);
+    ask(&mut swallowed, "GET", "/7", "");
+    // Both are on their way before anybody else may open a connection without a fault.
+    assert!(wait_for(DEADLINE, || (relay.taken() >= 3).then_some(())).is_some());
+    relay.set(Fault::None);
+    for _ in 0..50 {
+        assert_eq!(get(sidecar.address, "/1000"), (200, 1000));
+    }
+    assert_eq!(answer(&mut dripping), (200, 40_000));
+    drop(swallowed);
+    assert_eq!(get(sidecar.address, "/1000"), (200, 1000), "{}", sidecar.process.log());
+}
+
+#[test]
+fn a_client_that_goes_takes_its_call_along_and_one_that_only_stops_sending_is_answered() {
+    let origin = Origin::start();
+    let sidecar = Sidecar::start("faults-gone", "http1", origin.address);
+    let mut gone = connect(sidecar.address);
+    ask(&mut gone, "GET", "/late/100", "");
+    let mut head = [0; 12];
+    gone.read_exact(&mut head).expect("half of the answer");
+    // With unread bytes it is a reset, as of a process that has died.
+    drop(gone);
+    let told = wait_for(DEADLINE, || (origin.abandoned.load(Ordering::Relaxed) > 0).then_some(()));
+    assert!(told.is_some(), "the instance answers nobody: {}", sidecar.process.log());
+
+    let mut half = connect(sidecar.address);
+    ask(&mut half, "GET", "/late/100", "");
+    half.shutdown(Shutdown::Write).expect("our half ends");
+    assert_eq!(answer(&mut half), (200, 100));
+}
+
+#[test]
+fn a_body_that_waits_for_its_client_is_cut_and_one_that_waits_for_its_instance_is_not() {
+    let origin = Origin::start();
+    let sidecar = Sidecar::start_with("faults-stalled", "http1", origin.address, &BODY_TIMEOUT);
+    let mut sends_slowly = connect(sidecar.address);
+    ask(&mut sends_slowly, "POST", "/1", "content-length: 10\r\n");
+    sends_slowly.write_all(b"x").expect("the sidecar reads");
+
+    // More than all buffers on the way hold.
+    let before = resident_kib(sidecar.process.id()).expect("it runs");
+    let mut takes_nothing = connect(sidecar.address);
+    ask(&mut takes_nothing, "GET", "/67108864", "");
+
+    let mut awaits = connect(sidecar.address);
+    ask(&mut awaits, "GET", "/late/100", "");
+    assert_eq!(answer(&mut awaits), (200, 100), "its instance is slow, not its client");
+
+    assert_eq!(answer(&mut sends_slowly).0, 0, "cut without an answer");
+    let cut = wait_for(DEADLINE, || (sidecar.failures("slow-body") == 2).then_some(()));
+    assert!(cut.is_some(), "{} were cut: {}", sidecar.failures("slow-body"), sidecar.process.log());
+    let growth = resident_kib(sidecar.process.id()).expect("it runs").saturating_sub(before);
+    assert!(growth < GROWTH_MAX_KIB, "{growth} KiB more");
+    assert!(answer(&mut takes_nothing).1 < 67_108_864);
+}
+
+#[test]
+fn a_client_that_takes_slowly_but_steadily_is_not_cut() {
+    let origin = Origin::start();
+    let sidecar = Sidecar::start_with("faults-steady", "http1", origin.address, &BODY_TIMEOUT);
+    let mut steady = connect(sidecar.address);
+    ask(&mut steady, "GET", "/16777216", "");
+    let mut buffer = vec![0; 256 << 10];
+    let mut taken = 0;
+    // Five seconds and more, each with a quarter of a second's pause: buffers on the way hide it from who writes.
+    for _ in 0..20 {
+        thread::sleep(Duration::from_millis(250));
+        taken += steady.read(&mut buffer).expect("it goes on");
+    }
+    loop {
+        match steady.read(&mut buffer) {
+            Ok(count) if count > 0 => taken += count,
+            _ => break,
+        }
+        if taken >= 16_777_216 {
+            break;
+        }
+    }
+    assert!(taken > 16_777_216, "{taken} bytes: {}", sidecar.process.log());
+    assert_eq!(sidecar.failures("slow-body"), 0);
+}
+
+#[test]
+fn without_descriptors_nothing_spins_what_runs_goes_on_and_room_is_used_again() {
+    let origin = Origin::start();
+    let sidecar = Sidecar::start("faults-descriptors", "http1", origin.address);
+    let mut running = connect(sidecar.address);
+    ask(&mut running, "GET", "/10", "");
+    assert_eq!(answer(&mut running), (200, 10));
+
+    let id = sidecar.process.id().to_string();
+    let open = std::fs::read_dir(format!("/proc/{id}/fd")).expect("it runs").count();
+    let limit = format!("--nofile={0}:{0}", open + 8);
+    let mut command = Command::new("prlimit");
+    command.args(["--pid", &id, &limit]);
+    run(command).expect("util-linux");
+
+    let crowd: Vec<TcpStream> = (0..40).map(|_| connect(sidecar.address)).collect();
+    let log = || sidecar.process.log();
+    let told = wait_for(DEADLINE, || log().contains("raise the limit of open files").then_some(()));
+    assert!(told.is_some(), "{}", log());
+    let before = log().matches("raise the limit of open files").count();
+    thread::sleep(Duration::from_secs(2));
+    let tries = log().matches("raise the limit of open files").count() - before;
+    assert!(tries <= 40, "{tries} tries in two seconds: it spins");
+    ask(&mut running, "GET", "/20", "");
+    assert_eq!(answer(&mut running), (200, 20), "what runs goes on");
+
+    drop(crowd);
+    assert_eq!(get(sidecar.address, "/1000"), (200, 1000), "{}", log());
+    assert!(sidecar.failures("exhausted") > 0);
+}
