@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use laneway_core::snapshot::Snapshot;
-use tokio::runtime::LocalOptions;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::runtime::{LocalOptions, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
@@ -24,7 +24,7 @@ use crate::config::{Config, ConfigSource, Flags};
 use crate::control::{self, credentials::Files};
 use crate::current::{self, Demand, Publisher};
 use crate::datapath::{self, BoundWorker, Given};
-use crate::drain::{self, Trigger};
+use crate::drain::{self, Phase, Trigger};
 use crate::journal::Outlets;
 use crate::logging::Logging;
 use crate::pages;
@@ -62,6 +62,9 @@ impl fmt::Display for Failed {
 
 /// Runs until a signal, and drains.
 pub fn run(flags: Flags, logging: Logging) -> Result<(), Failed> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime");
+    let runtime = runtime.map_err(Failed::Run)?;
+    let signals = Signals::listen(&runtime).map_err(Failed::Run)?;
     let loaded = match flags.resources() {
         Some(path) => Some(resources::load(path).map_err(|error| Failed::Config(error.into()))?),
         None => None,
@@ -84,7 +87,7 @@ pub fn run(flags: Flags, logging: Logging) -> Result<(), Failed> {
             (Snapshot::empty(config.identity.clone()), Source::Control { url, credentials, cache })
         }
     };
-    serve(config, first, source, logging).map_err(Failed::Run)
+    serve(runtime, signals, config, first, source, logging).map_err(Failed::Run)
 }
 
 /// Where snapshots come from.
@@ -93,15 +96,27 @@ enum Source {
     File { path: PathBuf, first: First },
 }
 
-fn serve(config: Config, first: Snapshot, source: Source, logging: Logging) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    let served = runtime.block_on(LocalSet::new().run_until(serve_inside(config, first, source, logging)));
+fn serve(
+    runtime: Runtime,
+    signals: Signals,
+    config: Config,
+    first: Snapshot,
+    source: Source,
+    logging: Logging,
+) -> anyhow::Result<()> {
+    let served = runtime.block_on(LocalSet::new().run_until(serve_inside(signals, config, first, source, logging)));
     // Dropping it would wait for the thread that joins the workers, even after the deadline.
     runtime.shutdown_background();
     served
 }
 
-async fn serve_inside(config: Config, first: Snapshot, source: Source, logging: Logging) -> anyhow::Result<()> {
+async fn serve_inside(
+    mut signals: Signals,
+    config: Config,
+    first: Snapshot,
+    source: Source,
+    logging: Logging,
+) -> anyhow::Result<()> {
     let started = Instant::now();
     let workers = config.datapath.workers;
     let telemetry = Telemetry::new(workers, config.telemetry);
@@ -155,10 +170,10 @@ async fn serve_inside(config: Config, first: Snapshot, source: Source, logging: 
     tokio::task::spawn_local(pages::serve(private, admin::BOUNDS, move |asked| admin.page(asked)));
 
     let ended = tokio::select! {
-        asked = wait_for_the_end(&status) => match asked {
-            Ok(()) => end(trigger, &config, &status, threads).await,
-            Err(error) => Err(error),
-        },
+        () = signals.first(&status) => {
+            end(trigger, &mut signals, &config, &status, threads).await;
+            Ok(())
+        }
         // Better a fresh process than one that is half there.
         Some(index) = worker_ended.recv() => Err(anyhow::anyhow!("worker {index} ended by itself")),
     };
@@ -245,30 +260,54 @@ fn start_worker(ended: Ended, share: BoundWorker, given: Given) -> anyhow::Resul
     std::thread::Builder::new().name(format!("worker-{index}")).spawn(run).context("start a worker thread")
 }
 
-/// SIGTERM, SIGINT, or POST /drain.
-async fn wait_for_the_end(status: &Status) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
-    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: draining"),
-        _ = interrupt.recv() => info!("SIGINT: draining"),
-        () = status.drain_asked() => info!("asked to drain: draining"),
-    }
-    Ok(())
+/// What asks the process to end. Heard from its first moment on: a process 1, as in a container, is not even ended by a signal that
+/// it does not handle.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
-/// Drains; a second signal ends at once.
-async fn end(trigger: Trigger, config: &Config, status: &Status, threads: Vec<JoinHandle<()>>) -> anyhow::Result<()> {
-    status.reached(State::Draining);
-    let again = wait_for_the_end(status);
-    tokio::select! {
-        finished = trigger.drain(config.drain_min, config.drain_max) => {
-            if !finished {
-                warn!(after = ?config.drain_max, "cut what still ran");
-                return Ok(());
+impl Signals {
+    fn listen(runtime: &Runtime) -> anyhow::Result<Signals> {
+        let _entered = runtime.enter();
+        let terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+        let interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+        Ok(Signals { terminate, interrupt })
+    }
+
+    /// SIGTERM, SIGINT, or POST /drain.
+    async fn first(&mut self, status: &Status) {
+        tokio::select! {
+            _ = self.terminate.recv() => info!("SIGTERM: draining"),
+            _ = self.interrupt.recv() => info!("SIGINT: draining"),
+            () = status.drain_asked() => info!("asked to drain: draining"),
+        }
+    }
+
+    /// Another SIGINT: somebody at a terminal is in a hurry. SIGTERM comes twice without haste: a hook has drained already, and then
+    /// the cluster sends it.
+    async fn impatience(&mut self) {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => info!("SIGTERM: draining already"),
+                _ = self.interrupt.recv() => return,
             }
         }
-        ended = again => return ended,
+    }
+}
+
+/// Drains.
+async fn end(trigger: Trigger, signals: &mut Signals, config: &Config, status: &Status, threads: Vec<JoinHandle<()>>) {
+    // Who never was ready was not sent to.
+    let min = if status.state() == State::Starting { Duration::ZERO } else { config.drain_min };
+    status.reached(State::Draining);
+    tokio::select! {
+        finished = trigger.drain(Phase::Draining, min, config.drain_max) => {
+            if !finished {
+                return warn!(after = ?config.drain_max, "cut what still ran");
+            }
+        }
+        () = signals.impatience() => return warn!("SIGINT: cut what still ran"),
     }
     // The watches are gone, so the workers are on their way out.
     let joined = tokio::task::spawn_blocking(move || threads.into_iter().map(JoinHandle::join).all(|end| end.is_ok()));
@@ -276,5 +315,4 @@ async fn end(trigger: Trigger, config: &Config, status: &Status, threads: Vec<Jo
         Ok(Ok(true)) => info!("drained"),
         _ => warn!("a worker thread did not end by itself"),
     }
-    Ok(())
 }

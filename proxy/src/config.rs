@@ -155,10 +155,10 @@ struct TimingFlags {
     /// Ready without a configuration, as `degraded`, after this.
     #[arg(long, value_name = "TIME", env = "LANEWAY_BOOT_WAIT", default_value = "5s")]
     boot_wait: Time,
-    /// On SIGTERM: go on accepting for this long.
+    /// On SIGTERM or POST /drain: go on accepting for this long.
     #[arg(long, value_name = "TIME", env = "LANEWAY_DRAIN_MIN", default_value = "5s")]
     drain_min: Time,
-    /// And cut what still runs after this, from SIGTERM on.
+    /// And cut what still runs after this, from the same moment on.
     #[arg(long, value_name = "TIME", env = "LANEWAY_DRAIN_MAX", default_value = "30s")]
     drain_max: Time,
 }

@@ -1,7 +1,12 @@
 //! The way down, in two steps: say it while still taking new connections, then take none and let what runs finish.
+//!
+//! ```text
+//!  t0 ---------------- min --------------------------- max
+//!   says it, takes new  | takes none, finishes what runs | cuts the rest
+//! ```
+//! It ends as soon as nothing is left after `min`. A process that was replaced (`handover.rs`) takes nothing new from t0 on: its
+//! successor does.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -9,19 +14,21 @@ use tokio::sync::{mpsc, watch};
 #[cfg(test)]
 mod tests;
 
+/// How far the drain is. Each step holds with all before it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Phase {
+pub enum Phase {
     Running,
-    /// Answers say `Connection: close`, readiness fails, new connections are taken.
+    /// The next answer of each connection is its last and says so; readiness fails; new connections are taken.
     Draining,
-    /// No new connections.
+    /// Somebody else takes the new connections, from the same sockets.
+    Replaced,
+    /// No new connections; those that rest are closed.
     Closing,
 }
 
 /// Starts the drain. One a process.
 pub struct Trigger {
     phase: watch::Sender<Phase>,
-    is_draining: Arc<AtomicBool>,
     last_watch: mpsc::Receiver<()>,
 }
 
@@ -29,8 +36,6 @@ pub struct Trigger {
 #[derive(Clone)]
 pub struct Watch {
     phase: watch::Receiver<Phase>,
-    // Asked for every request: no lock.
-    is_draining: Arc<AtomicBool>,
     _alive: mpsc::Sender<()>,
 }
 
@@ -38,20 +43,15 @@ pub fn channel() -> (Trigger, Watch) {
     let (phase, seen) = watch::channel(Phase::Running);
     // Nothing is ever sent: the channel closes when the last watch is dropped.
     let (alive, last_watch) = mpsc::channel(1);
-    let is_draining = Arc::new(AtomicBool::new(false));
-    (
-        Trigger { phase, is_draining: Arc::clone(&is_draining), last_watch },
-        Watch { phase: seen, is_draining, _alive: alive },
-    )
+    (Trigger { phase, last_watch }, Watch { phase: seen, _alive: alive })
 }
 
 impl Trigger {
-    /// Drains: announces, waits `min`, stops accepting, and returns when every watch is gone, or `max` after the start.
-    /// True: everything finished by itself.
-    pub async fn drain(mut self, min: Duration, max: Duration) -> bool {
+    /// Begins in `first` ([`Phase::Draining`] or [`Phase::Replaced`]), closes after `min`, and returns when every watch is gone,
+    /// or `max` after the start. True: everything finished by itself.
+    pub async fn drain(mut self, first: Phase, min: Duration, max: Duration) -> bool {
         let deadline = tokio::time::Instant::now() + max.max(min);
-        self.is_draining.store(true, Ordering::Release);
-        self.phase.send_replace(Phase::Draining);
+        self.phase.send_replace(first);
         tokio::time::sleep(min).await;
         self.phase.send_replace(Phase::Closing);
         tokio::time::timeout_at(deadline, self.last_watch.recv()).await.is_ok()
@@ -59,24 +59,13 @@ impl Trigger {
 }
 
 impl Watch {
-    pub fn is_draining(&self) -> bool {
-        self.is_draining.load(Ordering::Acquire)
-    }
-
-    /// Waits for the announcement.
-    pub async fn started(&mut self) {
-        self.reached(Phase::Draining).await;
-    }
-
-    /// Waits until no new connection is to be taken.
-    pub async fn closing(&mut self) {
-        self.reached(Phase::Closing).await;
-    }
-
-    async fn reached(&mut self, wanted: Phase) {
-        if self.phase.wait_for(|phase| *phase >= wanted).await.is_err() {
+    /// Waits until the drain is as far as `wanted`, and says how far it is.
+    pub async fn reached(&mut self, wanted: Phase) -> Phase {
+        let phase = self.phase.wait_for(|phase| *phase >= wanted).await.map(|phase| *phase);
+        match phase {
+            Ok(phase) => phase,
             // The trigger is gone without a drain, as in a test: then there is none.
-            std::future::pending::<()>().await;
+            Err(_) => std::future::pending().await,
         }
     }
 }

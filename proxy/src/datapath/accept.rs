@@ -7,10 +7,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::spawn_local;
+use tokio::task::{JoinHandle, spawn_local};
 
-use super::activity::Command;
 use super::client::{Accepted, Opened, first_bytes, serve_http};
 use super::detect::Detected;
 use super::failure::Failure;
@@ -18,6 +18,7 @@ use super::route::{Head, Route, Verdict};
 use super::wire::Wire;
 use super::worker::{Shared, Worker};
 use super::{Config, Direction, Given, Listener, inbound, outbound, sockopt};
+use crate::drain::Phase;
 
 /// Pause after the process or the machine has run out of descriptors or memory: a loop without one would spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -29,31 +30,87 @@ pub(crate) async fn run(
     sockets: Vec<(Listener, StdListener)>,
     given: Given,
 ) -> io::Result<()> {
-    let mut stop = given.drain.clone();
+    let mut drain = given.drain.clone();
     let worker = Rc::new(Worker::new(config, shared, given));
     let sweeper = spawn_local(Rc::clone(&worker).sweep());
     let follower = spawn_local(Rc::clone(&worker).follow());
-    let mut loops = Vec::new();
+    let mut accepting = Vec::new();
     for (listener, socket) in sockets {
-        let socket = TcpListener::from_std(socket)?;
-        loops.push(spawn_local(accept_loop(Rc::clone(&worker), Rc::new(listener), socket)));
+        accepting.push(Accepting::start(&worker, listener, socket)?);
     }
-    // The drain: at first every answer says `Connection: close` while we go on accepting (serve1.rs asks `is_draining`); then
-    // nothing new is taken, and what runs may finish; the process ends when all is done or the time is over.
-    stop.started().await;
-    worker.tell_http2(Command::Finish);
-    stop.closing().await;
-    for accepting in &loops {
-        accepting.abort();
+    // The drain: at first every answer is the last of its connection and says so, while we go on accepting; then nothing new is
+    // taken, and what runs may finish; the process ends when all is done or the time is over.
+    let first = drain.reached(Phase::Draining).await;
+    worker.announce();
+    if first == Phase::Replaced {
+        // Whoever is in the kernel's queue is the successor's: it has these sockets too.
+        accepting.clear();
     }
-    worker.tell_all(Command::Finish);
+    drain.reached(Phase::Closing).await;
+    let (inbound, outbound): (Vec<_>, Vec<_>) =
+        accepting.into_iter().partition(|accepting| accepting.listener.direction == Direction::Inbound);
+    close(&worker, Direction::Inbound, inbound).await;
+    // What the application still does for others may need a connection that it has not opened yet.
+    worker.inbound_closed().await;
+    close(&worker, Direction::Outbound, outbound).await;
     worker.all_closed().await;
     sweeper.abort();
     follower.abort();
     Ok(())
 }
 
-async fn accept_loop(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpListener) {
+/// Takes no new connections of this direction; those that rest are closed, the others finish.
+async fn close(worker: &Rc<Worker>, direction: Direction, accepting: Vec<Accepting>) {
+    for accepting in accepting {
+        accepting.end(worker).await;
+    }
+    worker.finish(direction);
+}
+
+/// A listening socket that is served. Dropping it closes our side of it at once.
+struct Accepting {
+    listener: Rc<Listener>,
+    socket: Rc<TcpListener>,
+    task: JoinHandle<()>,
+}
+
+impl Accepting {
+    fn start(worker: &Rc<Worker>, listener: Listener, socket: StdListener) -> io::Result<Accepting> {
+        let (listener, socket) = (Rc::new(listener), Rc::new(TcpListener::from_std(socket)?));
+        let task = spawn_local(accept_loop(Rc::clone(worker), Rc::clone(&listener), Rc::clone(&socket)));
+        Ok(Accepting { listener, socket, task })
+    }
+
+    /// Serves whom the kernel has let in already, for closing the socket would reset them; then closes it.
+    async fn end(mut self, worker: &Rc<Worker>) {
+        self.task.abort();
+        // It holds the socket until it has ended.
+        let _ = (&mut self.task).await;
+        while worker.has_room() {
+            match accept_now(&self.socket) {
+                Ok((stream, peer)) => take(worker, &self.listener, stream, peer),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => return tracing::debug!(%error, "the last accept"),
+            }
+        }
+    }
+}
+
+impl Drop for Accepting {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Asks the kernel itself: the runtime may not know yet that somebody waits.
+fn accept_now(socket: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (stream, peer) = SockRef::from(socket).accept()?;
+    stream.set_nonblocking(true)?;
+    let peer = peer.as_socket().ok_or_else(|| io::Error::other("the peer has no address"))?;
+    Ok((TcpStream::from_std(stream.into())?, peer))
+}
+
+async fn accept_loop(worker: Rc<Worker>, listener: Rc<Listener>, socket: Rc<TcpListener>) {
     loop {
         while !worker.has_room() {
             worker.counters.failure("connection-limit");
@@ -74,13 +131,17 @@ async fn accept_loop(worker: Rc<Worker>, listener: Rc<Listener>, socket: TcpList
                 continue;
             }
         };
-        let admitted = worker.admit(listener.direction);
-        let (worker, listener) = (Rc::clone(&worker), Rc::clone(&listener));
-        spawn_local(async move {
-            let _admitted = admitted;
-            serve(worker, listener, stream, sockopt::canonical(peer)).await;
-        });
+        take(&worker, &listener, stream, peer);
     }
+}
+
+fn take(worker: &Rc<Worker>, listener: &Rc<Listener>, stream: TcpStream, peer: SocketAddr) {
+    let admitted = worker.admit(listener.direction);
+    let (worker, listener) = (Rc::clone(worker), Rc::clone(listener));
+    spawn_local(async move {
+        let _admitted = admitted;
+        serve(worker, listener, stream, sockopt::canonical(peer)).await;
+    });
 }
 
 /// One connection, from its first byte to its last.
@@ -95,28 +156,29 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, pe
         match original {
             // Dialled directly, or redirected from our own port: forwarding it would be a loop.
             Some(original) if !worker.is_self(original) && original != sockopt::canonical(local) => Some(original),
-            _ => return Box::pin(refuse_loop(worker, stream)).await,
+            _ => return Box::pin(refuse_loop(worker, listener.direction, stream)).await,
         }
     } else {
         None
     };
     let destination = original.unwrap_or(sockopt::canonical(local));
     if listener.direction == Direction::Outbound && worker.own_sockets().contains(peer, destination) {
-        return Box::pin(refuse_loop(worker, stream)).await;
+        return Box::pin(refuse_loop(worker, listener.direction, stream)).await;
     }
     let accepted = Accepted { wire: Wire::new(stream), peer, original, listener };
     // Boxed: what a connection needs to be opened it does not keep while it is served.
-    let opened = match accepted.listener.direction {
+    let direction = accepted.listener.direction;
+    let opened = match direction {
         Direction::Inbound => Box::pin(inbound::open(Rc::clone(&worker), accepted)).await,
         Direction::Outbound => Box::pin(outbound::open(Rc::clone(&worker), accepted)).await,
     };
     if let Some(opened) = opened {
-        serve_http(worker, opened).await;
+        serve_http(worker, direction, opened).await;
     }
 }
 
 /// HTTP gets a 508; anything else a reset, so that nobody waits.
-async fn refuse_loop(worker: Rc<Worker>, stream: TcpStream) {
+async fn refuse_loop(worker: Rc<Worker>, direction: Direction, stream: TcpStream) {
     worker.counters.failure(Failure::Loop.label());
     tracing::warn!(peer = ?stream.peer_addr().ok(), "refused a connection that leads back to this proxy");
     let mut wire = Wire::new(stream);
@@ -124,7 +186,7 @@ async fn refuse_loop(worker: Rc<Worker>, stream: TcpStream) {
     match first_bytes(&worker.timer, &mut wire, timeouts.detect, timeouts.header_read).await {
         Ok(detected @ (Detected::Http1 | Detected::Http2)) => {
             let opened = Opened { wire, is_http2: detected == Detected::Http2, route: Rc::new(Loop) };
-            serve_http(worker, opened).await;
+            serve_http(worker, direction, opened).await;
         }
         _ => wire.reset(),
     }

@@ -5,6 +5,8 @@ use std::os::fd::RawFd;
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use super::Direction;
+
 /// Seconds since the worker started, moved by its sweeper. Reading it costs no system call.
 #[derive(Clone, Default)]
 pub(crate) struct CoarseClock(Rc<Cell<u32>>);
@@ -20,11 +22,13 @@ impl CoarseClock {
     }
 }
 
-/// What a client connection is told from outside while it runs.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+/// What a client connection is told from outside while it runs. Each goes before those above it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Command {
     /// Nothing.
     Run,
+    /// Say with the next answer that it is the last, and rest until it is asked for. HTTP/2 can say it at any time.
+    Announce,
     /// Finish what runs, then close.
     Finish,
     /// Close now.
@@ -33,6 +37,7 @@ pub(crate) enum Command {
 
 /// A client connection that speaks HTTP.
 pub(crate) struct Connection {
+    pub(crate) direction: Direction,
     pub(crate) is_http2: bool,
     /// Open for as long as this is registered with the worker.
     pub(crate) socket: RawFd,
@@ -54,8 +59,9 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(is_http2: bool, clock: &CoarseClock, socket: RawFd) -> Connection {
+    pub(crate) fn new(direction: Direction, is_http2: bool, clock: &CoarseClock, socket: RawFd) -> Connection {
         Connection {
+            direction,
             is_http2,
             socket,
             clock: clock.clone(),
@@ -122,12 +128,17 @@ impl Connection {
     }
 
     pub(crate) fn tell(&self, command: Command) {
-        if self.command.get() != command && self.command.get() != Command::Cut {
+        if command > self.command.get() {
             self.command.set(command);
             if let Some(waker) = self.waker.borrow_mut().take() {
                 waker.wake();
             }
         }
+    }
+
+    /// Whether the next answer is to be the last.
+    pub(crate) fn is_ending(&self) -> bool {
+        self.command.get() >= Command::Announce
     }
 
     /// What it was told; who asks is woken when that changes.

@@ -14,7 +14,7 @@ use super::opaque::{self, Passage, Spoke};
 use super::route::Route;
 use super::wire::Wire;
 use super::worker::Worker;
-use super::{Listener, serve1, serve2};
+use super::{Direction, Listener, serve1, serve2};
 use crate::timer::Timer;
 
 /// First bytes that are looked at. A request line longer than this is still told by its first 26 bytes.
@@ -121,9 +121,9 @@ fn detected(wire: &Wire) -> Option<Detected> {
 }
 
 /// Serves one HTTP connection with the worker's sweeper and drain around it.
-pub(crate) async fn serve_http(worker: Rc<Worker>, opened: Opened) {
+pub(crate) async fn serve_http(worker: Rc<Worker>, direction: Direction, opened: Opened) {
     let Opened { wire, is_http2, route } = opened;
-    let connection = Rc::new(Connection::new(is_http2, &worker.clock, wire.stream().as_raw_fd()));
+    let connection = Rc::new(Connection::new(direction, is_http2, &worker.clock, wire.stream().as_raw_fd()));
     let _registered = worker.register(Rc::clone(&connection));
     if is_http2 {
         Box::pin(serve2::serve(worker, wire, connection, route)).await;

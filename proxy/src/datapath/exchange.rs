@@ -113,13 +113,13 @@ pub(crate) enum Failed {
 }
 
 impl Asked {
-    pub(crate) fn of_http1(request: &request::Request<'_, '_>, is_draining: bool) -> Asked {
+    pub(crate) fn of_http1(request: &request::Request<'_, '_>, is_ending: bool) -> Asked {
         Asked {
             is_head: request.method == "HEAD",
             is_connect: request.is_connect(),
             is_upgrade: request.is_upgrade(),
             is_old: request.is_old,
-            closes: request.closes() || is_draining,
+            closes: request.closes() || is_ending,
             expects_continue: request.fields.summary().expects_continue,
             is_repeatable: is_repeatable(request.method) && request.body == request::BodyLength::None,
         }
@@ -174,6 +174,11 @@ impl Exchange {
             Instance::One(conn) => Some(conn),
             Instance::Two(_) | Instance::Gone => None,
         }
+    }
+
+    /// The answer is the last on the client's connection, if its head has not said otherwise yet.
+    pub(crate) fn close_after(&mut self) {
+        self.asked.closes = true;
     }
 
     /// For who counts.

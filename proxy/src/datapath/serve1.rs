@@ -146,10 +146,9 @@ pub(crate) async fn serve(worker: Rc<Worker>, wire: Wire, connection: Rc<Connect
 impl Served {
     fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Next> {
         let Served { worker, connection, route, wire, reader } = self;
-        match connection.listen(cx) {
-            Command::Cut => return Poll::Ready(Next::End),
-            Command::Finish if !reader.has_begun() && wire.unread().is_empty() => return Poll::Ready(Next::End),
-            Command::Finish | Command::Run => {}
+        let command = connection.listen(cx);
+        if command == Command::Cut {
+            return Poll::Ready(Next::End);
         }
         let heard = reader.poll(cx, wire, |bytes| {
             buffers::with_slots(|slots| match request::parse(bytes, slots) {
@@ -162,6 +161,9 @@ impl Served {
             Poll::Pending => {
                 if reader.has_begun() {
                     connection.head_began();
+                } else if command == Command::Finish {
+                    // Only now: a request that had come already is answered.
+                    return Poll::Ready(Next::End);
                 }
                 Poll::Pending
             }
@@ -173,8 +175,10 @@ impl Served {
     /// Moves a request that was sent, and its answer.
     fn poll_job(&mut self, cx: &mut Context<'_>, job: &mut Job) -> Poll<Outcome> {
         let Stage::Sent(exchange) = &mut job.stage else { return Poll::Ready(Outcome::Unconnected) };
-        if self.connection.listen(cx) == Command::Cut {
-            return Poll::Ready(Outcome::Over(After::Drop));
+        match self.connection.listen(cx) {
+            Command::Run => {}
+            Command::Announce | Command::Finish => exchange.close_after(),
+            Command::Cut => return Poll::Ready(Outcome::Over(After::Drop)),
         }
         let Poll::Ready(ended) = exchange.poll(cx, &mut Client::One(&mut self.wire)) else {
             if exchange.waits_for_client(&self.wire) {
@@ -273,7 +277,8 @@ impl Served {
         }
         let refusal = Refusal { failure, service: service.clone().unwrap_or_default(), is_grpc: job.is_grpc };
         // Where its body stands is not known any more; only a request without one leaves the connection fit for another.
-        let closes = asked.closes || job.body != BodyLength::None || asked.is_connect || asked.is_old;
+        let is_last = asked.closes || self.connection.is_ending();
+        let closes = is_last || job.body != BodyLength::None || asked.is_connect || asked.is_old;
         self.refuse(Refused { refusal, is_head: asked.is_head, closes, body: Decoder::Exact(0) }).await
     }
 
@@ -359,7 +364,7 @@ fn begin(
     request: &request::Request<'_, '_>,
     bytes: &[u8],
 ) -> (usize, Next) {
-    let asked = Asked::of_http1(request, worker.drain.is_draining());
+    let asked = Asked::of_http1(request, connection.is_ending());
     let is_grpc = is_grpc(request.fields.summary().content_type);
     let head = Head {
         method: request.method,

@@ -52,10 +52,12 @@ pub(crate) async fn serve(worker: Rc<Worker>, wire: Wire, connection: Rc<Connect
     let (mut is_finishing, mut is_flooding) = (false, false);
     loop {
         let accepted = poll_fn(|cx| {
-            if connection.listen(cx) == Command::Cut {
+            let command = connection.listen(cx);
+            if command == Command::Cut {
                 return Poll::Ready(None);
             }
-            if connection.listen(cx) == Command::Finish && !is_finishing {
+            // GOAWAY with the highest id, and the last one when the client has seen that.
+            if command >= Command::Announce && !is_finishing {
                 is_finishing = true;
                 server.graceful_shutdown();
             }

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use laneway_core::decide::Scratch;
@@ -22,7 +23,6 @@ use super::sockopt;
 use super::upstream::Upstream;
 use super::{Config, Direction, Given};
 use crate::current::{Demand, Reader};
-use crate::drain::Watch;
 use crate::journal::Journal;
 use crate::telemetry;
 use crate::timer::Timer;
@@ -33,11 +33,43 @@ use crate::timer::Timer;
 pub(crate) struct Shared {
     pub(crate) evidence: Arc<Evidence>,
     own_sockets: OwnSockets,
+    inbound: Arc<InboundOpen>,
 }
 
 impl Shared {
     pub(crate) fn new() -> Shared {
-        Shared { evidence: Arc::new(Evidence::new(Box::new(Unattributed))), own_sockets: OwnSockets::default() }
+        let evidence = Arc::new(Evidence::new(Box::new(Unattributed)));
+        Shared { evidence, own_sockets: OwnSockets::default(), inbound: Arc::default() }
+    }
+}
+
+/// Inbound connections of all workers.
+#[derive(Default)]
+struct InboundOpen {
+    count: AtomicUsize,
+    none: tokio::sync::Notify,
+}
+
+impl InboundOpen {
+    fn opened(&self) {
+        self.count.fetch_add(1, Ordering::AcqRel);
+    }
+
+    fn closed(&self) {
+        if self.count.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.none.notify_waiters();
+        }
+    }
+
+    async fn all_closed(&self) {
+        loop {
+            // Made before the look: it is woken by what happens after it.
+            let none = self.none.notified();
+            if self.count.load(Ordering::Acquire) == 0 {
+                return;
+            }
+            none.await;
+        }
     }
 }
 
@@ -48,7 +80,6 @@ pub(crate) struct Worker {
     pub(crate) demand: Demand,
     pub(crate) counters: telemetry::Worker,
     pub(crate) meter: telemetry::Meter,
-    pub(crate) drain: Watch,
     pub(crate) timer: Timer,
     pub(crate) journal: Journal,
     pub(crate) clock: CoarseClock,
@@ -59,12 +90,14 @@ pub(crate) struct Worker {
     connection_count: Cell<usize>,
     next_connection: Cell<u64>,
     closed: tokio::sync::Notify,
+    /// What every connection of a direction was told; one that comes later is told it too.
+    told: [Cell<Command>; 2],
     dice: Cell<u64>,
 }
 
 impl Worker {
     pub(crate) fn new(config: Arc<Config>, shared: Shared, given: Given) -> Worker {
-        let Given { reader, demand, counters, drain, timer, journal } = given;
+        let Given { reader, demand, counters, timer, journal, .. } = given;
         let clock = CoarseClock::default();
         let idle_seconds = u32::try_from(config.timeouts.pool_idle.as_secs()).unwrap_or(u32::MAX).max(1);
         // The process-wide random seed of a hasher: unpredictable, and of the standard library.
@@ -81,7 +114,6 @@ impl Worker {
             demand,
             meter: telemetry::Meter::new(counters.clone()),
             counters,
-            drain,
             timer,
             journal,
             clock,
@@ -91,6 +123,7 @@ impl Worker {
             connection_count: Cell::new(0),
             next_connection: Cell::new(0),
             closed: tokio::sync::Notify::new(),
+            told: [const { Cell::new(Command::Run) }; 2],
             dice: Cell::new(seed.rotate_left(32) | 1),
         }
     }
@@ -142,6 +175,11 @@ impl Worker {
     pub(crate) fn register(self: &Rc<Self>, connection: Rc<Connection>) -> Registered {
         let id = self.next_connection.get();
         self.next_connection.set(id + 1);
+        let told = self.told[connection.direction as usize].get();
+        // One of HTTP/2 that comes during a drain is used until nothing new is taken: it would come again at once.
+        if !(connection.is_http2 && told == Command::Announce) {
+            connection.tell(told);
+        }
         self.connections.borrow_mut().insert(id, connection);
         Registered { worker: Rc::clone(self), id }
     }
@@ -153,6 +191,9 @@ impl Worker {
     /// Counts an accepted connection until the guard is dropped.
     pub(crate) fn admit(self: &Rc<Self>, direction: Direction) -> Admitted {
         self.connection_count.set(self.connection_count.get() + 1);
+        if direction == Direction::Inbound {
+            self.shared.inbound.opened();
+        }
         self.counters.connection_opened(direction);
         Admitted { worker: Rc::clone(self), direction }
     }
@@ -162,11 +203,20 @@ impl Worker {
         &self.shared.own_sockets
     }
 
-    /// Tells every HTTP/2 connection: its GOAWAY lets the client finish what runs and go elsewhere.
-    pub(crate) fn tell_http2(&self, command: Command) {
-        for connection in self.connections.borrow().values().filter(|connection| connection.is_http2) {
-            connection.tell(command);
-        }
+    /// Every HTTP connection says with its next answer that it is the last; by HTTP/2 it is said at once.
+    pub(crate) fn announce(&self) {
+        self.tell_all(Direction::Inbound, Command::Announce);
+        self.tell_all(Direction::Outbound, Command::Announce);
+    }
+
+    /// The HTTP connections of a direction close when nothing runs on them.
+    pub(crate) fn finish(&self, direction: Direction) {
+        self.tell_all(direction, Command::Finish);
+    }
+
+    /// Waits until the last inbound connection of the process has ended.
+    pub(crate) async fn inbound_closed(&self) {
+        self.shared.inbound.all_closed().await;
     }
 
     /// Waits until the last accepted connection has ended.
@@ -176,9 +226,10 @@ impl Worker {
         }
     }
 
-    /// Tells every HTTP connection of this worker.
-    pub(crate) fn tell_all(&self, command: Command) {
-        for connection in self.connections.borrow().values() {
+    /// Tells every HTTP connection of a direction, those to come too.
+    fn tell_all(&self, direction: Direction, command: Command) {
+        self.told[direction as usize].set(command);
+        for connection in self.connections.borrow().values().filter(|connection| connection.direction == direction) {
             connection.tell(command);
         }
     }
@@ -272,6 +323,9 @@ impl Drop for Admitted {
         }
         self.worker.connection_count.set(self.worker.connection_count.get() - 1);
         self.worker.closed.notify_one();
+        if self.direction == Direction::Inbound {
+            self.worker.shared.inbound.closed();
+        }
         self.worker.counters.connection_closed(self.direction);
     }
 }

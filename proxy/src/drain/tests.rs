@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
-use super::channel;
+use super::{Phase, channel};
 
 const MIN: Duration = Duration::from_secs(5);
 const MAX: Duration = Duration::from_secs(30);
@@ -13,29 +13,43 @@ const MAX: Duration = Duration::from_secs(30);
 async fn accepting_goes_on_for_min_and_the_drain_ends_with_the_last_watch() {
     let start = Instant::now();
     let (trigger, watch) = channel();
-    assert!(!watch.is_draining());
     let (mut acceptor, mut connection) = (watch.clone(), watch);
     let acceptor = tokio::spawn(async move {
-        acceptor.started().await;
+        assert_eq!(acceptor.reached(Phase::Draining).await, Phase::Draining);
         assert_eq!(start.elapsed(), Duration::ZERO);
-        assert!(acceptor.is_draining());
-        acceptor.closing().await;
+        assert_eq!(acceptor.reached(Phase::Replaced).await, Phase::Closing, "nobody replaces it");
         start.elapsed()
     });
     tokio::spawn(async move {
-        connection.started().await;
+        connection.reached(Phase::Draining).await;
         tokio::time::sleep(Duration::from_secs(7)).await;
     });
-    assert!(trigger.drain(MIN, MAX).await, "nothing was cut");
+    assert!(trigger.drain(Phase::Draining, MIN, MAX).await, "nothing was cut");
     assert_eq!(start.elapsed(), Duration::from_secs(7));
     assert_eq!(acceptor.await.expect("the acceptor ended"), MIN);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_replaced_takes_nothing_new_and_keeps_what_rests_for_min() {
+    let start = Instant::now();
+    let (trigger, mut watch) = channel();
+    let worker = tokio::spawn(async move {
+        let first = watch.reached(Phase::Draining).await;
+        let replaced = (watch.reached(Phase::Replaced).await, start.elapsed());
+        watch.reached(Phase::Closing).await;
+        (first, replaced, start.elapsed())
+    });
+    assert!(trigger.drain(Phase::Replaced, MIN, MAX).await);
+    let told = (Phase::Replaced, (Phase::Replaced, Duration::ZERO), MIN);
+    assert_eq!(worker.await.expect("the worker ended"), told);
+    assert_eq!(start.elapsed(), MIN, "as soon as nothing is left");
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_still_runs_is_not_waited_for_beyond_max() {
     let start = Instant::now();
     let (trigger, watch) = channel();
-    assert!(!trigger.drain(MIN, MAX).await);
+    assert!(!trigger.drain(Phase::Draining, MIN, MAX).await);
     assert_eq!(start.elapsed(), MAX);
     drop(watch);
 }
@@ -44,6 +58,5 @@ async fn what_still_runs_is_not_waited_for_beyond_max() {
 async fn a_dropped_trigger_is_no_drain() {
     let (trigger, mut watch) = channel();
     drop(trigger);
-    assert!(timeout(MAX, watch.started()).await.is_err());
-    assert!(!watch.is_draining());
+    assert!(timeout(MAX, watch.reached(Phase::Draining)).await.is_err());
 }

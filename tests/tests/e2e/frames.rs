@@ -142,6 +142,24 @@ impl Peer {
         tally
     }
 
+    /// Reads until so many GOAWAY without an error have come, and returns the last stream of each. Whoever says that it is going
+    /// away asks by PING whether that was read.
+    pub(crate) fn farewells(&mut self, count: usize) -> Vec<u32> {
+        let mut last_streams = Vec::new();
+        while last_streams.len() < count {
+            let frame = self.read().expect("a frame");
+            match frame.kind {
+                PING if frame.flags & ACK == 0 => self.send(PING, ACK, 0, &frame.payload).expect("it reads"),
+                GOAWAY => {
+                    assert_eq!(code(&frame.payload[4..]), 0, "it blames nobody");
+                    last_streams.push(code(&frame.payload));
+                }
+                _ => {}
+            }
+        }
+        last_streams
+    }
+
     fn read(&mut self) -> io::Result<Frame> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head)?;

@@ -6,7 +6,7 @@ const NO_SOCKET: RawFd = -1;
 
 fn connection(clock: &CoarseClock) -> Rc<Connection> {
     clock.advance(10);
-    Rc::new(Connection::new(false, clock, NO_SOCKET))
+    Rc::new(Connection::new(Direction::Inbound, false, clock, NO_SOCKET))
 }
 
 #[test]
