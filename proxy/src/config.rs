@@ -17,10 +17,13 @@ use laneway_proto::contract::{
 
 use crate::control::credentials::Files;
 use crate::datapath::{Direction, Limits, Listener, Timeouts};
+use crate::hooks::Hook;
 use crate::logging::LogFormat;
 
+use self::hooks::HookFlags;
 use self::journal::JournalFlags;
 
+mod hooks;
 mod journal;
 #[cfg(test)]
 mod tests;
@@ -29,6 +32,8 @@ mod tests;
 #[derive(Parser, Debug)]
 #[command(name = "laneway-proxy", version, disable_help_subcommand = true)]
 pub struct Flags {
+    #[command(subcommand)]
+    hook: Option<HookFlags>,
     /// Control plane to follow.
     #[arg(long, value_name = "URL", env = "LANEWAY_CONTROL", default_value = "http://127.0.0.1:15410")]
     control: String,
@@ -231,6 +236,11 @@ fn refuse<T>(field: impl Into<String>, problem: impl Into<String>) -> Result<T, 
 }
 
 impl Flags {
+    /// What is to be done instead of running a sidecar.
+    pub fn hook(&self) -> Option<Hook> {
+        self.hook.map(Hook::from)
+    }
+
     pub fn log(&self) -> (&str, LogFormat) {
         (&self.log, self.log_format)
     }

@@ -1,11 +1,11 @@
-//! `laneway-proxy`: reads flags, starts logging, runs, and is the only place that exits.
+//! `laneway-proxy`: reads flags, starts logging, runs (or does what a hook asks for), and is the only place that exits.
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use laneway_proxy::logging::Logging;
-use laneway_proxy::{app, config};
+use laneway_proxy::{app, config, hooks};
 
 // Memory of a burst goes back to the system, and an idle connection costs half of what glibc's allocator takes.
 #[global_allocator]
@@ -29,6 +29,9 @@ fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(EXIT_CONFIG) } else { ExitCode::SUCCESS };
         }
     };
+    if let Some(hook) = flags.hook() {
+        return told(hooks::run(hook));
+    }
     let (filter, format) = flags.log();
     let logging = match Logging::start(filter, format) {
         Ok(logging) => logging,
@@ -42,6 +45,16 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// What a hook came to, for who reads the pod's events.
+fn told(done: Result<String, hooks::HookError>) -> ExitCode {
+    let (line, code) = match done {
+        Ok(said) => (said, ExitCode::SUCCESS),
+        Err(error) => (error.to_string(), ExitCode::FAILURE),
+    };
+    let _ = writeln!(std::io::stderr(), "laneway-proxy: {line}");
+    code
 }
 
 fn refuse(problem: &str) -> ExitCode {

@@ -1,9 +1,12 @@
 //! What is refused, and by which name.
 
+use std::time::Duration;
+
 use clap::Parser;
 
 use super::{ConfigError, ConfigSource, Flags};
 use crate::datapath::Direction;
+use crate::hooks::Hook;
 use crate::journal::Share;
 
 fn parse(arguments: &[&str]) -> Result<Flags, String> {
@@ -105,6 +108,18 @@ fn listeners_are_the_redirected_ones_unless_others_are_given() {
 }
 
 #[test]
+fn a_hook_is_told_apart_from_a_sidecar() {
+    assert_eq!(parse(&[]).expect("good").hook(), None);
+    let seconds = Duration::from_secs;
+    let status = "[::]:15421".parse().expect("an address");
+    assert_eq!(parse(&["wait"]).expect("good").hook(), Some(Hook::Wait { status, timeout: seconds(30) }));
+    let admin = "127.0.0.1:9".parse().expect("an address");
+    let flags = parse(&["drain", "--admin", "127.0.0.1:9", "--timeout", "1m"]).expect("good");
+    assert_eq!(flags.hook(), Some(Hook::Drain { admin, timeout: seconds(60) }));
+    assert!(parse(&["wait", "--timeout", "soon"]).expect_err("no time").contains("--timeout"));
+}
+
+#[test]
 fn a_share_is_a_percentage_with_at_most_two_decimals() {
     for (text, basis_points) in
         [("0%", 0), ("0.01%", 1), ("1%", 100), ("2.5%", 250), ("99.99%", 9999), ("100%", 10_000)]
@@ -129,9 +144,14 @@ fn traces_need_a_program_that_was_built_with_them() {
 #[test]
 fn every_flag_and_variable_stands_in_the_documentation() {
     let documented = include_str!("../../../docs/configuration.md");
-    for argument in <Flags as clap::CommandFactory>::command().get_arguments() {
+    let command = <Flags as clap::CommandFactory>::command();
+    let own = command.get_arguments().map(|argument| ("", argument));
+    let hooks =
+        command.get_subcommands().flat_map(|hook| hook.get_arguments().map(|argument| (hook.get_name(), argument)));
+    for (hook, argument) in own.chain(hooks) {
         let Some(long) = argument.get_long().filter(|long| !matches!(*long, "help" | "version")) else { continue };
-        let mut row = format!("| `--{long}` | ");
+        let space = if hook.is_empty() { "" } else { " " };
+        let mut row = format!("| `{hook}{space}--{long}` | ");
         if let Some(variable) = argument.get_env() {
             row = format!("{row}`{}`", variable.to_string_lossy());
         }
