@@ -157,9 +157,12 @@ struct TimingFlags {
     /// Longest wait for what the control plane knows of a destination.
     #[arg(long, value_name = "TIME", env = "LANEWAY_ON_DEMAND_TIMEOUT", default_value = "1s")]
     on_demand_timeout: Time,
-    /// Ready without a configuration, as `degraded`, after this.
+    /// Ready without a configuration, as `degraded`, after this; see --fail-closed.
     #[arg(long, value_name = "TIME", env = "LANEWAY_BOOT_WAIT", default_value = "5s")]
     boot_wait: Time,
+    /// Without a configuration never ready.
+    #[arg(long, env = "LANEWAY_FAIL_CLOSED")]
+    fail_closed: bool,
     /// On SIGTERM or POST /drain: go on accepting for this long.
     #[arg(long, value_name = "TIME", env = "LANEWAY_DRAIN_MIN", default_value = "5s")]
     drain_min: Time,
@@ -204,7 +207,8 @@ pub struct Config {
     pub journal: crate::journal::Config,
     pub status: SocketAddr,
     pub admin: SocketAddr,
-    pub boot_wait: Duration,
+    /// When to be ready without a configuration; `None`: never.
+    pub boot_wait: Option<Duration>,
     pub drain_min: Duration,
     pub drain_max: Duration,
 }
@@ -305,7 +309,7 @@ impl Flags {
             journal,
             status: self.listeners.status,
             admin: self.listeners.admin,
-            boot_wait: timing.boot_wait.0,
+            boot_wait: (!timing.fail_closed).then_some(timing.boot_wait.0),
             drain_min: timing.drain_min.0,
             drain_max: timing.drain_max.0,
         })

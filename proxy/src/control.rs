@@ -46,8 +46,8 @@ pub struct Config {
     pub pod_name: String,
     /// Of the pod, in text form.
     pub addresses: Vec<String>,
-    /// Ready without a configuration after this, as degraded.
-    pub boot_wait: Duration,
+    /// Ready without a configuration after this, as degraded; `None`: never.
+    pub boot_wait: Option<Duration>,
     /// Where the last good configuration is kept on disk.
     pub cache: Option<PathBuf>,
 }
@@ -63,14 +63,16 @@ pub async fn follow(config: Config, publisher: Publisher, mut demands: Demands, 
         saver: config.cache.clone().map(|path| Saver::start(path, config.identity.clone(), status.clone())),
     };
     let is_recalled = follower.recall(&config).await;
-    let (wait, state) =
-        if is_recalled { (RECALLED_WAIT, State::Recalled) } else { (config.boot_wait, State::Degraded) };
-    tokio::task::spawn_local(async move {
-        tokio::time::sleep(wait).await;
-        if status.reached(state) && state == State::Degraded {
-            warn!(after = ?wait, "no configuration yet: ready as baseline only");
-        }
-    });
+    let in_time =
+        if is_recalled { Some((RECALLED_WAIT, State::Recalled)) } else { config.boot_wait.zip(Some(State::Degraded)) };
+    if let Some((wait, state)) = in_time {
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(wait).await;
+            if status.reached(state) && state == State::Degraded {
+                warn!(after = ?wait, "no configuration yet: ready as baseline only");
+            }
+        });
+    }
 
     let mut back_off = BackOff::new(std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1_u8));
     loop {

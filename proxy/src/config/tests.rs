@@ -108,6 +108,13 @@ fn listeners_are_the_redirected_ones_unless_others_are_given() {
 }
 
 #[test]
+fn without_a_configuration_it_is_ready_in_time_or_never() {
+    assert_eq!(checked(&[], &[]).expect("good").boot_wait, Some(Duration::from_secs(5)));
+    assert_eq!(checked(&["--boot-wait", "1s"], &[]).expect("good").boot_wait, Some(Duration::from_secs(1)));
+    assert_eq!(checked(&["--fail-closed"], &[]).expect("good").boot_wait, None);
+}
+
+#[test]
 fn a_hook_is_told_apart_from_a_sidecar() {
     assert_eq!(parse(&[]).expect("good").hook(), None);
     let seconds = Duration::from_secs;
