@@ -7,15 +7,18 @@
 //! ```
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use laneway_core::snapshot::Snapshot;
+use tokio::net::TcpListener;
 use tokio::runtime::{LocalOptions, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
@@ -23,8 +26,9 @@ use crate::admin::{self, Admin};
 use crate::config::{Config, ConfigSource, Flags};
 use crate::control::{self, credentials::Files};
 use crate::current::{self, Demand, Publisher};
-use crate::datapath::{self, BoundWorker, Given};
+use crate::datapath::{self, Bound, BoundWorker, Given};
 use crate::drain::{self, Phase, Trigger};
+use crate::handover::{self, HandoverError, Offer, Predecessor, Sockets, Successor};
 use crate::journal::Outlets;
 use crate::logging::Logging;
 use crate::pages;
@@ -127,13 +131,25 @@ async fn serve_inside(
     let (publisher, readers) = current::channel(workers, first);
     let outlets = Outlets::open(&config.journal, workers)?;
     let status = Status::new(telemetry.clone(), source_label, publisher.view(), outlets.clone());
-    let (trigger, watch) = drain::channel();
+    let (trigger, watching) = drain::channel();
     #[cfg(feature = "otlp")]
     let exporting = export(&config, &outlets)?;
 
-    let bound = datapath::bind(config.datapath.clone()).context("bind the listeners")?;
-    let public = pages::bind(config.status).await.context("bind the status port")?;
-    let private = pages::bind(config.admin).await.context("bind the admin port")?;
+    let (mut inherited, predecessor) = inherit(config.handover.as_ref())?;
+    let bound = datapath::bind(config.datapath.clone(), |address| inherited.take(address));
+    let bound = bound.context("bind the listeners")?;
+    let public = bind_pages(config.status, &mut inherited).await.context("bind the status port")?;
+    let private = bind_pages(config.admin, &mut inherited).await.context("bind the admin port")?;
+    for address in inherited.addresses() {
+        warn!(%address, "the predecessor listens there and this process does not: who is in its queue at the end is refused");
+    }
+    drop(inherited);
+    let offered = match &config.handover {
+        Some(handover) => {
+            Some((handover.clone(), sockets(&bound, [&public, &private]).context("share the listeners")?))
+        }
+        None => None,
+    };
     for (direction, address) in bound.addresses() {
         info!(?direction, %address, "listening");
     }
@@ -151,32 +167,59 @@ async fn serve_inside(
     let (ended, mut worker_ended) = mpsc::channel(workers);
     let shares = bound.into_workers().into_iter().zip(readers).enumerate();
     let mut threads = Vec::new();
+    let (opened, openings) = watch::channel(false);
     for (index, (share, reader)) in shares {
         let ended = Ended { index, tell: ended.clone() };
         let given = Given {
             reader,
             demand: demand.clone(),
             counters: telemetry.worker(index),
-            drain: watch.clone(),
+            drain: watching.clone(),
+            opened: openings.clone(),
             timer: Timer::current(),
             journal: outlets.journal(&config.journal, index),
         };
         threads.push(start_worker(ended, share, given)?);
     }
-    drop(watch);
-    let shown = status.clone();
-    tokio::task::spawn_local(pages::serve(public, status::BOUNDS, move |asked| shown.page(asked)));
-    let admin = Admin { status: status.clone(), logging, pod_name: config.pod_name.clone(), started };
-    tokio::task::spawn_local(pages::serve(private, admin::BOUNDS, move |asked| admin.page(asked)));
-
-    let ended = tokio::select! {
-        () = signals.first(&status) => {
-            end(trigger, &mut signals, &config, &status, threads).await;
-            Ok(())
-        }
-        // Better a fresh process than one that is half there.
-        Some(index) = worker_ended.recv() => Err(anyhow::anyhow!("worker {index} ended by itself")),
+    drop(watching);
+    // A successor serves nobody before it is ready and its predecessor has said that it may.
+    let successor = match predecessor {
+        Some((predecessor, patience)) => tokio::select! {
+            successor = take_over(&status, predecessor, patience) => Some(successor.context("take over")?),
+            () = signals.first(&status) => return Ok(()),
+            Some(index) = worker_ended.recv() => return Err(worker_gone(index)),
+        },
+        None => None,
     };
+    opened.send_replace(true);
+    let shown = status.clone();
+    let public = tokio::task::spawn_local(pages::serve(public, status::BOUNDS, move |asked| shown.page(asked)));
+    let admin = Admin { status: status.clone(), logging, pod_name: config.pod_name.clone(), started };
+    let private = tokio::task::spawn_local(pages::serve(private, admin::BOUNDS, move |asked| admin.page(asked)));
+
+    let is_successor = successor.is_some();
+    let (first, ended) = tokio::select! {
+        () = signals.first(&status) => (Some(Phase::Draining), Ok(())),
+        taken = replaced(&status, successor, offered) => match taken {
+            Ok(()) => {
+                info!("a successor serves: draining");
+                (Some(Phase::Replaced), Ok(()))
+            }
+            // The predecessor has given up on us: it never stopped.
+            Err(error) if is_successor => (Some(Phase::Replaced), Err(error)),
+            Err(error) => (Some(Phase::Draining), Err(error)),
+        },
+        // Better a fresh process than one that is half there.
+        Some(index) = worker_ended.recv() => (None, Err(worker_gone(index))),
+    };
+    if first == Some(Phase::Replaced) {
+        // What is asked from now on is asked of the other process.
+        public.abort();
+        private.abort();
+    }
+    if let Some(first) = first {
+        end(first, trigger, &mut signals, &config, &status, threads).await;
+    }
     #[cfg(feature = "otlp")]
     if let Some(exporting) = exporting {
         exporting.finish().await;
@@ -296,13 +339,87 @@ impl Signals {
     }
 }
 
+fn worker_gone(index: usize) -> anyhow::Error {
+    anyhow::anyhow!("worker {index} ended by itself")
+}
+
+/// What a process that runs already gives us, if there is one.
+fn inherit(handover: Option<&handover::Config>) -> anyhow::Result<(Sockets, Option<(Predecessor, Duration)>)> {
+    let Some(handover) = handover else { return Ok((Sockets::default(), None)) };
+    match handover::inherit(&handover.path).context("take over (--handover)")? {
+        Some(inheritance) => {
+            info!(path = %handover.path.display(), "takes over from the process that runs");
+            Ok((inheritance.sockets, Some((inheritance.predecessor, handover.timeout))))
+        }
+        None => Ok((Sockets::default(), None)),
+    }
+}
+
+async fn bind_pages(address: SocketAddr, inherited: &mut Sockets) -> std::io::Result<TcpListener> {
+    match inherited.take(address).pop() {
+        Some(socket) => {
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket)
+        }
+        None => pages::bind(address).await,
+    }
+}
+
+/// All that is listened on, once more.
+fn sockets(bound: &Bound, pages: [&TcpListener; 2]) -> std::io::Result<Vec<OwnedFd>> {
+    let mut sockets = bound.sockets()?;
+    for socket in pages {
+        sockets.push(socket.as_fd().try_clone_to_owned()?);
+    }
+    Ok(sockets)
+}
+
+/// Returns when we are ready, and the predecessor has let us serve.
+async fn take_over(status: &Status, predecessor: Predecessor, patience: Duration) -> Result<Successor, HandoverError> {
+    // Without a configuration we would be worse than who has one.
+    let configured = tokio::time::timeout(patience, status.configured()).await;
+    configured.map_err(|_| HandoverError::NotReady(patience))?;
+    predecessor.ready().await
+}
+
+/// Tells the predecessor that we serve, and returns when a successor of ours does.
+async fn replaced(
+    status: &Status,
+    successor: Option<Successor>,
+    offered: Option<(handover::Config, Vec<OwnedFd>)>,
+) -> anyhow::Result<()> {
+    let is_successor = successor.is_some();
+    if let Some(successor) = successor {
+        successor.serving().await.context("take over")?;
+        info!("took over");
+    }
+    if let Some((handover, sockets)) = offered {
+        match Offer::open(handover, sockets) {
+            Ok(offer) => {
+                offer.taken(|engaged| status.has_successor(engaged)).await;
+                return Ok(());
+            }
+            Err(error) if is_successor => warn!(%error, "nobody can take over from this process"),
+            Err(error) => return Err(error).context("offer to be taken over from"),
+        }
+    }
+    std::future::pending().await
+}
+
 /// Drains.
-async fn end(trigger: Trigger, signals: &mut Signals, config: &Config, status: &Status, threads: Vec<JoinHandle<()>>) {
+async fn end(
+    first: Phase,
+    trigger: Trigger,
+    signals: &mut Signals,
+    config: &Config,
+    status: &Status,
+    threads: Vec<JoinHandle<()>>,
+) {
     // Who never was ready was not sent to.
     let min = if status.state() == State::Starting { Duration::ZERO } else { config.drain_min };
     status.reached(State::Draining);
     tokio::select! {
-        finished = trigger.drain(Phase::Draining, min, config.drain_max) => {
+        finished = trigger.drain(first, min, config.drain_max) => {
             if !finished {
                 return warn!(after = ?config.drain_max, "cut what still ran");
             }

@@ -51,6 +51,8 @@ pub struct Flags {
     listeners: ListenerFlags,
     #[command(flatten)]
     timing: TimingFlags,
+    #[command(flatten)]
+    handover: HandoverFlags,
     /// Threads that carry traffic, each with connections of its own. 1 to 64.
     #[arg(long, value_name = "N", env = "LANEWAY_WORKERS", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     workers: u16,
@@ -172,6 +174,16 @@ struct TimingFlags {
 }
 
 #[derive(Args, Debug)]
+struct HandoverFlags {
+    /// Unix socket by which a process takes over from the one that runs: it is given its listening sockets. Unset: never.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_HANDOVER")]
+    handover: Option<PathBuf>,
+    /// How long a process that takes over may take to get ready; then the one that runs goes on.
+    #[arg(long, value_name = "TIME", env = "LANEWAY_HANDOVER_TIMEOUT", default_value = "60s")]
+    handover_timeout: Time,
+}
+
+#[derive(Args, Debug)]
 struct MetricsFlags {
     /// What is counted of requests: by lane, or nothing.
     #[arg(long, env = "LANEWAY_METRICS", default_value = "lanes")]
@@ -211,6 +223,7 @@ pub struct Config {
     pub boot_wait: Option<Duration>,
     pub drain_min: Duration,
     pub drain_max: Duration,
+    pub handover: Option<crate::handover::Config>,
 }
 
 /// Where the configuration of lanes and services comes from.
@@ -312,12 +325,20 @@ impl Flags {
             boot_wait: (!timing.fail_closed).then_some(timing.boot_wait.0),
             drain_min: timing.drain_min.0,
             drain_max: timing.drain_max.0,
+            handover: self.handover.check(),
         })
     }
 
     /// The resources file, to be read before [`Flags::check`].
     pub fn resources(&self) -> Option<&PathBuf> {
         self.resources.as_ref()
+    }
+}
+
+impl HandoverFlags {
+    fn check(self) -> Option<crate::handover::Config> {
+        let timeout = self.handover_timeout.0;
+        self.handover.map(|path| crate::handover::Config { path, timeout })
     }
 }
 

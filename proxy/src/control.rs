@@ -89,7 +89,12 @@ pub async fn follow(config: Config, publisher: Publisher, mut demands: Demands, 
             warn!(url = %config.url, %reason, ?pause, "no stream to the control plane; the last configuration stays");
         }
         // Who asks meanwhile waits for its own time-out, then passes through; the next stream asks for it.
-        let pause = tokio::time::sleep(pause);
+        let status = follower.status.clone();
+        let pause = async move {
+            tokio::time::sleep(pause).await;
+            // Of two streams of one sidecar the control plane ends the older one: each would end the other's again and again.
+            status.without_successor().await;
+        };
         tokio::pin!(pause);
         loop {
             tokio::select! {

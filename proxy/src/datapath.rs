@@ -44,10 +44,12 @@ mod worker;
 use std::collections::VecDeque;
 use std::io::{Error, Result};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use socket2::{Domain, Socket, Type};
+use tokio::sync::watch;
 
 use crate::current::{Demand, Reader};
 use crate::drain::Watch;
@@ -134,29 +136,34 @@ pub struct Given {
     pub demand: Demand,
     pub counters: telemetry::Worker,
     pub drain: Watch,
+    /// True when connections may be taken.
+    pub opened: watch::Receiver<bool>,
     pub timer: Timer,
     pub journal: Journal,
 }
 
-/// Binds every listener once for each worker. The error names the address.
-pub fn bind(config: Config) -> Result<Bound> {
+/// Binds every listener once for each worker, but where `inherited` has sockets that listen there already: those are shared out, every
+/// one, for each may have somebody in its queue. The error names the address.
+pub fn bind(config: Config, mut inherited: impl FnMut(SocketAddr) -> Vec<TcpListener>) -> Result<Bound> {
     let mut config = config;
     let workers = config.workers.max(1);
-    let mut sockets = VecDeque::with_capacity(workers);
+    let mut sockets: VecDeque<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
-    for index in 0..workers {
-        let mut own = Vec::new();
-        for listener in &mut config.listeners {
-            let socket = listen(listener.address, workers > 1)
-                .map_err(|error| Error::new(error.kind(), format!("listen on {}: {error}", listener.address)))?;
-            // Port 0 was a wish: the other workers share what the first one got.
-            listener.address = socket.local_addr()?;
-            if index == 0 {
-                addresses.push((listener.direction, listener.address));
+    for listener in &mut config.listeners {
+        let mut shares = shares(inherited(listener.address), workers)?;
+        for share in &mut shares {
+            if share.is_empty() {
+                let socket = listen(listener.address, workers > 1)
+                    .map_err(|error| Error::new(error.kind(), format!("listen on {}: {error}", listener.address)))?;
+                share.push(socket);
             }
-            own.push((listener.clone(), socket));
+            // Port 0 was a wish: the other workers share what the first one got.
+            listener.address = share[0].local_addr()?;
         }
-        sockets.push_back(own);
+        addresses.push((listener.direction, listener.address));
+        for (own, share) in sockets.iter_mut().zip(shares) {
+            own.extend(share.into_iter().map(|socket| (listener.clone(), socket)));
+        }
     }
     for listener in &config.listeners {
         config.own_ports.push(listener.address.port());
@@ -164,10 +171,28 @@ pub fn bind(config: Config) -> Result<Bound> {
     Ok(Bound { config: Arc::new(config), shared: worker::Shared::new(), sockets, addresses })
 }
 
+/// Every worker has a share of the sockets, if there are any: more workers than sockets serve some of them together.
+fn shares(inherited: Vec<TcpListener>, workers: usize) -> Result<Vec<Vec<TcpListener>>> {
+    let mut shares: Vec<Vec<TcpListener>> = (0..workers).map(|_| Vec::new()).collect();
+    for (share, shared) in shares.iter_mut().zip(inherited.iter().cycle()).skip(inherited.len()) {
+        share.push(shared.try_clone()?);
+    }
+    for (index, socket) in inherited.into_iter().enumerate() {
+        socket.set_nonblocking(true)?;
+        shares[index % workers].push(socket);
+    }
+    Ok(shares)
+}
+
 impl Bound {
     /// Where it listens, ports filled in.
     pub fn addresses(&self) -> &[(Direction, SocketAddr)] {
         &self.addresses
+    }
+
+    /// Every socket, once more: for a successor.
+    pub fn sockets(&self) -> Result<Vec<OwnedFd>> {
+        self.sockets.iter().flatten().map(|(_, socket)| socket.try_clone().map(OwnedFd::from)).collect()
     }
 
     /// One share for each worker; each is to be run on a thread of its own.
@@ -207,3 +232,6 @@ fn listen(address: SocketAddr, is_shared: bool) -> Result<TcpListener> {
     socket.listen(BACKLOG)?;
     Ok(socket.into())
 }
+
+#[cfg(test)]
+mod tests;

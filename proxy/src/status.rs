@@ -109,6 +109,8 @@ struct Shared {
     held: ArcSwap<(Held, Instant)>,
     telemetry: Telemetry,
     drain: Notify,
+    has_successor: AtomicBool,
+    changed: Notify,
     source: &'static str,
     view: View,
     outlets: Outlets,
@@ -127,6 +129,8 @@ impl Status {
             held: ArcSwap::from_pointee((Held::default(), Instant::now())),
             telemetry,
             drain: Notify::new(),
+            has_successor: AtomicBool::new(false),
+            changed: Notify::new(),
             source,
             view,
             outlets,
@@ -145,7 +149,38 @@ impl Status {
             };
             is_better.then_some(state as u8)
         });
+        self.0.changed.notify_waiters();
         reached.is_ok()
+    }
+
+    /// Another process is about to take over, or has: it is this sidecar for the control plane.
+    pub fn has_successor(&self, has: bool) {
+        self.0.has_successor.store(has, Ordering::Release);
+        self.0.changed.notify_waiters();
+    }
+
+    /// Waits until there is no such process.
+    pub async fn without_successor(&self) {
+        loop {
+            // Made before the look: it is woken by what happens after it.
+            let changed = self.0.changed.notified();
+            if !self.0.has_successor.load(Ordering::Acquire) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until there is a configuration to serve by, from wherever.
+    pub async fn configured(&self) {
+        loop {
+            // Made before the look: it is woken by what happens after it.
+            let changed = self.0.changed.notified();
+            if matches!(self.state(), State::Ready | State::Recalled) {
+                return;
+            }
+            changed.await;
+        }
     }
 
     pub fn state(&self) -> State {

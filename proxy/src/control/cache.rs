@@ -21,7 +21,7 @@ use prost::Message as _;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
-use crate::status::Status;
+use crate::status::{State, Status};
 
 #[cfg(any(test, fuzzing))]
 #[allow(unreachable_pub, reason = "only a fuzzer reaches it")]
@@ -197,6 +197,10 @@ impl Shared {
         let mut is_failing = false;
         loop {
             self.changed.notified().await;
+            // The file is the successor's now, if there is one.
+            if status.state() == State::Draining {
+                continue;
+            }
             let bytes = self.kept.borrow().encode(&self.identity, SystemTime::now());
             let path = self.path.clone();
             let written = tokio::task::spawn_blocking(move || replace(&path, &bytes)).await;
@@ -221,7 +225,8 @@ impl Shared {
 /// Puts the new file in the place of the old one: a reader, or a kill, finds the one or the other whole.
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
-    beside.push(".new");
+    // A predecessor may still write.
+    beside.push(format!(".{}", std::process::id()));
     let beside = PathBuf::from(beside);
     let mut options = std::fs::OpenOptions::new();
     // Tags and users of rules are nobody else's business.

@@ -30,13 +30,19 @@ pub(crate) async fn run(
     sockets: Vec<(Listener, StdListener)>,
     given: Given,
 ) -> io::Result<()> {
-    let mut drain = given.drain.clone();
+    let (mut drain, mut opened) = (given.drain.clone(), given.opened.clone());
     let worker = Rc::new(Worker::new(config, shared, given));
     let sweeper = spawn_local(Rc::clone(&worker).sweep());
     let follower = spawn_local(Rc::clone(&worker).follow());
     let mut accepting = Vec::new();
-    for (listener, socket) in sockets {
-        accepting.push(Accepting::start(&worker, listener, socket)?);
+    tokio::select! {
+        Ok(_) = opened.wait_for(|opened| *opened) => {
+            for (listener, socket) in sockets {
+                accepting.push(Accepting::start(&worker, listener, socket)?);
+            }
+        }
+        // A successor that is told to end before it has begun: its sockets are still another's.
+        _ = drain.reached(Phase::Draining) => drop(sockets),
     }
     // The drain: at first every answer is the last of its connection and says so, while we go on accepting; then nothing new is
     // taken, and what runs may finish; the process ends when all is done or the time is over.
