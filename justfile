@@ -31,6 +31,10 @@ test-propagation *arguments: programs
 h2spec: programs
     cargo test --quiet --profile quick -p laneway-tests --test e2e h2spec -- --nocapture
 
+# A sidecar's own drains, upgrades, failed upgrades and kills under load, with figures (--requests, --releases, --kills)
+lifecycle *arguments: programs
+    @"${CARGO_TARGET_DIR:-target}/quick/laneway-lifecycle" "$@"
+
 # Format, lints, architecture, coverage, what a decision costs
 check: programs
     cargo fmt --all -- --check

@@ -20,5 +20,7 @@ pub mod load;
 pub mod mesh;
 pub mod process;
 pub mod propagation;
+pub mod releases;
 pub mod sidecars;
 pub mod usage;
+pub mod witness;

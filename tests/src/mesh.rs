@@ -305,6 +305,11 @@ impl Mesh {
 
     /// Starts a pod's sidecar; [`Self::await_ready`] waits for it.
     pub fn start_sidecar(&self, index: usize) -> Result<Process> {
+        self.start_sidecar_with(index, &[])
+    }
+
+    /// The same with further variables, or others.
+    pub fn start_sidecar_with(&self, index: usize, variables: &[(&str, &str)]) -> Result<Process> {
         let plan = &self.plan.pods[index];
         let service = self.plan.service(&plan.service)?;
         let mut command = self.command(&plan.name, program("laneway-proxy")?)?;
@@ -314,6 +319,7 @@ impl Mesh {
             application: (!self.plan.redirect).then(|| self.application_sockets(index, service.port)[0]),
         };
         sidecar::sidecar_arguments(&mut command, plan, &place);
+        command.envs(variables.iter().copied());
         if confine::is_root() {
             confine::as_user(&mut command, contract::PROXY_UID);
         }

@@ -20,6 +20,7 @@ mod floods;
 mod frames;
 mod h2spec;
 mod injection;
+mod lifecycle;
 mod lists;
 mod path;
 mod propagation;
