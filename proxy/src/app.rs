@@ -28,6 +28,7 @@ use crate::control::{self, credentials::Files};
 use crate::current::{self, Demand, Publisher};
 use crate::datapath::{self, Bound, BoundWorker, Given};
 use crate::drain::{self, Phase, Trigger};
+use crate::habits::Habits;
 use crate::handover::{self, HandoverError, Offer, Predecessor, Sockets, Successor};
 use crate::journal::Outlets;
 use crate::logging::Logging;
@@ -135,7 +136,7 @@ async fn serve_inside(
     #[cfg(feature = "otlp")]
     let exporting = export(&config, &outlets)?;
 
-    let (mut inherited, predecessor) = inherit(config.handover.as_ref())?;
+    let Inherited { sockets: mut inherited, habits, predecessor } = inherit(config.handover.as_ref())?;
     let bound = datapath::bind(config.datapath.clone(), |address| inherited.take(address));
     let bound = bound.context("bind the listeners")?;
     let public = bind_pages(config.status, &mut inherited).await.context("bind the status port")?;
@@ -163,7 +164,7 @@ async fn serve_inside(
     );
 
     let reported = config.telemetry.by_lane.then(|| telemetry.clone());
-    let demand = follow(&config, source, publisher, &status, reported);
+    let demand = follow(&config, source, publisher, &status, reported, &habits);
     let (ended, mut worker_ended) = mpsc::channel(workers);
     let shares = bound.into_workers().into_iter().zip(readers).enumerate();
     let mut threads = Vec::new();
@@ -178,6 +179,8 @@ async fn serve_inside(
             opened: openings.clone(),
             timer: Timer::current(),
             journal: outlets.journal(&config.journal, index),
+            habits: habits.clone(),
+            index,
         };
         threads.push(start_worker(ended, share, given)?);
     }
@@ -200,7 +203,7 @@ async fn serve_inside(
     let is_successor = successor.is_some();
     let (first, ended) = tokio::select! {
         () = signals.first(&status) => (Some(Phase::Draining), Ok(())),
-        taken = replaced(&status, successor, offered) => match taken {
+        taken = replaced(&status, &habits, successor, offered) => match taken {
             Ok(()) => {
                 info!("a successor serves: draining");
                 (Some(Phase::Replaced), Ok(()))
@@ -246,6 +249,7 @@ fn follow(
     publisher: Publisher,
     status: &Status,
     telemetry: Option<Telemetry>,
+    habits: &Habits,
 ) -> Demand {
     match source {
         Source::File { path, first } => {
@@ -265,6 +269,7 @@ fn follow(
                 addresses: config.datapath.own_addresses.iter().map(ToString::to_string).collect(),
                 boot_wait: config.boot_wait,
                 cache,
+                habits: habits.clone(),
             };
             tokio::task::spawn_local(control::follow(following, publisher, demands, status.clone()));
             demand
@@ -343,16 +348,24 @@ fn worker_gone(index: usize) -> anyhow::Error {
     anyhow::anyhow!("worker {index} ended by itself")
 }
 
-/// What a process that runs already gives us, if there is one.
-fn inherit(handover: Option<&handover::Config>) -> anyhow::Result<(Sockets, Option<(Predecessor, Duration)>)> {
-    let Some(handover) = handover else { return Ok((Sockets::default(), None)) };
-    match handover::inherit(&handover.path).context("take over (--handover)")? {
-        Some(inheritance) => {
-            info!(path = %handover.path.display(), "takes over from the process that runs");
-            Ok((inheritance.sockets, Some((inheritance.predecessor, handover.timeout))))
-        }
-        None => Ok((Sockets::default(), None)),
-    }
+/// What a process that runs already gives us; without one nothing.
+#[derive(Default)]
+struct Inherited {
+    sockets: Sockets,
+    habits: Habits,
+    predecessor: Option<(Predecessor, Duration)>,
+}
+
+fn inherit(handover: Option<&handover::Config>) -> anyhow::Result<Inherited> {
+    let Some(handover) = handover else { return Ok(Inherited::default()) };
+    let Some(inheritance) = handover::inherit(&handover.path).context("take over (--handover)")? else {
+        return Ok(Inherited::default());
+    };
+    info!(path = %handover.path.display(), "takes over from the process that runs");
+    // Of another version, perhaps: then the start is a cold one.
+    let habits = Habits::decode(&inheritance.habits).unwrap_or_default();
+    let predecessor = Some((inheritance.predecessor, handover.timeout));
+    Ok(Inherited { sockets: inheritance.sockets, habits, predecessor })
 }
 
 async fn bind_pages(address: SocketAddr, inherited: &mut Sockets) -> std::io::Result<TcpListener> {
@@ -385,6 +398,7 @@ async fn take_over(status: &Status, predecessor: Predecessor, patience: Duration
 /// Tells the predecessor that we serve, and returns when a successor of ours does.
 async fn replaced(
     status: &Status,
+    habits: &Habits,
     successor: Option<Successor>,
     offered: Option<(handover::Config, Vec<OwnedFd>)>,
 ) -> anyhow::Result<()> {
@@ -396,7 +410,7 @@ async fn replaced(
     if let Some((handover, sockets)) = offered {
         match Offer::open(handover, sockets) {
             Ok(offer) => {
-                offer.taken(|engaged| status.has_successor(engaged)).await;
+                offer.taken(|| habits.encode(), |engaged| status.has_successor(engaged)).await;
                 return Ok(());
             }
             Err(error) if is_successor => warn!(%error, "nobody can take over from this process"),

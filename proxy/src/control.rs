@@ -4,6 +4,7 @@
 //! [`Session`] is the protocol, pure; [`client`] is the wire, [`credentials`] what is shown on it; here they meet the [`Publisher`].
 //! [`cache`] keeps what came last on disk for the next process.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,6 +18,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{error, info, warn};
 
 use crate::current::{Demands, Publisher};
+use crate::habits::Habits;
 use crate::status::{Held, State, Status, held};
 use crate::telemetry::Telemetry;
 use cache::Saver;
@@ -35,6 +37,9 @@ const IDLE_LOOK: Duration = Duration::from_secs(60);
 /// A sidecar that has a configuration from disk says that it is ready after this, or when the control plane cannot be reached.
 const RECALLED_WAIT: Duration = Duration::from_millis(100);
 
+/// A sidecar that has group and lanes waits so long for the destinations that the process before it called.
+const AWAITED_WAIT: Duration = Duration::from_secs(1);
+
 /// What following needs to know.
 pub struct Config {
     /// `http://HOST:PORT` or `https://HOST:PORT`
@@ -50,6 +55,8 @@ pub struct Config {
     pub boot_wait: Option<Duration>,
     /// Where the last good configuration is kept on disk.
     pub cache: Option<PathBuf>,
+    /// What this sidecar calls, and what the process before it did.
+    pub habits: Habits,
 }
 
 /// Follows for ever.
@@ -60,8 +67,17 @@ pub async fn follow(config: Config, publisher: Publisher, mut demands: Demands, 
         publisher,
         status: status.clone(),
         unsettled: Vec::new(),
-        saver: config.cache.clone().map(|path| Saver::start(path, config.identity.clone(), status.clone())),
+        habits: config.habits.clone(),
+        awaited: config.habits.former_keys().into_iter().collect(),
+        saver: config
+            .cache
+            .clone()
+            .map(|path| Saver::start(path, config.identity.clone(), status.clone(), config.habits.clone())),
     };
+    for key in &follower.awaited {
+        // Opened with it.
+        drop(follower.session.want(key));
+    }
     let is_recalled = follower.recall(&config).await;
     let in_time =
         if is_recalled { Some((RECALLED_WAIT, State::Recalled)) } else { config.boot_wait.zip(Some(State::Degraded)) };
@@ -114,6 +130,9 @@ struct Follower {
     /// Keys that the session has answers for and no snapshot shows yet.
     unsettled: Vec<Arc<str>>,
     saver: Option<Saver>,
+    habits: Habits,
+    /// Keys of the process before that have no answer yet.
+    awaited: BTreeSet<Arc<str>>,
 }
 
 impl Follower {
@@ -131,6 +150,7 @@ impl Follower {
             }
         };
         let age = saved.age;
+        self.habits.recall(saved.called);
         let Some(snapshot) = self.guarded(|session, revision| {
             let replies = session.recall(&saved.keys, saved.responses);
             (replies, session.resources().snapshot(&session.identity, revision))
@@ -179,13 +199,19 @@ impl Follower {
                             warn!(%problem, "refused resources; the last good ones stay");
                             self.status.refused();
                         }
+                        for key in &reply.answered {
+                            self.awaited.remove(key);
+                        }
+                        if !reply.answered.is_empty() {
+                            self.habits.wanted(self.session.found());
+                        }
                         self.unsettled.extend(reply.answered);
                         if let Some(snapshot) = snapshot {
                             self.publish(snapshot).await;
                         }
                         demands.answered(self.unsettled.drain(..));
                         if self.session.is_complete() {
-                            self.status.reached(State::Ready);
+                            self.complete();
                         }
                         is_heard = true;
                         // Only now: every worker decides on it.
@@ -237,6 +263,19 @@ impl Follower {
             self.status.panicked();
         }
         done.ok()
+    }
+
+    /// Group and lanes are here. What the process before called is here too, or is waited for no longer than a request would.
+    fn complete(&mut self) {
+        if self.awaited.is_empty() {
+            self.status.reached(State::Ready);
+        } else {
+            let status = self.status.clone();
+            tokio::task::spawn_local(async move {
+                tokio::time::sleep(AWAITED_WAIT).await;
+                status.reached(State::Ready);
+            });
+        }
     }
 
     /// Hands on what is held from now on, for the next process.

@@ -38,6 +38,7 @@ mod serve2;
 mod sockopt;
 mod translate;
 mod upstream;
+mod warm;
 mod wire;
 mod worker;
 
@@ -53,6 +54,7 @@ use tokio::sync::watch;
 
 use crate::current::{Demand, Reader};
 use crate::drain::Watch;
+use crate::habits::Habits;
 use crate::journal::Journal;
 use crate::telemetry;
 pub use crate::telemetry::Direction;
@@ -140,6 +142,10 @@ pub struct Given {
     pub opened: watch::Receiver<bool>,
     pub timer: Timer,
     pub journal: Journal,
+    /// What was called by the process before, and is by this worker.
+    pub habits: Habits,
+    /// Which worker this is, from 0.
+    pub index: usize,
 }
 
 /// Binds every listener once for each worker, but where `inherited` has sockets that listen there already: those are shared out, every

@@ -4,7 +4,7 @@
 //! ```text
 //!  successor                                predecessor, which accepts all the time
 //!   connects ─────────────────────────────▶  is it the same user?
-//!           ◀──── form, count, the sockets ──
+//!           ◀──── form, count, the sockets, what it has been calling ──
 //!   starts, gets ready
 //!   READY ────────────────────────────────▶  until --handover-timeout
 //!           ◀───────────────────── YOURS ────
@@ -35,6 +35,8 @@ const FORM: &[u8; 8] = b"LANEWAYH";
 const COUNT_BYTES: usize = size_of::<u32>();
 /// 64 workers with 16 listeners each, and more than anybody has.
 const SOCKETS_MAX: u32 = 1024;
+/// Of what a process says of itself: a thousand destinations by name, and more.
+const HABITS_BYTES_MAX: u32 = 1 << 20;
 /// Sockets of one message; the kernel takes 253.
 const BATCH: usize = 64;
 /// Longest wait for a peer that only has to answer.
@@ -75,6 +77,8 @@ pub enum HandoverError {
 /// What a predecessor gave.
 pub struct Inheritance {
     pub sockets: Sockets,
+    /// What it says of itself, for who understands it.
+    pub habits: Vec<u8>,
     pub predecessor: Predecessor,
 }
 
@@ -118,7 +122,15 @@ pub fn inherit(path: &Path) -> Result<Option<Inheritance>, HandoverError> {
     if sockets.len() != sent as usize {
         return Err(HandoverError::Missing { sent, came: sockets.len() });
     }
-    Ok(Some(Inheritance { sockets: Sockets(sockets), predecessor: Predecessor(stream) }))
+    let mut length = [0; COUNT_BYTES];
+    stream.read_exact(&mut length)?;
+    let length = u32::from_be_bytes(length);
+    if length > HABITS_BYTES_MAX {
+        return Err(HandoverError::Form(path.to_owned()));
+    }
+    let mut habits = vec![0; length as usize];
+    stream.read_exact(&mut habits)?;
+    Ok(Some(Inheritance { sockets: Sockets(sockets), habits, predecessor: Predecessor(stream) }))
 }
 
 fn check_user(path: &Path, user: u32) -> Result<(), HandoverError> {
@@ -195,7 +207,7 @@ impl Offer {
 
     /// Returns when a successor serves. One that fails is told of, and the next one is waited for. `engaged` hears when one has come,
     /// and when it has failed.
-    pub async fn taken(self, engaged: impl Fn(bool)) {
+    pub async fn taken(self, habits: impl Fn() -> Vec<u8>, engaged: impl Fn(bool)) {
         loop {
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
@@ -206,7 +218,7 @@ impl Offer {
                 }
             };
             engaged(true);
-            match self.give(stream).await {
+            match self.give(stream, habits()).await {
                 Ok(()) => return,
                 Err(error) => {
                     engaged(false);
@@ -217,12 +229,12 @@ impl Offer {
         }
     }
 
-    async fn give(&self, stream: UnixStream) -> Result<(), HandoverError> {
+    async fn give(&self, stream: UnixStream, habits: Vec<u8>) -> Result<(), HandoverError> {
         check_user(&self.config.path, stream.peer_cred()?.uid())?;
         info!("a successor takes the listening sockets; this process serves until it is ready");
         let sockets = self.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?;
         let stream = stream.into_std()?;
-        let sent = tokio::task::spawn_blocking(move || send(stream, &sockets)).await;
+        let sent = tokio::task::spawn_blocking(move || send(stream, &sockets, &habits)).await;
         let mut stream = UnixStream::from_std(sent.map_err(io::Error::other)??)?;
         expect(&mut stream, READY, self.config.timeout).await?;
         stream.write_all(&[YOURS]).await?;
@@ -230,7 +242,7 @@ impl Offer {
     }
 }
 
-fn send(mut stream: blocking::UnixStream, sockets: &[OwnedFd]) -> io::Result<blocking::UnixStream> {
+fn send(mut stream: blocking::UnixStream, sockets: &[OwnedFd], habits: &[u8]) -> io::Result<blocking::UnixStream> {
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(ANSWER_TIMEOUT))?;
     stream.write_all(FORM)?;
@@ -239,6 +251,10 @@ fn send(mut stream: blocking::UnixStream, sockets: &[OwnedFd]) -> io::Result<blo
     for batch in sockets.chunks(BATCH) {
         descriptors::send(&stream, batch)?;
     }
+    // What is too much is left out: it is of use, and no more.
+    let length = u32::try_from(habits.len()).ok().filter(|length| *length <= HABITS_BYTES_MAX).unwrap_or(0);
+    stream.write_all(&length.to_be_bytes())?;
+    stream.write_all(&habits[..length as usize])?;
     stream.set_nonblocking(true)?;
     Ok(stream)
 }

@@ -19,6 +19,7 @@ pub mod drain;
 #[path = "../../core/tests/hostile/draw.rs"]
 mod draw;
 pub mod h1;
+pub mod habits;
 pub mod handover;
 pub mod hooks;
 pub mod journal;

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use crate::client::{Client, Speech};
 use crate::mesh::{Mesh, Plan};
 use crate::process::{Process, Scratch, wait_for};
-use crate::witness::{Load, Seen, Witness, time_to_refusal};
+use crate::witness::{Load, Seen, Witness, time_to_refusal, times};
 
 /// Longest wait for a step of a release.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -182,6 +182,56 @@ pub fn kills(label: &str, count: u32) -> Result<Vec<Kill>> {
         kills.push(Kill { refusal, serving: start.elapsed() });
     }
     Ok(kills)
+}
+
+/// How long the first requests of a process take, and those of one that has run for a while.
+#[derive(Clone, Debug)]
+pub struct Starts {
+    /// No start at all.
+    pub steady: Vec<Duration>,
+    /// Nothing is known from before.
+    pub cold: Vec<Duration>,
+    /// With what is on the disk.
+    pub warm: Vec<Duration>,
+    /// After an upgrade in place.
+    pub upgraded: Vec<Duration>,
+}
+
+/// Starts the sidecar of A, which calls B, in each way, and times the first `count` requests after it was ready.
+pub fn starts(label: &str, count: usize) -> Result<Starts> {
+    let place = shared_directory(label)?;
+    let in_place = |name: &str| place.path().join(name).to_string_lossy().into_owned();
+    let (cache, handover) = (in_place("cache"), Handover(in_place("handover")));
+    let mut plan = Plan::chain(label, false, &[("a", &[""]), ("b", &[""])]);
+    for (name, value) in [("LANEWAY_CACHE", &*cache), handover.variable(), ("LANEWAY_DRAIN_MIN", "1s")] {
+        plan.pods[0].sidecar_environment.push((name.to_owned(), value.to_owned()));
+    }
+    let mut mesh = Mesh::up(plan)?;
+    let to = mesh.socket(POD)?;
+    let called = mesh.socket("b-base")?.to_string();
+    times(to, 2 * count)?;
+    let steady = times(to, count)?;
+    let anew = |mesh: &mut Mesh, variables: &[(&str, &str)]| -> Result<Vec<Duration>> {
+        mesh.pod(POD)?.sidecar.take().context("it runs")?.kill();
+        let fresh = mesh.start_sidecar_with(index(mesh, POD)?, variables)?;
+        mesh.pod(POD)?.sidecar = Some(fresh);
+        mesh.await_ready(POD)?;
+        times(to, count)
+    };
+    let cold = anew(&mut mesh, &[("LANEWAY_CACHE", &in_place("nothing"))])?;
+    // Back to the usual file, and until who was called is in it.
+    anew(&mut mesh, &[])?;
+    let remembered = wait_for(DEADLINE, || {
+        let bytes = fs::read(&cache).ok()?;
+        // Only who was called stands there as text.
+        bytes.windows(called.len()).any(|window| window == called.as_bytes()).then_some(())
+    });
+    remembered.with_context(|| format!("{called} is not remembered on disk"))?;
+    let warm = anew(&mut mesh, &[])?;
+    let old = upgrade(&mut mesh, &[])?;
+    let upgraded = times(to, count)?;
+    drop(old);
+    Ok(Starts { steady, cold, warm, upgraded })
 }
 
 /// The answer comes from B gray, which only a configuration knows of.

@@ -17,6 +17,7 @@ use anyhow::{Context, Result, bail, ensure};
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// Pause after a connection that was refused: a loop without one would spin.
 const REFUSED_PAUSE: Duration = Duration::from_millis(5);
+const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: sc-a\r\n\r\n";
 /// Examples that are kept of what went wrong.
 const EXAMPLES_MAX: usize = 10;
 
@@ -193,7 +194,6 @@ fn connect(to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 fn visit_http1(shared: &Shared, stream: TcpStream) -> Result<End> {
-    const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: sc-a\r\n\r\n";
     const POST: &[u8] = b"POST / HTTP/1.1\r\nhost: sc-a\r\ncontent-length: 4\r\n\r\nbody";
     let mut reader = io::BufReader::new(stream);
     for request in [GET, POST].into_iter().cycle() {
@@ -320,6 +320,24 @@ fn receive(stream: &mut TcpStream) -> io::Result<(u8, u8, u32, Vec<u8>)> {
     stream.read_exact(&mut payload)?;
     let id = u32::from_be_bytes([head[5] & 0x7f, head[6], head[7], head[8]]);
     Ok((head[3], head[4], id, payload))
+}
+
+/// Asks so many times one after the other, and says how long each took. A new connection counts to its first request.
+pub fn times(to: SocketAddr, count: usize) -> Result<Vec<Duration>> {
+    let mut connection = None;
+    let mut times = Vec::with_capacity(count);
+    while times.len() < count {
+        let start = Instant::now();
+        let mut reader = match connection.take() {
+            Some(reader) => reader,
+            None => io::BufReader::new(connect(to)?),
+        };
+        reader.get_mut().write_all(GET)?;
+        let closes = answer_http1(&mut reader)?;
+        times.push(start.elapsed());
+        connection = (!closes).then_some(reader);
+    }
+    Ok(times)
 }
 
 /// How long until a connection is refused: nobody listens, and nobody hangs.

@@ -21,6 +21,7 @@ use prost::Message as _;
 use tokio::sync::Notify;
 use tracing::{info, warn};
 
+use crate::habits::{Habits, Instance, Written};
 use crate::status::{State, Status};
 
 #[cfg(any(test, fuzzing))]
@@ -55,6 +56,9 @@ struct File {
     /// One for each type, as a control plane would send it.
     #[prost(message, repeated, tag = "6")]
     responses: Vec<DeltaDiscoveryResponse>,
+    /// Instances that were called last.
+    #[prost(message, repeated, tag = "7")]
+    called: Vec<Written>,
 }
 
 /// What was saved.
@@ -64,6 +68,7 @@ pub(super) struct Saved {
     pub(super) age: Duration,
     pub(super) keys: Vec<Arc<str>>,
     pub(super) responses: Vec<DeltaDiscoveryResponse>,
+    pub(super) called: Vec<Instance>,
 }
 
 /// Why a file is not taken.
@@ -116,6 +121,7 @@ fn decode(bytes: &[u8], identity: &Identity, now: SystemTime) -> Result<Saved, C
         age: time.and_then(|time| now.duration_since(time).ok()).unwrap_or_default(),
         keys: file.keys.into_iter().map(Arc::from).collect(),
         responses: file.responses,
+        called: file.called.into_iter().filter_map(Written::read).collect(),
     })
 }
 
@@ -132,6 +138,7 @@ fn tag_of(identity: &Identity) -> &str {
 struct Kept {
     resources: BTreeMap<String, BTreeMap<String, Resource>>,
     keys: BTreeSet<Arc<str>>,
+    called: Vec<Instance>,
 }
 
 impl Kept {
@@ -148,6 +155,7 @@ impl Kept {
             time: Some(now.into()),
             keys: self.keys.iter().map(ToString::to_string).collect(),
             responses: responses.collect(),
+            called: self.called.iter().copied().map(Written::from).collect(),
         };
         let body = file.encode_to_vec();
         [MAGIC.as_slice(), &hash_of(&body).to_le_bytes(), &body].concat()
@@ -160,14 +168,15 @@ pub(super) struct Saver(Rc<Shared>);
 struct Shared {
     path: PathBuf,
     identity: Identity,
+    habits: Habits,
     kept: RefCell<Kept>,
     changed: Notify,
 }
 
 impl Saver {
     /// Starts the task that writes; it lives as long as the control thread.
-    pub(super) fn start(path: PathBuf, identity: Identity, status: Status) -> Saver {
-        let shared = Rc::new(Shared { path, identity, kept: RefCell::default(), changed: Notify::new() });
+    pub(super) fn start(path: PathBuf, identity: Identity, status: Status, habits: Habits) -> Saver {
+        let shared = Rc::new(Shared { path, identity, habits, kept: RefCell::default(), changed: Notify::new() });
         tokio::task::spawn_local(Rc::clone(&shared).write_always(status));
         Saver(shared)
     }
@@ -196,11 +205,15 @@ impl Shared {
     async fn write_always(self: Rc<Self>, status: Status) {
         let mut is_failing = false;
         loop {
-            self.changed.notified().await;
+            tokio::select! {
+                () = self.changed.notified() => {}
+                () = self.habits.changed() => {}
+            }
             // The file is the successor's now, if there is one.
             if status.state() == State::Draining {
                 continue;
             }
+            self.kept.borrow_mut().called = self.habits.instances();
             let bytes = self.kept.borrow().encode(&self.identity, SystemTime::now());
             let path = self.path.clone();
             let written = tokio::task::spawn_blocking(move || replace(&path, &bytes)).await;

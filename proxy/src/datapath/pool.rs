@@ -14,6 +14,7 @@ use laneway_core::snapshot::EndpointAddr;
 use super::activity::CoarseClock;
 use super::connect::{From, Held};
 use super::wire::Wire;
+use crate::habits::{INSTANCES_MAX, Instance};
 
 /// Idle connections that are kept to one instance; more are closed when their request ends.
 const IDLE_PER_HOST_MAX: usize = 512;
@@ -98,6 +99,25 @@ impl Pool {
         });
     }
 
+    /// Who was called last, and how; no more than are remembered.
+    pub(crate) fn called(&self) -> Vec<Instance> {
+        let hosts = self.hosts.borrow();
+        let mut hosts: Vec<_> = hosts.iter().filter(|(_, host)| host.is_connected()).collect();
+        hosts.sort_unstable_by_key(|(_, host)| std::cmp::Reverse(host.used_at.get()));
+        hosts.truncate(INSTANCES_MAX);
+        let mut called: Vec<Instance> = hosts
+            .into_iter()
+            .map(|(key, host)| Instance {
+                address: key.address,
+                is_application: key.from == From::Marker,
+                is_http2: host.http2.borrow().is_some(),
+            })
+            .collect();
+        // The order of the last calls changes all the time, and what was called does not.
+        called.sort_unstable();
+        called
+    }
+
     /// Closes idle connections to addresses that may no longer be called, and puts none back that are in use.
     pub(crate) fn retain(&self, may_be_called: impl Fn(Key) -> bool) {
         self.hosts.borrow_mut().retain(|key, host| {
@@ -179,6 +199,10 @@ impl Host {
     /// The shared connection has ended or is going away: the next request opens another.
     pub(crate) fn forget_http2(&self) {
         self.http2.borrow_mut().take();
+    }
+
+    fn is_connected(&self) -> bool {
+        self.outstanding.get() > 0 || !self.idle.borrow().is_empty() || self.http2.borrow().is_some()
     }
 
     fn retire(&self) {

@@ -17,12 +17,14 @@ use super::attribution::Unattributed;
 use super::connect::{From, OwnSockets};
 use super::evidence::Evidence;
 use super::failure::Failure;
-use super::pool::Pool;
+use super::pool::{Key, Pool};
 use super::propagate::Names;
 use super::sockopt;
 use super::upstream::Upstream;
+use super::warm::Warming;
 use super::{Config, Direction, Given};
 use crate::current::{Demand, Reader};
+use crate::habits::Habits;
 use crate::journal::Journal;
 use crate::telemetry;
 use crate::timer::Timer;
@@ -84,6 +86,8 @@ pub(crate) struct Worker {
     pub(crate) journal: Journal,
     pub(crate) clock: CoarseClock,
     pub(crate) upstream: Upstream,
+    pub(crate) habits: Habits,
+    index: usize,
     pub(crate) scratch: RefCell<Scratch>,
     names: RefCell<Option<Rc<Names>>>,
     connections: RefCell<HashMap<u64, Rc<Connection>, foldhash::fast::RandomState>>,
@@ -97,7 +101,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(config: Arc<Config>, shared: Shared, given: Given) -> Worker {
-        let Given { reader, demand, counters, timer, journal, .. } = given;
+        let Given { reader, demand, counters, timer, journal, habits, index, .. } = given;
         let clock = CoarseClock::default();
         let idle_seconds = u32::try_from(config.timeouts.pool_idle.as_secs()).unwrap_or(u32::MAX).max(1);
         // The process-wide random seed of a hasher: unpredictable, and of the standard library.
@@ -108,6 +112,8 @@ impl Worker {
                 own_sockets: shared.own_sockets.clone(),
                 timer: timer.clone(),
             },
+            habits,
+            index,
             config,
             shared,
             reader,
@@ -243,6 +249,7 @@ impl Worker {
             self.shared.evidence.sweep(now);
             self.sweep_connections(now);
             self.upstream.pool.sweep();
+            self.habits.called(self.index, self.upstream.pool.called());
             self.meter.sweep(now);
         }
     }
@@ -280,18 +287,23 @@ impl Worker {
         tracing::debug!(%to, blame = ?failure.blame(), reason = failure.label(), "no answer");
     }
 
-    /// Follows the snapshots: says that this worker has seen one, and closes idle connections to what may not be called.
+    /// An instance that the snapshot has, or this pod itself.
+    pub(crate) fn may_be_called(&self, snapshot: &Snapshot, key: Key) -> bool {
+        let own = &self.config.own_addresses;
+        key.from == From::Marker || own.contains(&key.address.ip()) || snapshot.may_be_called(key.address)
+    }
+
+    /// Follows the snapshots: opens what an earlier process had open, says that this worker has seen one, and closes idle connections to what may not be called.
     pub(crate) async fn follow(self: Rc<Self>) {
         let mut reader = self.reader.clone();
+        let mut warming = Warming::default();
         loop {
             let revision = {
                 let snapshot = self.reader.load();
-                let own = &self.config.own_addresses;
-                self.upstream.pool.retain(|key| {
-                    key.from == From::Marker || own.contains(&key.address.ip()) || snapshot.may_be_called(key.address)
-                });
+                self.upstream.pool.retain(|key| self.may_be_called(&snapshot, key));
                 snapshot.revision
             };
+            warming.proceed(&self).await;
             self.reader.seen(revision);
             reader.changed().await;
         }

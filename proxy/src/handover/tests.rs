@@ -62,8 +62,9 @@ async fn every_socket_goes_over_with_who_waits_in_its_queue() {
     let addresses: Vec<_> = sockets.iter().map(|socket| socket.local_addr().expect("it is bound")).collect();
     let waiting = TcpStream::connect(addresses[BATCH]).expect("the kernel lets it in");
     let offer = Offer::open(config.clone(), copies(&sockets)).expect("the place is free");
-    let taken = tokio::spawn(offer.taken(|_| ()));
-    let Inheritance { sockets: mut given, predecessor } = inherited(&config.path).await;
+    let taken = tokio::spawn(offer.taken(|| b"habits".to_vec(), |_| ()));
+    let Inheritance { sockets: mut given, habits, predecessor } = inherited(&config.path).await;
+    assert_eq!(habits, b"habits");
     let own: Vec<_> = addresses.iter().map(|address| given.take(*address).pop().expect("it came")).collect();
     assert!(given.addresses().is_empty(), "each is taken once");
     let successor = predecessor.ready().await.expect("we may");
@@ -82,7 +83,7 @@ async fn a_successor_that_fails_costs_nothing_and_the_next_one_is_served() {
     let sockets = [listening()];
     let offer = Offer::open(config.clone(), copies(&sockets)).expect("the place is free");
     let (engaged, heard) = std::sync::mpsc::channel();
-    let taken = tokio::spawn(offer.taken(move |is_engaged| engaged.send(is_engaged).expect("it is heard")));
+    let taken = tokio::spawn(offer.taken(Vec::new, move |is_engaged| engaged.send(is_engaged).expect("it is heard")));
     // Ends before it is ready; says something else; ends when it may serve.
     drop(inherited(&config.path).await);
     let rude = inherited(&config.path).await.predecessor;
@@ -100,7 +101,7 @@ async fn a_successor_that_never_gets_ready_is_given_up() {
     let place = Place::new("never");
     let config = place.config(Duration::from_millis(50));
     let offer = Offer::open(config.clone(), Vec::new()).expect("the place is free");
-    let taken = tokio::spawn(offer.taken(|_| ()));
+    let taken = tokio::spawn(offer.taken(Vec::new, |_| ()));
     let slow = inherited(&config.path).await.predecessor;
     let end = tokio::task::spawn_blocking(move || (&slow.0).read(&mut [0])).await.expect("it does not panic");
     assert_eq!(end.expect("a proper end"), 0, "it hangs up");

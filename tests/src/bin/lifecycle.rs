@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Parser;
-use laneway_tests::releases::{Report, Scale, drains, failed_upgrades, kills, upgrades};
+use laneway_tests::releases::{Report, Scale, drains, failed_upgrades, kills, starts, upgrades};
 
 /// Refused within this, and serving again within that: what reliability asks for.
 const REFUSAL_MAX: Duration = Duration::from_millis(5);
@@ -33,6 +33,9 @@ struct Arguments {
     /// How often the sidecar is killed
     #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1000))]
     kills: u32,
+    /// First requests of a process that are timed
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u16).range(10..=10_000))]
+    first: u16,
 }
 
 fn main() -> Result<ExitCode> {
@@ -62,6 +65,20 @@ fn main() -> Result<ExitCode> {
     say(&format!("  the next process answers, from the disk, after: {}", shown(serving)));
     let is_met = refusal.1 <= REFUSAL_MAX && serving.1 <= SERVING_MAX;
     say(&format!("  goal {REFUSAL_MAX:?} and {SERVING_MAX:?}: {}", if is_met { "met" } else { "MISSED" }));
+
+    let starts = starts("own-start", usize::from(arguments.first))?;
+    say(&format!(
+        "the first {} requests of a process, one after the other, A to B (first, median, p99, max):",
+        arguments.first
+    ));
+    for (how, times) in [
+        ("none: it has run for a while", starts.steady),
+        ("start with nothing known", starts.cold),
+        ("start from the disk", starts.warm),
+        ("upgrade in place", starts.upgraded),
+    ] {
+        say(&format!("  {how}: {}", distribution(times)));
+    }
     say(if is_good { "nothing was lost" } else { "LOST" });
     Ok(if is_good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -78,6 +95,15 @@ fn tell(scene: &str, report: &Report) -> bool {
         say(&format!("  {example}"));
     }
     seen.is_lossless()
+}
+
+fn distribution(mut times: Vec<Duration>) -> String {
+    let first = times.first().copied().unwrap_or_default();
+    times.sort_unstable();
+    let at =
+        |percent: usize| times.get((times.len() * percent / 100).min(times.len() - 1)).copied().unwrap_or_default();
+    let shown = [first, at(50), at(99), at(100)].map(|time| format!("{:.2} ms", time.as_secs_f64() * 1e3));
+    shown.join(", ")
 }
 
 fn spread(times: impl Iterator<Item = Duration>) -> (Duration, Duration) {

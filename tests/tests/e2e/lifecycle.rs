@@ -4,7 +4,7 @@ use std::process::{Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 use laneway_tests::process::{Process, Scratch, program, spawn, wait_for};
-use laneway_tests::releases::{Scale, drains, failed_upgrades, kills, upgrades};
+use laneway_tests::releases::{Scale, drains, failed_upgrades, kills, starts, upgrades};
 
 use crate::alone::free;
 
@@ -39,6 +39,13 @@ fn a_successor_that_fails_leaves_the_old_one_serving() {
 fn a_sidecar_that_was_killed_refuses_and_its_next_process_serves_from_the_disk() {
     let kills = kills("own-kill", 2).expect("the scene is played");
     eprintln!("{kills:?}");
+}
+
+/// What a start costs is for `./x lifecycle`; here, that who was called is remembered and called again.
+#[test]
+fn a_process_opens_connections_to_whom_the_one_before_has_called() {
+    let starts = starts("own-start", 50).expect("the scene is played");
+    assert!([starts.steady, starts.cold, starts.warm, starts.upgraded].iter().all(|times| times.len() == 50));
 }
 
 /// Runs a hook to its end.
