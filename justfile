@@ -56,7 +56,7 @@ fmt:
 programs:
     @cargo build --profile quick --workspace --bins
 
-# Our proxy beside nginx, HAProxy, Envoy (`bench --help`); `bench counts`: against committed numbers; `bench ladder`, `bench switch`, `bench control`
+# Our proxy beside nginx, HAProxy, Envoy (`bench --help`); `bench counts`: against committed numbers; `bench ladder`, `bench switch`, `bench control`, `bench soak`
 bench *arguments:
     @python3 tests/load/bench.py "$@"
 

@@ -2,7 +2,7 @@
 """`./x bench`: our proxy beside nginx, HAProxy and Envoy, in the same interleaved rounds. `./x bench counts`: numbers that noise
 does not move, against the committed ones (counts.py). `./x bench ladder`: what knowing the lane of a call costs (ladder.py).
 `./x bench switch`: how fast a lane is switched (switch.py). `./x bench control`: what the control plane costs and endures
-(control.py).
+(control.py). `./x bench soak`: does memory stay where it is over ten million requests (soak.py).
 
 The figure to compare is CPU microseconds per request (run time of all the proxy's threads over requests completed), as a
 ratio to the reference in the same round: other load and the machine's mood move microseconds by half, ratios by little. Only
@@ -18,6 +18,7 @@ import counts
 import ladder
 import machine
 import peers
+import soak
 import switch
 from loads import LOADS, NEEDS_OWN_PROGRAM, Tools
 from machine import say
@@ -93,6 +94,8 @@ def main():
         return switch.main(sys.argv[2:])
     if sys.argv[1:2] == ["control"]:
         return control.main(sys.argv[2:])
+    if sys.argv[1:2] == ["soak"]:
+        return soak.main(sys.argv[2:])
     if sys.argv[1:2] == ["counts"]:
         return counts.main(sys.argv[2:])
     if sys.argv[1:2] == ["ladder"]:

@@ -20,6 +20,7 @@ pub fn check(bytes: &[u8]) {
     let kept = Kept {
         resources: BTreeMap::from([(TYPE_LANE.to_owned(), BTreeMap::from([("gray".to_owned(), resource)]))]),
         keys: [Arc::from("namespaces/shop/services/c")].into(),
+        ..Kept::default()
     };
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_900_000_000);
     let good = kept.encode(&identity, now);
