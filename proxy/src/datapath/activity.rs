@@ -53,7 +53,7 @@ pub(crate) struct Connection {
     /// Bytes of the request's body and its answer's that had moved then.
     moved_bytes: Cell<u64>,
     /// What the kernel held for the client when the sweeper looked last.
-    held_bytes: Cell<u32>,
+    held_bytes: Cell<usize>,
     command: Cell<Command>,
     waker: RefCell<Option<Waker>>,
 }
@@ -116,7 +116,7 @@ impl Connection {
 
     /// For how many seconds a body has waited for the client without a byte. `held_bytes`: what the kernel holds for it; a change
     /// is a client that takes, however slowly, what we wrote long ago.
-    pub(crate) fn stalled_seconds(&self, now: u32, held_bytes: impl FnOnce(RawFd) -> u32) -> Option<u32> {
+    pub(crate) fn stalled_seconds(&self, now: u32, held_bytes: impl FnOnce(RawFd) -> usize) -> Option<u32> {
         if self.stalled_since.get() == 0 {
             return None;
         }

@@ -6,12 +6,10 @@
 //!  client ◀── down: interim answers, head, body ── instance
 //! ```
 
-use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use h2::client::ResponseFuture;
 use h2::server::SendResponse;
 use h2::{RecvStream, SendStream};
 use http::StatusCode;
@@ -22,10 +20,12 @@ use super::account::Moved;
 use super::buffers;
 use super::failure::Failure;
 use super::head_reader::{HeadReader, Heard};
+use super::link::Answer;
 use super::path::{Line, Path};
 use super::pipe::{Broken, Incoming, Pipe, Sink, Source, grpc_status};
 use super::pool::Conn;
 use super::propagate::Names;
+use super::retry::Reach;
 use super::translate::{self, Framing, Persistence};
 use super::wire::Wire;
 use crate::h1::body::Decoder;
@@ -47,8 +47,8 @@ pub(crate) struct Asked {
     /// The client wants no other answer on this connection, or we do not.
     pub(crate) closes: bool,
     pub(crate) expects_continue: bool,
-    /// May go out a second time if the first one was never answered (RFC 9110 section 9.2.2).
-    pub(crate) is_repeatable: bool,
+    /// Doing it twice does what doing it once does (RFC 9110 section 9.2.2).
+    pub(crate) is_idempotent: bool,
 }
 
 /// The client's side.
@@ -60,7 +60,7 @@ pub(crate) enum Client<'c> {
 /// The instance's side.
 pub(crate) enum Instance {
     One(Box<Conn>),
-    Two(Box<ResponseFuture>),
+    Two(Box<Answer>),
     /// Given back to the pool.
     Gone,
 }
@@ -104,8 +104,8 @@ pub(crate) enum End {
 }
 
 pub(crate) enum Failed {
-    /// The client knows nothing yet, and can be told. `is_unanswered`: not one byte came over a connection that had been idle.
-    Before { failure: Failure, is_unanswered: bool },
+    /// The client knows nothing yet, and can be told.
+    Before { failure: Failure, reach: Reach },
     /// In the middle of the answer: what is left is to make the end seen.
     Within(Reason),
     /// The client itself has gone.
@@ -121,11 +121,11 @@ impl Asked {
             is_old: request.is_old,
             closes: request.closes() || is_ending,
             expects_continue: request.fields.summary().expects_continue,
-            is_repeatable: is_repeatable(request.method) && request.body == request::BodyLength::None,
+            is_idempotent: is_idempotent(request.method),
         }
     }
 
-    pub(crate) fn of_http2(request: &http::Request<()>, has_body: bool) -> Asked {
+    pub(crate) fn of_http2(request: &http::Request<()>) -> Asked {
         Asked {
             is_head: *request.method() == http::Method::HEAD,
             is_connect: *request.method() == http::Method::CONNECT,
@@ -133,12 +133,12 @@ impl Asked {
             is_old: false,
             closes: false,
             expects_continue: false,
-            is_repeatable: is_repeatable(request.method().as_str()) && !has_body,
+            is_idempotent: is_idempotent(request.method().as_str()),
         }
     }
 }
 
-fn is_repeatable(method: &str) -> bool {
+fn is_idempotent(method: &str) -> bool {
     matches!(method, "GET" | "HEAD" | "PUT" | "DELETE" | "OPTIONS" | "TRACE")
 }
 
@@ -179,6 +179,11 @@ impl Exchange {
     /// The answer is the last on the client's connection, if its head has not said otherwise yet.
     pub(crate) fn close_after(&mut self) {
         self.asked.closes = true;
+    }
+
+    /// The body of the request from its beginning, where nothing of it is lost yet: for another try.
+    pub(crate) fn take_body(&mut self) -> Option<Source> {
+        self.up.rewind().then(|| std::mem::replace(&mut self.up.source, Source::Wire(Decoder::Exact(0))))
     }
 
     /// For who counts.
@@ -258,7 +263,7 @@ impl Exchange {
         match (reason, &self.down) {
             (_, Some(_)) => Failed::Within(reason),
             (Reason::Truncated, None) => Failed::ClientGone,
-            (_, None) => Failed::Before { failure: Failure::BadRequest(reason), is_unanswered: false },
+            (_, None) => Failed::Before { failure: Failure::BadRequest(reason), reach: Reach::Unknown },
         }
     }
 
@@ -302,10 +307,11 @@ impl Exchange {
             })
         }));
         let is_unanswered = conn.is_used && *interims == 0 && !reader.has_begun();
+        let reach = if is_unanswered { Reach::Unanswered } else { Reach::Unknown };
         match heard {
             Ok(Heard::Head(delivered)) => Poll::Ready(self.delivered(delivered)),
             Ok(Heard::End | Heard::EndInside) | Err(_) => {
-                Poll::Ready(Err(Failed::Before { failure: Failure::UpstreamClosed, is_unanswered }))
+                Poll::Ready(Err(Failed::Before { failure: Failure::UpstreamClosed, reach }))
             }
         }
     }
@@ -322,7 +328,7 @@ impl Exchange {
             };
             return Poll::Ready(self.delivered(delivered));
         }
-        match ready!(Pin::new(answer).poll(cx)) {
+        match ready!(answer.poll(cx)) {
             Ok(response) => {
                 let asked = self.asked;
                 let theirs = || response.headers().get(PATH_HEADER).map(|value| value.as_bytes().to_vec());
@@ -331,12 +337,9 @@ impl Exchange {
                 Poll::Ready(self.delivered(delivered))
             }
             Err(error) => {
-                let is_unanswered = error.reason() == Some(h2::Reason::REFUSED_STREAM);
-                let failure = match error.is_library() && !error.is_io() {
-                    true => Failure::UpstreamProtocol(Reason::Frames),
-                    false => Failure::UpstreamClosed,
-                };
-                Poll::Ready(Err(Failed::Before { failure, is_unanswered }))
+                let (failure, reach) = answer.lost(&error);
+                let reach = if self.interims == 0 { reach } else { Reach::Unknown };
+                Poll::Ready(Err(Failed::Before { failure, reach }))
             }
         }
     }
@@ -353,7 +356,7 @@ impl Exchange {
                 Ok(())
             }
             Err(Deliver::Upstream(reason)) => {
-                Err(Failed::Before { failure: Failure::UpstreamProtocol(reason), is_unanswered: false })
+                Err(Failed::Before { failure: Failure::UpstreamProtocol(reason), reach: Reach::Unknown })
             }
             Err(Deliver::Within(reason)) => Err(Failed::Within(reason)),
             Err(Deliver::Client) => Err(Failed::ClientGone),

@@ -21,6 +21,8 @@ use crate::h1::body::{Decoder, Piece, for_each_trailer, is_forbidden_in_trailers
 const SIZE_LINE_BYTES: usize = 18;
 /// Data of a first write that are copied behind the head: cheaper than the kernel's gathering of two parts.
 const JOINED_BYTES_MAX: usize = 2 << 10;
+/// Of a body that comes over HTTP/2, what is kept to be said again: a small request that its instance did not begin.
+const REPEATED_BYTES_MAX: usize = 16 << 10;
 /// What may wait to be written with the first data of a body.
 const UNSENT_HEAD_BYTES: usize = 4 << 10;
 
@@ -37,6 +39,12 @@ pub(crate) struct Incoming {
     held: Bytes,
     /// Of the flow-control window, what the other side has taken: the sender may send that much more.
     owed: usize,
+    /// The first part, while it is all that was taken: it can be said again.
+    first: Option<Bytes>,
+    /// More was taken than the first part.
+    is_lost: bool,
+    /// Of `held`, what is said again: it was taken from the window already.
+    repeated: usize,
 }
 
 pub(crate) enum Sink {
@@ -68,11 +76,43 @@ pub(crate) enum Broken {
 
 impl Incoming {
     pub(crate) fn new(body: RecvStream) -> Incoming {
-        Incoming { body, held: Bytes::new(), owed: 0 }
+        Incoming { body, held: Bytes::new(), owed: 0, first: None, is_lost: false, repeated: 0 }
     }
 
     pub(crate) fn is_end(&self) -> bool {
         self.held.is_empty() && self.body.is_end_stream()
+    }
+
+    /// The next part of what is held, at most so many bytes.
+    fn take_held(&mut self, room: usize) -> Bytes {
+        let part = self.held.split_to(room.min(self.held.len()));
+        let repeated = self.repeated.min(part.len());
+        self.repeated -= repeated;
+        self.owed += part.len() - repeated;
+        part
+    }
+
+    /// A part has come.
+    fn hold(&mut self, data: Bytes) {
+        if data.is_empty() {
+            return;
+        }
+        match &self.first {
+            None if data.len() <= REPEATED_BYTES_MAX && !self.is_lost => self.first = Some(data.clone()),
+            _ => self.is_lost = true,
+        }
+        self.held = data;
+    }
+
+    /// Begins anew, if all that was taken is here.
+    fn rewind(&mut self) -> bool {
+        if !self.is_lost
+            && let Some(first) = &self.first
+        {
+            self.repeated += first.len() - self.held.len();
+            self.held = first.clone();
+        }
+        !self.is_lost
     }
 
     /// Lets the sender send what was taken. Not for every frame: window updates are frames too.
@@ -89,6 +129,19 @@ impl Pipe {
         let has_trailers = matches!(source, Source::Wire(Decoder::Chunked(_)) | Source::Stream(_));
         let names = has_trailers.then(|| Rc::clone(names));
         Pipe { source, sink, moved_bytes: 0, grpc_status: None, names }
+    }
+
+    /// Begins anew, if nothing of the body is lost: nothing was moved, or all of it is kept.
+    pub(crate) fn rewind(&mut self) -> bool {
+        let is_whole = match &mut self.source {
+            Source::Wire(Decoder::Exact(_)) => self.moved_bytes == 0,
+            Source::Wire(Decoder::Chunked(_) | Decoder::UntilClose) => false,
+            Source::Stream(incoming) => incoming.rewind(),
+        };
+        if is_whole {
+            self.moved_bytes = 0;
+        }
+        is_whole
     }
 
     /// Everything was moved, or there was nothing to move.
@@ -246,6 +299,12 @@ impl Pipe {
             if to.unsent_bytes() > UNSENT_HEAD_BYTES {
                 ready!(to.poll_flush(cx)).map_err(|_| Broken::Sink)?;
             }
+            if !from.held.is_empty() {
+                let data = from.take_held(usize::MAX);
+                *moved_bytes += data.len() as u64;
+                send_run(to, &[], &data, framing)?;
+                ready!(to.poll_flush(cx)).map_err(|_| Broken::Sink)?;
+            }
             let Poll::Ready(part) = from.body.poll_data(cx) else {
                 ready!(to.poll_flush(cx)).map_err(|_| Broken::Sink)?;
                 from.release(true);
@@ -254,7 +313,8 @@ impl Pipe {
             match part {
                 Some(Err(_)) => return Poll::Ready(Err(Broken::Source(Reason::Truncated))),
                 Some(Ok(data)) => {
-                    from.owed += data.len();
+                    from.hold(data);
+                    let data = from.take_held(usize::MAX);
                     *moved_bytes += data.len() as u64;
                     send_run(to, &[], &data, framing)?;
                     ready!(to.poll_flush(cx)).map_err(|_| Broken::Sink)?;
@@ -263,6 +323,7 @@ impl Pipe {
                 None => {
                     let trailers = ready!(from.body.poll_trailers(cx));
                     let trailers = trailers.map_err(|_| Broken::Source(Reason::Truncated))?;
+                    from.is_lost |= trailers.is_some();
                     *said = trailers.as_ref().and_then(grpc_status);
                     if framing == Framing::NewChunks {
                         let mut end = b"0\r\n".to_vec();
@@ -290,8 +351,7 @@ impl Pipe {
             let Sink::Stream(to) = sink else { return Poll::Ready(Ok(())) };
             if !from.held.is_empty() {
                 let room = ready!(poll_room(cx, to, from.held.len()))?;
-                let part = from.held.split_to(room.min(from.held.len()));
-                from.owed += part.len();
+                let part = from.take_held(room);
                 *moved_bytes += part.len() as u64;
                 let is_end = from.is_end();
                 to.send_data(part, is_end).map_err(|_| Broken::Sink)?;
@@ -311,10 +371,11 @@ impl Pipe {
                     to.send_data(data, true).map_err(|_| Broken::Sink)?;
                     *sink = Sink::Ended;
                 }
-                Some(Ok(data)) => from.held = data,
+                Some(Ok(data)) => from.hold(data),
                 None => {
                     let trailers = ready!(from.body.poll_trailers(cx));
                     let trailers = trailers.map_err(|_| Broken::Source(Reason::Truncated))?;
+                    from.is_lost |= trailers.is_some();
                     *said = trailers.as_ref().and_then(grpc_status);
                     let ended = match trailers {
                         Some(trailers) => to.send_trailers(filtered(trailers, names.as_deref())),

@@ -6,13 +6,12 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use laneway_core::decide::Load;
 use laneway_core::snapshot::EndpointAddr;
 
 use super::activity::CoarseClock;
 use super::connect::{From, Held};
+use super::link::Sender;
 use super::wire::Wire;
 use crate::habits::{INSTANCES_MAX, Instance};
 
@@ -38,7 +37,7 @@ pub(crate) struct Pool {
 pub(crate) struct Host {
     idle: RefCell<Vec<Idle>>,
     outstanding: Cell<u32>,
-    http2: RefCell<Option<SendRequest<Bytes>>>,
+    http2: RefCell<Option<Sender>>,
     /// Held by who opens the HTTP/2 connection; the others wait for it.
     pub(crate) opening: tokio::sync::Mutex<()>,
     /// Nothing may be put back: the instance may no longer be chosen.
@@ -185,20 +184,20 @@ impl Host {
         }
     }
 
-    pub(crate) fn http2(&self) -> Option<SendRequest<Bytes>> {
+    /// The shared connection. One that has ended or is going away is forgotten: the next request opens another.
+    pub(crate) fn http2(&self) -> Option<Sender> {
         self.used_at.set(self.clock.seconds());
-        self.http2.borrow().clone()
+        let mut shared = self.http2.borrow_mut();
+        if shared.as_ref().is_some_and(|sender| sender.link().is_ending()) {
+            shared.take();
+        }
+        shared.clone()
     }
 
-    pub(crate) fn share_http2(&self, sender: SendRequest<Bytes>) {
+    pub(crate) fn share_http2(&self, sender: Sender) {
         if !self.is_retired.get() {
             *self.http2.borrow_mut() = Some(sender);
         }
-    }
-
-    /// The shared connection has ended or is going away: the next request opens another.
-    pub(crate) fn forget_http2(&self) {
-        self.http2.borrow_mut().take();
     }
 
     fn is_connected(&self) -> bool {

@@ -26,6 +26,7 @@ use super::pool::Conn;
 use super::propagate::Names;
 use super::refusal::Refusal;
 use super::relay::relay;
+use super::retry::{Again, Reach, Tries};
 use super::route::{Head, Plan, Route, Verdict};
 use super::translate::{self, Framing};
 use super::upstream::Claim;
@@ -38,6 +39,8 @@ use crate::h1::{Parsed, Reason, request};
 /// A client that we stop listening to may still be sending: what is read over before it is cut, so that it sees our answer.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_BYTES_MAX: usize = 1 << 20;
+/// Of the body of a request, what is kept to be said again over another connection, if it came with the head.
+const KEPT_BODY_BYTES_MAX: usize = 8 << 10;
 
 /// What one client connection has while it lives.
 struct Served {
@@ -72,22 +75,20 @@ struct Job {
     body: BodyLength,
     service: Option<Arc<str>>,
     claim: Claim,
-    stage: Stage,
-    /// The head for HTTP/1.1, for another try.
+    /// `None`: it needs a connection.
+    sent: Option<Exchange>,
+    /// The head for HTTP/1.1, for another try, and the body behind it if `keeps_body`.
     head: Vec<u8>,
+    /// The whole body went out with the head, and stands behind it.
+    keeps_body: bool,
+    /// The head for HTTP/2, for another try.
+    translated: Option<http::Request<()>>,
+    tries: Tries,
     names: Rc<Names>,
     path: Option<Rc<Path>>,
     in_flight: Option<InFlightGuard>,
     account: Account,
     _running: Running,
-}
-
-enum Stage {
-    Sent(Exchange),
-    /// No connection was idle.
-    Waiting,
-    /// The instance speaks HTTP/2.
-    Translated(http::Request<()>),
 }
 
 /// What becomes of the client connection.
@@ -103,7 +104,7 @@ enum Outcome {
     Over(After),
     /// It needs a connection to its instance.
     Unconnected,
-    Failed(Failure),
+    Failed(Failure, Reach),
     Tunnel,
 }
 
@@ -123,11 +124,17 @@ pub(crate) async fn serve(worker: Rc<Worker>, wire: Wire, connection: Rc<Connect
                 match poll_fn(|cx| served.poll_job(cx, &mut job)).await {
                     Outcome::Over(after) => break after,
                     Outcome::Unconnected => {
-                        if let Err(failure) = Box::pin(served.connect(&mut job)).await {
+                        if let Err((failure, reach)) = Box::pin(served.connect(&mut job)).await
+                            && !Box::pin(served.goes_again(&mut job, reach)).await
+                        {
                             break Box::pin(served.fail(&mut job, failure)).await;
                         }
                     }
-                    Outcome::Failed(failure) => break Box::pin(served.fail(&mut job, failure)).await,
+                    Outcome::Failed(failure, reach) => {
+                        if !Box::pin(served.goes_again(&mut job, reach)).await {
+                            break Box::pin(served.fail(&mut job, failure)).await;
+                        }
+                    }
                     Outcome::Tunnel => {
                         Box::pin(served.tunnel(&mut job)).await;
                         break After::Drop;
@@ -174,7 +181,7 @@ impl Served {
 
     /// Moves a request that was sent, and its answer.
     fn poll_job(&mut self, cx: &mut Context<'_>, job: &mut Job) -> Poll<Outcome> {
-        let Stage::Sent(exchange) = &mut job.stage else { return Poll::Ready(Outcome::Unconnected) };
+        let Some(exchange) = &mut job.sent else { return Poll::Ready(Outcome::Unconnected) };
         match self.connection.listen(cx) {
             Command::Run => {}
             Command::Announce | Command::Finish => exchange.close_after(),
@@ -198,15 +205,7 @@ impl Served {
                 Outcome::Over(if client_persists { After::Persist } else { After::Close })
             }
             Ok(End::Tunnel) => Outcome::Tunnel,
-            // The instance closed the connection just as the request went out.
-            Err(Failed::Before { is_unanswered: true, .. }) if job.can_repeat() => {
-                job.stage = Stage::Waiting;
-                Outcome::Unconnected
-            }
-            Err(Failed::Before { failure, .. }) => {
-                job.stage = Stage::Waiting;
-                Outcome::Failed(failure)
-            }
+            Err(Failed::Before { failure, reach }) => Outcome::Failed(failure, reach),
             Err(Failed::Within(reason)) => {
                 self.worker.note_failure(Failure::UpstreamProtocol(reason), job.claim.target.address);
                 job.account.broke_off();
@@ -227,7 +226,7 @@ impl Served {
     async fn tunnel(&mut self, job: &mut Job) {
         // What comes is no answer to the request any more.
         job.account.close();
-        if let Stage::Sent(exchange) = &mut job.stage
+        if let Some(exchange) = &mut job.sent
             && let Instance::One(conn) = &mut exchange.instance
         {
             relay(&mut self.wire, &mut conn.wire, |_, _| ()).await;
@@ -235,36 +234,61 @@ impl Served {
     }
 
     /// Opens a connection and sends the head, with what of the body is here already.
-    async fn connect(&mut self, job: &mut Job) -> Result<(), Failure> {
-        let exchange = match job.take_stage() {
-            Stage::Translated(request) => self.send_translated(job, request).await?,
-            Stage::Waiting | Stage::Sent(_) => self.send_over_new(job).await?,
+    async fn connect(&mut self, job: &mut Job) -> Result<(), (Failure, Reach)> {
+        let exchange = match job.translated.clone() {
+            Some(request) => self.send_translated(job, request).await?,
+            None => self.send_over_new(job).await?,
         };
-        job.stage = Stage::Sent(exchange);
+        job.sent = Some(exchange);
         Ok(())
     }
 
-    async fn send_over_new(&mut self, job: &mut Job) -> Result<Exchange, Failure> {
-        let mut conn = self.worker.upstream.open_http1(&job.claim).await?;
+    /// A request got no answer. May it go out once more? Then it waits for a connection.
+    async fn goes_again(&mut self, job: &mut Job, mut reach: Reach) -> bool {
+        let mut is_at_hand = true;
+        if let Some(exchange) = &mut job.sent {
+            is_at_hand = job.keeps_body || exchange.take_body().is_some();
+            if let Instance::One(conn) = &exchange.instance
+                && reach == Reach::Unanswered
+                && is_at_hand
+                && !job.asked.is_idempotent
+                && self.worker.upstream.was_untaken(&conn.wire, job.head.len()).await
+            {
+                reach = Reach::Unprocessed;
+            }
+        }
+        job.sent = None;
+        match job.tries.again(reach, job.asked.is_idempotent, is_at_hand) {
+            Again::Fresh => true,
+            Again::No => false,
+        }
+    }
+
+    async fn send_over_new(&mut self, job: &mut Job) -> Result<Exchange, (Failure, Reach)> {
+        let opened = self.worker.upstream.open_http1(&job.claim).await;
+        let mut conn = opened.map_err(|failure| (failure, Reach::Unsent))?;
         job.sent_from(&conn);
         let mut up = job.up();
         let wire = &mut self.wire;
-        let pushed = up.push(&job.head, wire.unread(), &mut conn.wire);
+        let unread = if job.keeps_body { &[] } else { wire.unread() };
+        let pushed = up.push(&job.head, unread, &mut conn.wire);
         match pushed {
             Ok(used) => wire.use_up(used),
-            Err(Broken::Sink) => return Err(Failure::UpstreamClosed),
-            Err(Broken::Source(reason)) => return Err(Failure::BadRequest(reason)),
+            Err(Broken::Sink) => return Err((Failure::UpstreamClosed, Reach::Unknown)),
+            Err(Broken::Source(reason)) => return Err((Failure::BadRequest(reason), Reach::Unknown)),
         }
         Ok(Exchange::new(job.asked, Instance::One(conn), up, Rc::clone(&job.names), job.path.clone()))
     }
 
-    async fn send_translated(&mut self, job: &Job, request: http::Request<()>) -> Result<Exchange, Failure> {
-        let mut sender = self.worker.upstream.http2(&job.claim).await?;
+    async fn send_translated(&mut self, job: &Job, request: http::Request<()>) -> Result<Exchange, (Failure, Reach)> {
+        let opened = self.worker.upstream.http2(&job.claim).await;
+        let sender = opened.map_err(|failure| (failure, Reach::Unsent))?;
         let is_end = job.body == BodyLength::None;
-        let (answer, stream) = sender.send_request(request, is_end).map_err(|_| Failure::UpstreamClosed)?;
+        let sent = sender.send(request, is_end);
+        let (answer, stream) = sent.map_err(|_| (Failure::UpstreamClosed, Reach::Unprocessed))?;
         let source = Source::Wire(Decoder::from(job.body));
         let up = Pipe::new(source, stream_or_end(stream, is_end), &job.names);
-        Ok(Exchange::new(job.asked, Instance::Two(Box::new(answer)), up, Rc::clone(&job.names), job.path.clone()))
+        Ok(Exchange::new(job.asked, Instance::Two(answer), up, Rc::clone(&job.names), job.path.clone()))
     }
 
     /// The sidecar's own answer to a request that was decided.
@@ -330,6 +354,13 @@ impl Served {
 
 impl Job {
     fn up(&self) -> Pipe {
+        if self.keeps_body {
+            let mut up = Pipe::new(Source::Wire(Decoder::Exact(0)), Sink::Wire(Framing::Plain), &self.names);
+            if let BodyLength::Exact(length) = self.body {
+                up.moved_bytes = length;
+            }
+            return up;
+        }
         let framing = if self.body == BodyLength::Chunked { Framing::Chunks } else { Framing::Plain };
         Pipe::new(Source::Wire(Decoder::from(self.body)), Sink::Wire(framing), &self.names)
     }
@@ -340,13 +371,15 @@ impl Job {
         }
     }
 
-    fn take_stage(&mut self) -> Stage {
-        std::mem::replace(&mut self.stage, Stage::Waiting)
-    }
-
-    /// May the request go out once more, over another connection?
-    fn can_repeat(&self) -> bool {
-        self.asked.is_repeatable && self.claim.target.protocol != Protocol::Http2
+    /// Its first bytes of the body went out with the head. If they are all of it, they are kept.
+    fn keep_body(&mut self, sent: &[u8]) {
+        if let BodyLength::Exact(length) = self.body
+            && sent.len() as u64 == length
+            && sent.len() <= KEPT_BODY_BYTES_MAX
+        {
+            self.head.extend_from_slice(sent);
+            self.keeps_body = true;
+        }
     }
 }
 
@@ -392,8 +425,11 @@ fn begin(
         body: request.body,
         service,
         claim: worker.upstream.claim(target),
-        stage: Stage::Waiting,
+        sent: None,
         head: Vec::new(),
+        keeps_body: false,
+        translated: None,
+        tries: Tries::default(),
         names: Rc::clone(rewrite.names()),
         path,
         in_flight,
@@ -403,7 +439,7 @@ fn begin(
     if target.protocol == Protocol::Http2 {
         return match translate::request_1_to_2(request, &rewrite) {
             Ok(translated) => {
-                job.stage = Stage::Translated(translated);
+                job.translated = Some(translated);
                 (request.bytes, Next::Run(Box::new(job)))
             }
             Err(reason) => {
@@ -423,8 +459,10 @@ fn begin(
         match up.push(&job.head, &bytes[request.bytes..], &mut conn.wire) {
             Ok(pushed) => {
                 used += pushed;
-                job.stage =
-                    Stage::Sent(Exchange::new(asked, Instance::One(conn), up, Rc::clone(&job.names), job.path.clone()));
+                if pushed > 0 {
+                    job.keep_body(&bytes[request.bytes..used]);
+                }
+                job.sent = Some(Exchange::new(asked, Instance::One(conn), up, Rc::clone(&job.names), job.path.clone()));
                 break;
             }
             // Closed, and not a byte of it was taken: the next connection.

@@ -21,6 +21,7 @@ use super::path::Path;
 use super::pipe::{Incoming, Pipe, Sink, Source};
 use super::propagate::Rewrite;
 use super::refusal::Refusal;
+use super::retry::{Again, Reach, Tries};
 use super::route::{Head, Plan, Route, Verdict};
 use super::translate;
 use super::upstream::{
@@ -177,23 +178,41 @@ impl Stream {
         account: &mut Account,
     ) -> Result<(), Failed> {
         let is_end = body.is_end_stream();
-        let asked = Asked::of_http2(&request, !is_end);
+        let asked = Asked::of_http2(&request);
         let request =
             translate::request_2_to_2(request, rewrite).map_err(|reason| before(Failure::BadRequest(reason)))?;
-        let upstream = &self.worker.upstream;
-        let ready = poll_fn(|cx| Poll::Ready(upstream.ready_http2(cx, claim))).await;
-        let mut sender = match ready {
-            Some(sender) => sender,
-            None => Box::pin(upstream.http2(claim)).await.map_err(before)?,
-        };
-        let (answer, stream) = sender.send_request(request, is_end).map_err(|_| before(Failure::UpstreamClosed))?;
-        let source = Source::Stream(Box::new(Incoming::new(body)));
         let names = rewrite.names();
-        let up = Pipe::new(source, stream_or_end(stream, is_end), names);
-        let mut exchange = Exchange::new(asked, Instance::Two(Box::new(answer)), up, Rc::clone(names), path.clone());
-        let ended = poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await;
-        account.moved(exchange.moved());
-        ended.map(|_| ())
+        let mut source = Source::Stream(Box::new(Incoming::new(body)));
+        let mut tries = Tries::default();
+        loop {
+            let upstream = &self.worker.upstream;
+            let ready = poll_fn(|cx| Poll::Ready(upstream.ready_http2(cx, claim))).await;
+            let sender = match ready {
+                Some(sender) => sender,
+                None => Box::pin(upstream.http2(claim)).await.map_err(before)?,
+            };
+            let Ok((answer, stream)) = sender.send(request.clone(), is_end) else {
+                match tries.again(Reach::Unprocessed, asked.is_idempotent, true) {
+                    Again::Fresh => continue,
+                    Again::No => return Err(before(Failure::UpstreamClosed)),
+                }
+            };
+            let up = Pipe::new(source, stream_or_end(stream, is_end), names);
+            let mut exchange = Exchange::new(asked, Instance::Two(answer), up, Rc::clone(names), path.clone());
+            let ended = poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await;
+            account.moved(exchange.moved());
+            match ended {
+                Ok(_) => return Ok(()),
+                Err(Failed::Before { failure, reach }) => {
+                    let body = exchange.take_body();
+                    match (tries.again(reach, asked.is_idempotent, body.is_some()), body) {
+                        (Again::Fresh, Some(body)) => source = body,
+                        (Again::Fresh | Again::No, _) => return Err(Failed::Before { failure, reach }),
+                    }
+                }
+                Err(failed) => return Err(failed),
+            }
+        }
     }
 
     async fn over_http1(
@@ -206,22 +225,24 @@ impl Stream {
         account: &mut Account,
     ) -> Result<(), Failed> {
         let is_end = body.is_end_stream();
-        let asked = Asked::of_http2(request, !is_end);
+        let asked = Asked::of_http2(request);
         let mut head = Vec::new();
         let framing = translate::request_2_to_1(request, rewrite, !is_end, &mut head)
             .map_err(|reason| before(Failure::BadRequest(reason)))?;
         let names = rewrite.names();
-        let mut body = Some(body);
+        let mut source = match is_end {
+            true => Source::Wire(Decoder::Exact(0)),
+            false => Source::Stream(Box::new(Incoming::new(body))),
+        };
+        let mut tries = Tries::default();
         loop {
-            let mut conn = match claim.host.take_idle() {
+            let idle = if tries.wants_fresh() { None } else { claim.host.take_idle() };
+            let mut conn = match idle {
                 Some(conn) => conn,
                 None => Box::pin(self.worker.upstream.open_http1(claim)).await.map_err(before)?,
             };
             conn.wire.queue(&head);
-            let (source, sink) = match body.take() {
-                Some(body) if !is_end => (Source::Stream(Box::new(Incoming::new(body))), Sink::Wire(framing)),
-                _ => (Source::Wire(Decoder::Exact(0)), Sink::Ended),
-            };
+            let sink = if is_end { Sink::Ended } else { Sink::Wire(framing) };
             let up = Pipe::new(source, sink, names);
             let mut exchange = Exchange::new(asked, Instance::One(conn), up, Rc::clone(names), path.clone());
             let ended = poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await;
@@ -234,8 +255,22 @@ impl Stream {
                     return Ok(());
                 }
                 Ok(End::Done { .. } | End::Tunnel) => return Ok(()),
-                // The instance closed the connection just as the request went out.
-                Err(Failed::Before { is_unanswered: true, .. }) if asked.is_repeatable => {}
+                Err(Failed::Before { failure, mut reach }) => {
+                    let is_unmoved = exchange.moved().request_bytes == 0;
+                    let body = exchange.take_body();
+                    if let Instance::One(conn) = &exchange.instance
+                        && reach == Reach::Unanswered
+                        && !asked.is_idempotent
+                        && is_unmoved
+                        && Box::pin(self.worker.upstream.was_untaken(&conn.wire, head.len())).await
+                    {
+                        reach = Reach::Unprocessed;
+                    }
+                    match (tries.again(reach, asked.is_idempotent, body.is_some()), body) {
+                        (Again::Fresh, Some(body)) => source = body,
+                        (Again::Fresh | Again::No, _) => return Err(Failed::Before { failure, reach }),
+                    }
+                }
                 Err(failed) => return Err(failed),
             }
         }
@@ -253,5 +288,5 @@ impl Stream {
 }
 
 fn before(failure: Failure) -> Failed {
-    Failed::Before { failure, is_unanswered: false }
+    Failed::Before { failure, reach: Reach::Unsent }
 }

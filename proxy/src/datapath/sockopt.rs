@@ -1,5 +1,5 @@
 //! Socket options that our socket library does not wrap: where a redirected connection was going (SO_ORIGINAL_DST, IPv4
-//! and IPv6, also on a dual-stack listener), binding an address without reserving a port, and what a peer has not taken yet.
+//! and IPv6, also on a dual-stack listener), binding an address without reserving a port, and what a peer took of what was written.
 //!
 //! The only file of the data path with `unsafe`.
 
@@ -68,15 +68,55 @@ pub(crate) fn bind_address_no_port(socket: &impl AsRawFd) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Bytes that the kernel has taken from us and the peer has not acknowledged (SIOCOUTQ of tcp(7)); 0 where it does not say.
-pub(crate) fn unacknowledged_bytes(socket: RawFd) -> u32 {
+/// What became of bytes that were written to a TCP connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// The connection is over, and its peer's kernel took none of them: no application has seen a byte.
+    Untaken,
+    /// Some of them, at least: whether anybody read them nobody can tell.
+    Taken,
+    /// Not known yet.
+    Open,
+}
+
+/// TCP_CLOSE of <netinet/tcp.h>: reset, or closed by both sides.
+const TCP_CLOSED: u8 = 7;
+
+/// The fate of the last `bytes` that were written, if all that was written before them was taken.
+pub(crate) fn fate(socket: &impl AsRawFd, bytes: usize) -> io::Result<Fate> {
+    let fd = socket.as_raw_fd();
+    let unacknowledged = unacknowledged(fd)?;
+    if bytes == 0 || unacknowledged < bytes {
+        return Ok(Fate::Taken);
+    }
+    // The state is the first byte of what TCP_INFO tells; the kernel fills as much as it is asked for.
+    let mut state = [0_u8; 8];
+    let mut length = state.len() as libc::socklen_t;
+    // SAFETY: `fd` as above, and `state` has `length` writable bytes.
+    let status =
+        unsafe { libc::getsockopt(fd, libc::IPPROTO_TCP, libc::TCP_INFO, state.as_mut_ptr().cast(), &raw mut length) };
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(if state[0] == TCP_CLOSED { Fate::Untaken } else { Fate::Open })
+}
+
+/// Bytes that the kernel has taken from us and the peer has not acknowledged (SIOCOUTQ of tcp(7)).
+pub(crate) fn unacknowledged(socket: RawFd) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
-    // SAFETY: the request writes one int, for which there is room; a descriptor that is no socket any more is refused by the kernel.
+    // SAFETY: the request, which has the number of TIOCOUTQ, writes one int, for which there is room; a descriptor that is no socket is
+    // refused by the kernel.
     let status = unsafe { libc::ioctl(socket, libc::TIOCOUTQ, &raw mut bytes) };
-    if status == 0 { u32::try_from(bytes).unwrap_or(0) } else { 0 }
+    if status != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 /// An IPv4-mapped address as plain IPv4, so that one address has one form.
 pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
 }
+
+#[cfg(test)]
+mod tests;

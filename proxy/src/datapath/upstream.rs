@@ -1,18 +1,19 @@
 //! Connections to instances when a request needs one: a pooled one, or a new one. Decides nothing.
 
+use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use h2::client::SendRequest;
 use tokio::net::TcpStream;
 
 use super::connect::{self, From, Held, OwnSockets};
 use super::failure::Failure;
+use super::link::{Link, Sender, Watched};
 use super::pool::{Conn, Host, Key, Pool};
 use super::route::Target;
+use super::sockopt::Fate;
 use super::wire::Wire;
 use crate::timer::Timer;
 
@@ -26,6 +27,9 @@ pub(crate) const CONNECTION_WINDOW_BYTES: u32 = 16 << 20;
 pub(crate) const HEADER_LIST_BYTES_MAX: u32 = 32 << 10;
 /// What waits in the library for one stream to be written.
 pub(crate) const STREAM_SEND_BYTES_MAX: usize = 64 << 10;
+/// How long, and how often, a connection that broke is asked whether its peer took what was sent: a reset comes within a round trip.
+const FATE_PAUSE: Duration = Duration::from_millis(5);
+const FATE_LOOKS: u32 = 20;
 
 /// Connections and what opening them needs; one a worker.
 pub(crate) struct Upstream {
@@ -74,44 +78,62 @@ impl Upstream {
     }
 
     /// The HTTP/2 connection to the instance, if it can take a stream now.
-    pub(crate) fn ready_http2(&self, cx: &mut Context<'_>, claim: &Claim) -> Option<SendRequest<Bytes>> {
+    pub(crate) fn ready_http2(&self, cx: &mut Context<'_>, claim: &Claim) -> Option<Sender> {
         let mut sender = claim.host.http2()?;
         matches!(sender.poll_ready(cx), Poll::Ready(Ok(()))).then_some(sender)
     }
 
     /// The HTTP/2 connection to the instance, ready for a stream. One connection serves all streams: who comes while it is being
     /// opened waits for it.
-    pub(crate) async fn http2(&self, claim: &Claim) -> Result<SendRequest<Bytes>, Failure> {
+    pub(crate) async fn http2(&self, claim: &Claim) -> Result<Sender, Failure> {
         let Claim { host, target, .. } = claim;
-        if let Some(sender) = host.http2() {
-            match sender.ready().await {
-                Ok(sender) => return Ok(sender),
-                Err(_) => host.forget_http2(),
-            }
+        if let Some(sender) = shared(host).await {
+            return Ok(sender);
         }
         let _turn = host.opening.lock().await;
-        if let Some(sender) = host.http2()
-            && let Ok(sender) = sender.ready().await
-        {
+        if let Some(sender) = shared(host).await {
             return Ok(sender);
         }
         let (stream, held) = self.connect(target.address, target.from, target.connect_timeout).await?;
-        let (sender, connection) = h2::client::Builder::new()
+        let link = Rc::<Link>::default();
+        let (send, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .max_header_list_size(HEADER_LIST_BYTES_MAX)
             .max_send_buffer_size(STREAM_SEND_BYTES_MAX)
             .enable_push(false)
-            .handshake(stream)
+            .handshake(Watched::new(stream, Rc::clone(&link)))
             .await
             .map_err(|_| Failure::UpstreamClosed)?;
+        let mut sender = Sender::new(send, Rc::clone(&link));
         host.share_http2(sender.clone());
         tokio::task::spawn_local(async move {
             let _held = held;
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "connection to instance ended");
             }
+            link.end();
         });
-        sender.ready().await.map_err(|_| Failure::UpstreamClosed)
+        poll_fn(|cx| sender.poll_ready(cx)).await.map_err(|_| Failure::UpstreamClosed)?;
+        Ok(sender)
     }
+
+    /// A connection broke under a message of so many bytes. Is it certain that no application has seen a byte of it?
+    pub(crate) async fn was_untaken(&self, wire: &Wire, bytes: usize) -> bool {
+        for _ in 0..FATE_LOOKS {
+            match wire.fate(bytes) {
+                Fate::Untaken => return true,
+                Fate::Taken => return false,
+                Fate::Open => self.timer.sleep(FATE_PAUSE).await,
+            }
+        }
+        false
+    }
+}
+
+/// The connection that is there, when it takes a stream.
+async fn shared(host: &Host) -> Option<Sender> {
+    let mut sender = host.http2()?;
+    poll_fn(|cx| sender.poll_ready(cx)).await.ok()?;
+    Some(sender)
 }

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::buffers;
+use super::sockopt::{self, Fate};
 
 /// Parts of one message that are written together: size line, data, line end, and a head before them.
 const PARTS_MAX: usize = 4;
@@ -180,6 +181,13 @@ impl Wire {
             }
         }
         Poll::Pending
+    }
+
+    /// What became of the last message that was sent, of so many bytes.
+    pub(crate) fn fate(&self, bytes: usize) -> Fate {
+        let written = bytes.saturating_sub(self.unsent_bytes());
+        // Where the kernel does not tell, nothing is proved.
+        sockopt::fate(&self.stream, written).unwrap_or(Fate::Taken)
     }
 
     /// Makes the end one that nobody takes for a proper one: a reset.

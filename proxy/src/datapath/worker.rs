@@ -259,7 +259,7 @@ impl Worker {
         let (head_max, idle_max) = (seconds(self.config.timeouts.header_read), seconds(self.config.timeouts.idle));
         let body_max = seconds(self.config.timeouts.body);
         for connection in self.connections.borrow().values() {
-            let stalled = connection.stalled_seconds(now, sockopt::unacknowledged_bytes);
+            let stalled = connection.stalled_seconds(now, |socket| sockopt::unacknowledged(socket).unwrap_or(0));
             if stalled.is_some_and(|seconds| seconds > body_max) {
                 self.counters.failure("slow-body");
                 connection.tell(Command::Cut);

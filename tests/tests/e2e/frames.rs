@@ -13,7 +13,7 @@ pub(crate) const SETTINGS: u8 = 4;
 pub(crate) const PING: u8 = 6;
 pub(crate) const WINDOW_UPDATE: u8 = 8;
 pub(crate) const CONTINUATION: u8 = 9;
-const GOAWAY: u8 = 7;
+pub(crate) const GOAWAY: u8 = 7;
 
 pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
@@ -122,6 +122,24 @@ impl Peer {
         }
     }
 
+    /// Reads until so many streams have ended, and tells which with what status.
+    pub(crate) fn answers(&mut self, count: usize) -> Vec<(u32, u16)> {
+        let (mut statuses, mut ended) = (std::collections::BTreeMap::new(), Vec::new());
+        while ended.len() < count {
+            let Ok(frame) = self.read() else { break };
+            match frame.kind {
+                SETTINGS if frame.flags & ACK == 0 => drop(self.send(SETTINGS, ACK, 0, &[])),
+                HEADERS => drop(statuses.entry(frame.stream).or_insert_with(|| status_of(&frame.payload))),
+                RST_STREAM => ended.push((frame.stream, 0)),
+                _ => {}
+            }
+            if frame.flags & END_STREAM != 0 && matches!(frame.kind, HEADERS | DATA) {
+                ended.push((frame.stream, statuses.get(&frame.stream).copied().unwrap_or(0)));
+            }
+        }
+        ended
+    }
+
     /// Reads until everything that was sent has been understood, which an answered PING shows, or the sidecar has hung up.
     pub(crate) fn settle(&mut self) -> Tally {
         const MARK: &[u8; 8] = b"the last";
@@ -212,7 +230,7 @@ pub(crate) fn get(path: &str) -> Vec<Field> {
     vec![field(":method", "GET"), field(":scheme", "http"), field(":authority", "sc-b"), field(":path", path)]
 }
 
-fn code(bytes: &[u8]) -> u32 {
+pub(crate) fn code(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes[..4].try_into().expect("four bytes"))
 }
 

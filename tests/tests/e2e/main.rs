@@ -35,4 +35,5 @@ mod strict;
 mod support;
 mod tricks;
 mod trust;
+mod unprocessed;
 mod wire;

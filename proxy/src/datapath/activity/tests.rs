@@ -36,7 +36,7 @@ fn a_client_that_takes_from_the_kernel_what_was_written_long_ago_is_not_stalled(
     let _running = connection.begin();
     connection.waits_for_client(1 << 20);
     for second in 11..100 {
-        assert_eq!(connection.stalled_seconds(second, |_| 1_000_000 - second), Some(0));
+        assert_eq!(connection.stalled_seconds(second, |_| 1_000_000 - second as usize), Some(0));
     }
     assert_eq!(connection.stalled_seconds(130, |_| 1_000_000 - 99), Some(31));
 }
