@@ -6,6 +6,7 @@ mod objects;
 mod reach;
 mod rules;
 mod running;
+mod size;
 mod unsupported;
 mod words;
 
@@ -16,6 +17,7 @@ use laneway_proto::admin;
 use laneway_proto::admin::diagnostic::Severity;
 
 pub use self::objects::expiration;
+pub use self::size::service_too_large;
 pub use self::unsupported::{unsupported_group, unsupported_lane, unsupported_policy};
 use crate::compile::{Catalog, Objects};
 
@@ -62,6 +64,8 @@ pub mod code {
     pub const REFERENCE: &str = "LANE0121";
     /// A value that the contract does not have.
     pub const ENUM: &str = "LANE0122";
+    /// Larger than what a sidecar receives.
+    pub const SIZE: &str = "LANE0124";
 
     /// Warning: an enabled lane without a ready instance.
     pub const NO_INSTANCE: &str = "LANE0201";
@@ -136,6 +140,7 @@ pub fn check(objects: &Objects, catalog: &Catalog) -> Vec<admin::Diagnostic> {
     for (name, policy) in &objects.policies {
         all.extend(whole.policy(name, policy));
     }
+    all.extend(size::too_large(objects, catalog, &whole.membership));
     all.extend(running::sockets(catalog));
     all.extend(running::tags_without_lane(&whole));
     all.extend(running::trust(&whole));

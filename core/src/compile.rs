@@ -146,6 +146,28 @@ fn with_index(objects: &Objects, catalog: Arc<catalog::Index>) -> Compiled {
     Compiled { catalog, membership, groups, lanes, policies }
 }
 
+/// Bytes of a lane's resource while it is enabled: what a switch may make of it at any time.
+pub(crate) fn lane_bytes(name: &str, lane: &admin::Lane, group: Option<&admin::LaneGroup>) -> usize {
+    let enabled = admin::Lane { enabled: Some(true), ..lane.clone() };
+    lanes::lane(name, &enabled, group).encoded_len()
+}
+
+/// The same of a policy.
+pub(crate) fn policy_bytes(name: &str, policy: &admin::ServicePolicy) -> usize {
+    let enabled = admin::ServicePolicy { enabled: Some(true), ..policy.clone() };
+    lanes::policy(name, &enabled, "").encoded_len()
+}
+
+/// Bytes of a group's resource, but for the few headers that policies add to it.
+pub(crate) fn group_bytes(name: &str, group: &admin::LaneGroup, membership: &Membership) -> usize {
+    lanes::group(name, group, membership, &BTreeSet::new()).encoded_len()
+}
+
+/// Bytes of a service's own resource.
+pub(crate) fn service_bytes(service: &ServiceDocument) -> usize {
+    catalog::wire_service(service).encoded_len()
+}
+
 fn lane_forms(name: &str, mut lane: discovery::Lane) -> LaneForms {
     let whole = Arc::new(WireResource::new(TYPE_LANE, name, &lane));
     let entries = lane.entry.iter().flat_map(|e| e.services.iter().cloned()).collect();

@@ -51,6 +51,9 @@ pub const BASIS_POINTS: u32 = 10_000;
 /// Largest discovery message that a sidecar takes, and the size at which the server cuts a response.
 pub const DISCOVERY_MESSAGE_BYTES_MAX: usize = 16 << 20;
 pub const DISCOVERY_RESPONSE_BYTES: usize = 1 << 20;
+/// Largest single resource. It is never cut, so it must fit into one message, with room for its names: a sidecar asks for
+/// 2,000 keys at most, and each that stands for it is told with it.
+pub const RESOURCE_BYTES_MAX: usize = DISCOVERY_MESSAGE_BYTES_MAX - (1 << 20);
 /// Largest discovery request that the server takes, and names one stream may subscribe to.
 pub const DISCOVERY_REQUEST_BYTES_MAX: usize = 64 << 10;
 pub const DISCOVERY_NAMES_MAX: usize = 10_000;

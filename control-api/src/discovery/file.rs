@@ -12,6 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use laneway_core::check::service_too_large;
 use laneway_core::document::{self, Document, ServiceDocument};
 use laneway_proto::admin::Diagnostic;
 use tokio::sync::watch;
@@ -249,7 +250,12 @@ fn parse(path: &Path, bytes: &[u8]) -> Result<Vec<ServiceDocument>, FileError> {
     let mut services = Vec::with_capacity(documents.len());
     for (position, document) in documents.into_iter().enumerate() {
         match document {
-            Document::Service(service) => services.push(service),
+            Document::Service(service) => {
+                if let Some(finding) = service_too_large(&service.resource_name(), &service) {
+                    return Err(bad(sentence(&[finding])));
+                }
+                services.push(service);
+            }
             Document::LaneGroup(_) | Document::Lane(_) | Document::ServicePolicy(_) | Document::Proxy(_) => {
                 return Err(bad(format!(
                     "document {}: only kind: Service says what runs; lanes and policies go through lanectl apply",

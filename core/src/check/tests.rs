@@ -289,6 +289,43 @@ fn bad_configurations_are_refused() {
     }
 }
 
+#[test]
+fn what_no_sidecar_could_receive_is_refused_with_its_size_and_its_largest_part() {
+    let user = |rule: usize| char::from(b'a' + rule as u8).to_string().repeat((4 << 20) - 64 * (4 - rule));
+    let lane = |rules: usize| {
+        let rules: Vec<String> = (0..rules).map(|n| format!("{{match: {{header: x, in: [{}]}}}}", user(n))).collect();
+        rules.join(", ")
+    };
+    let sizes = |text: &str| {
+        let found = findings(text).into_iter();
+        found.filter(|(code, _)| code.starts_with("LANE0124")).collect::<Vec<_>>()
+    };
+    assert_eq!(sizes(&rule(&lane(3))), [], "12 MiB are received");
+    let four = lane(4);
+    let [(what, told)] = &sizes(&rule(&four))[..] else { panic!("one finding") };
+    assert_eq!(what, "LANE0124 gray");
+    let (field, rest) = told.split_once(" | ").expect("a field");
+    assert_eq!(field, "entry.rules[3]");
+    assert!(rest.contains("has 1677") && rest.contains("more than the 15728640"), "{rest}");
+
+    let off = rule(&four).replace("name: gray,", "name: gray, enabled: false,");
+    assert_eq!(sizes(&off).len(), 1, "it could not be switched on");
+    let policy = format!("{{kind: ServicePolicy, name: a, rules: [{}]}}", four.replace("}}", "}, to: [{tag: gray}]}"));
+    assert_eq!(sizes(&policy)[0].0, "LANE0124 a");
+}
+
+#[test]
+fn a_group_may_be_too_large_by_what_others_take_out_of_it() {
+    // Each short name is a whole resource name to a sidecar.
+    let services: Vec<String> = (0..450_000).map(|number| format!("s{number}")).collect();
+    let group = laneway_proto::admin::LaneGroup { services, ..Default::default() };
+    let mut objects = crate::compile::Objects::default();
+    objects.groups.insert("namespaces/default/laneGroups/shop".to_owned(), group);
+    let found = super::size::too_large(&objects, &Default::default(), &crate::compile::Membership::of(&objects));
+    let names: Vec<&str> = found.iter().map(|finding| crate::name::id_of(&finding.resource)).collect();
+    assert_eq!(names, ["default", "shop"], "{found:?}");
+}
+
 /// But for what does not run, they are as good as they look.
 #[test]
 fn the_examples_of_the_page_about_rules_are_right() {
@@ -352,8 +389,10 @@ endpoints: [{address: '10.0.0.1:80', meshed: true}]
 ";
     let many = vec!["{}"; 257].join(", ");
     let many = format!("{{kind: Lane, name: many, priority: 1, entry: {{services: [a], rules: [{many}]}}}}");
+    let long = "n".repeat(40_000);
+    let long = format!("---\n{{kind: Service, name: long, endpoints: [{{address: '10.0.3.1:80', portName: {long}}}]}}");
     let found: std::collections::BTreeSet<String> =
-        findings(&format!("{WRONG}{many}")).into_iter().map(|(what, _)| what[..8].to_owned()).collect();
+        findings(&format!("{WRONG}{many}\n{long}")).into_iter().map(|(what, _)| what[..8].to_owned()).collect();
     let declared = include_str!("../check.rs").split('"').filter(|text| text.starts_with("LANE") && text.len() == 8);
     let missing: Vec<&str> = declared.filter(|code| !found.contains(*code)).collect();
     assert!(missing.is_empty(), "{missing:?} are not among {found:?}");

@@ -96,7 +96,7 @@ fn common(peer: &mut discovery::Peer, other: &discovery::Peer) {
     }
 }
 
-fn wire_service(service: &ServiceDocument) -> discovery::Service {
+pub(super) fn wire_service(service: &ServiceDocument) -> discovery::Service {
     let mut hosts: Vec<String> = service.hosts.iter().map(|h| h.to_ascii_lowercase()).collect();
     hosts.sort_unstable();
     hosts.dedup();

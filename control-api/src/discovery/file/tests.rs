@@ -70,6 +70,14 @@ fn a_bad_file_at_the_start_is_an_error_that_names_it() {
     folder.write("lane.yaml", "kind: Lane\nname: gray\n");
     let error = Files::open(vec![folder.path("lane.yaml")]).err().map(|error| error.to_string()).unwrap_or_default();
     assert!(error.contains("lanectl apply"), "{error}");
+    // What no sidecar could receive is no part of what runs.
+    let long = "n".repeat(40_000);
+    folder.write(
+        "long.yaml",
+        &format!("kind: Service\nname: a\nendpoints: [{{address: '10.0.0.1:80', portName: {long}}}]\n"),
+    );
+    let error = Files::open(vec![folder.path("long.yaml")]).err().map(|error| error.to_string()).unwrap_or_default();
+    assert!(error.contains("endpoints[0].portName") && error.contains("15728640"), "{error}");
     assert!(Files::open(vec![folder.path("none.yaml")]).is_err());
 }
 
