@@ -13,7 +13,7 @@ use laneway_proto::discovery;
 use crate::condition::Refusal;
 use crate::lane::Lane;
 use crate::policy::Policy;
-use crate::snapshot::{FastMap, Group, Identity, Index, Parts, Peer, Snapshot};
+use crate::snapshot::{FastMap, Group, Identity, Index, KnownPeer, Parts, Peer, Snapshot};
 use crate::table::Table;
 
 mod catalog;
@@ -139,7 +139,7 @@ pub struct Resources {
     shards: Arc<BTreeMap<String, Held<Arc<Shard>>>>,
     // Names of the shards of each service.
     shards_of: Arc<BTreeMap<String, std::collections::BTreeSet<String>>>,
-    peers: Arc<FastMap<IpAddr, Peer>>,
+    peers: Arc<FastMap<IpAddr, KnownPeer>>,
     peer_versions: Arc<BTreeMap<String, Held<IpAddr>>>,
     configs: Arc<BTreeMap<String, Held<Arc<discovery::ProxyConfig>>>>,
     // Built when first asked for; a change of the service takes its table away, any change of one the index.
@@ -172,7 +172,7 @@ impl Resources {
                 put(&mut self.shards, name, version, part);
             }
             Part::Peer(address, peer) => {
-                Arc::make_mut(&mut self.peers).insert(address, peer);
+                Arc::make_mut(&mut self.peers).insert(address, KnownPeer::new(peer));
                 put(&mut self.peer_versions, name, version, address);
             }
         }

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!  open() -> first messages          want(key) -> subscribe in three types
-//!  receive(response) -> Reply { ACK or NACK, changed?, answered keys }      forget(keys) -> unsubscribe
+//!  receive(response) -> Reply { ACK or NACK, changed?, answered keys }      forget(keys) -> unsubscribe, and drop what only they held
 //!  recall(what was on disk) -> the same, of no stream
 //! ```
 //! A nonce is answered once. A resource that was refused is never "known": at the next stream the last good version is told.
@@ -53,8 +53,21 @@ pub struct Session {
     pending: BTreeMap<Arc<str>, BTreeSet<&'static str>>,
     /// Keys that have stood for something.
     found: BTreeSet<Arc<str>>,
+    /// Of what is asked for by key: the keys that each resource was told with. What loses the last of them is dropped, for
+    /// the server has forgotten it too.
+    holders: BTreeMap<&'static str, BTreeMap<String, BTreeSet<Arc<str>>>>,
     /// Types that have had a response.
     heard: BTreeSet<&'static str>,
+}
+
+/// What giving keys up leads to.
+#[derive(Default)]
+pub struct Forgotten {
+    pub keys: Vec<Arc<str>>,
+    /// What was held for nobody else, by type, and is no part of the resources any more.
+    pub removed: BTreeMap<&'static str, Vec<String>>,
+    /// To be sent when that is in force.
+    pub messages: Vec<DeltaDiscoveryRequest>,
 }
 
 /// What a response leads to.
@@ -84,6 +97,7 @@ impl Session {
             keys: own_key.into_iter().collect(),
             pending: BTreeMap::new(),
             found: BTreeSet::new(),
+            holders: BTreeMap::new(),
             heard: BTreeSet::new(),
         }
     }
@@ -158,12 +172,30 @@ impl Session {
         ON_DEMAND.map(ask).into()
     }
 
-    /// Gives up those of `keys` that stand for nothing, and says which: what a key stood for stays, and so does the key.
-    pub fn forget(&mut self, keys: Vec<Arc<str>>) -> (Vec<Arc<str>>, Vec<DeltaDiscoveryRequest>) {
-        let given_up: Vec<_> =
-            keys.into_iter().filter(|key| !self.found.contains(key) && self.keys.remove(key)).collect();
+    /// Gives up those of `keys` that were asked for, but never the own service; and with them what is held for nobody else.
+    pub fn forget(&mut self, keys: Vec<Arc<str>>) -> Forgotten {
+        let own = self.identity.service_name();
+        let given_up: Vec<_> = keys.into_iter().filter(|key| **key != own && self.keys.remove(key)).collect();
         for key in &given_up {
             self.pending.remove(key);
+            self.found.remove(key);
+        }
+        let mut removed = BTreeMap::new();
+        for (kind, holders) in &mut self.holders {
+            let mut of_kind = Vec::new();
+            holders.retain(|name, keys| {
+                keys.retain(|key| self.keys.contains(key));
+                // By its own name it may be on its way, and counts as answered.
+                let is_held = !keys.is_empty() || self.keys.contains(name.as_str());
+                if !is_held {
+                    of_kind.push(name.clone());
+                }
+                is_held
+            });
+            of_kind.iter().for_each(|name| self.resources.remove(kind, name));
+            if !of_kind.is_empty() {
+                removed.insert(*kind, of_kind);
+            }
         }
         let mut messages = Vec::new();
         for kind in ON_DEMAND {
@@ -172,7 +204,12 @@ impl Session {
                 ..of_type(kind)
             }));
         }
-        (given_up, messages)
+        Forgotten { keys: given_up, removed, messages }
+    }
+
+    /// The keys for which a resource of a type is held.
+    pub fn keys_of(&self, kind: &str, name: &str) -> impl Iterator<Item = &Arc<str>> {
+        self.holders.get(kind).and_then(|holders| holders.get(name)).into_iter().flatten()
     }
 
     /// The first configuration is here: group and lanes.
@@ -230,16 +267,26 @@ impl Session {
                     self.told(kind, key, &mut reply.answered);
                 }
             }
+            let holders = told().filter_map(|key| self.keys.get(&**key)).cloned().collect();
             if twice.contains(&*resource.name) {
                 continue;
             }
             match read(kind, resource) {
                 Ok(decoded) => {
                     self.resources.insert(decoded);
+                    if ON_DEMAND.contains(&kind) {
+                        self.holders.entry(kind).or_default().insert(resource.name.clone(), holders);
+                    }
                     good.insert(index);
                     reply.is_changed = true;
                 }
-                Err(refused) => errors.extend(refused),
+                Err(refused) => {
+                    errors.extend(refused);
+                    // The last good one stays, for those who want it now.
+                    if let Some(held) = self.holders.get_mut(kind).and_then(|of| of.get_mut(&resource.name)) {
+                        *held = holders;
+                    }
+                }
             }
         }
         for name in &response.removed_resources {
@@ -248,6 +295,9 @@ impl Session {
             }
             if !twice.contains(&**name) && self.resources.versions(kind).iter().any(|(held, _)| held == name) {
                 self.resources.remove(kind, name);
+                if let Some(holders) = self.holders.get_mut(kind) {
+                    holders.remove(name);
+                }
                 reply.removed.push(name.clone());
                 reply.is_changed = true;
             }

@@ -23,6 +23,7 @@ pub mod condition;
 pub mod in_flight;
 mod ladder;
 mod lane;
+mod mark;
 mod pattern;
 mod policy;
 mod rule;

@@ -11,6 +11,7 @@ use laneway_proto::routing::{Ambiguous, BaselineMode, Infer, NewTrace, PathHeade
 use crate::condition::split_authority;
 use crate::facts::NameSet;
 use crate::lane::{Fallback, Lane};
+use crate::mark::Mark;
 use crate::name;
 use crate::policy::Policy;
 use crate::table::{At, Table};
@@ -47,7 +48,7 @@ pub struct Snapshot {
     /// In the order of the index's tables.
     pub(crate) services: Vec<Service>,
     index: Arc<Index>,
-    peers: Arc<FastMap<IpAddr, Peer>>,
+    peers: Arc<FastMap<IpAddr, KnownPeer>>,
     pub(crate) own: Own,
 }
 
@@ -160,6 +161,28 @@ pub struct Peer {
     pub tag: Option<Tag>,
 }
 
+/// A peer, and whether it called.
+#[derive(Clone)]
+pub(crate) struct KnownPeer {
+    pub(crate) peer: Peer,
+    used: Mark,
+}
+
+impl KnownPeer {
+    pub(crate) fn new(peer: Peer) -> KnownPeer {
+        KnownPeer { peer, used: Mark::default() }
+    }
+}
+
+/// What the data path made use of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Used<'s> {
+    /// Resource name of a service that was called.
+    Service(&'s str),
+    /// Address of a peer that called.
+    Peer(IpAddr),
+}
+
 /// How long a call to a service waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
@@ -183,6 +206,8 @@ pub struct Service {
     pub(crate) baseline: Vec<u32>,
     /// Pools that `noBaseline: any` may take: not of a lane that is off.
     pub(crate) any: Vec<u32>,
+    /// It was dialled.
+    used: Mark,
 }
 
 /// One socket of one instance.
@@ -302,7 +327,7 @@ pub(crate) struct Parts {
     pub(crate) lanes: Vec<Arc<Lane>>,
     pub(crate) policies: FastMap<String, Arc<Policy>>,
     pub(crate) index: Arc<Index>,
-    pub(crate) peers: Arc<FastMap<IpAddr, Peer>>,
+    pub(crate) peers: Arc<FastMap<IpAddr, KnownPeer>>,
 }
 
 impl Snapshot {
@@ -338,6 +363,7 @@ impl Snapshot {
                 baseline: pools_where(&is_baseline),
                 any: pools_where(&|tag| !is_off(tag)),
                 table: table.clone(),
+                used: Mark::default(),
             }
         });
         let services = services.collect();
@@ -356,7 +382,20 @@ impl Snapshot {
 
     /// Who sits at `address`; `None`: nobody with a sidecar, or not known (yet).
     pub fn peer(&self, address: IpAddr) -> Option<&Peer> {
-        self.peers.get(&address.to_canonical())
+        let known = self.peers.get(&address.to_canonical())?;
+        known.used.set();
+        Some(&known.peer)
+    }
+
+    /// Tells what was of use since this was asked last, of this snapshot: services that a [`Destination`] led to, and peers
+    /// that were looked up.
+    pub fn take_used(&self, mut tell: impl FnMut(Used<'_>)) {
+        for service in self.services.iter().filter(|service| service.used.take()) {
+            tell(Used::Service(&service.name));
+        }
+        for (address, _) in self.peers.iter().filter(|(_, known)| known.used.take()) {
+            tell(Used::Peer(*address));
+        }
     }
 
     pub fn service(&self, name: &str) -> Option<&Service> {
@@ -491,6 +530,7 @@ impl Snapshot {
     pub fn at(&self, place: Place) -> Destination<'_> {
         debug_assert_eq!(place.revision, self.revision, "a place is good for the snapshot that it came from");
         let service = &self.services[place.service as usize];
+        service.used.set();
         let table = &service.table;
         let (port_name, protocol, instance) = match place.port {
             PlacePort::Declared(index) => {

@@ -12,10 +12,11 @@ use std::time::Duration;
 
 use laneway_core::back_off::BackOff;
 use laneway_core::delta::{Reply, Session};
-use laneway_core::snapshot::{Identity, Snapshot};
-use laneway_proto::xds::{DeltaDiscoveryResponse, Resource};
+use laneway_core::snapshot::{Identity, Snapshot, Used};
+use laneway_proto::contract::{TYPE_PEER, TYPE_SERVICE};
+use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use crate::current::{Demands, Publisher};
 use crate::habits::Habits;
@@ -30,8 +31,10 @@ mod cache;
 mod client;
 pub mod credentials;
 mod report;
+#[cfg(test)]
+mod tests;
 
-/// Keys that stand for nothing and were not asked for in this time are given up, and looked for this often.
+/// Keys of which nobody made use in this time are given up, with what is held for them; looked for this often.
 const IDLE_MAX: Duration = Duration::from_secs(600);
 const IDLE_LOOK: Duration = Duration::from_secs(60);
 /// A sidecar that has a configuration from disk says that it is ready after this, or when the control plane cannot be reached.
@@ -78,7 +81,8 @@ pub async fn follow(config: Config, publisher: Publisher, mut demands: Demands, 
         // Opened with it.
         drop(follower.session.want(key));
     }
-    let is_recalled = follower.recall(&config).await;
+    demands.recalled(&follower.awaited.iter().cloned().collect::<Vec<_>>());
+    let is_recalled = follower.recall(&config, &demands).await;
     let in_time =
         if is_recalled { Some((RECALLED_WAIT, State::Recalled)) } else { config.boot_wait.zip(Some(State::Degraded)) };
     if let Some((wait, state)) = in_time {
@@ -137,7 +141,7 @@ struct Follower {
 
 impl Follower {
     /// Puts in force what an earlier process left on disk. False: nothing that can be used.
-    async fn recall(&mut self, config: &Config) -> bool {
+    async fn recall(&mut self, config: &Config, demands: &Demands) -> bool {
         let Some(path) = &config.cache else { return false };
         let saved = match cache::load(path, &config.identity) {
             Ok(Some(saved)) => saved,
@@ -149,10 +153,10 @@ impl Follower {
                 return false;
             }
         };
-        let age = saved.age;
+        let (age, responses) = (saved.age, saved.responses);
         self.habits.recall(saved.called);
         let Some(snapshot) = self.guarded(|session, revision| {
-            let replies = session.recall(&saved.keys, saved.responses);
+            let replies = session.recall(&saved.keys, responses);
             (replies, session.resources().snapshot(&session.identity, revision))
         }) else {
             return false;
@@ -164,7 +168,8 @@ impl Follower {
                 warn!(%problem, "left out what an earlier version had saved and this one does not take");
             }
         }
-        self.publish(snapshot).await;
+        demands.recalled(&saved.keys);
+        self.publish(snapshot, demands).await;
         self.status.recalled(age);
         info!(path = %path.display(), ?age, revision = self.revision, "serves the configuration that was on disk");
         true
@@ -207,7 +212,7 @@ impl Follower {
                         }
                         self.unsettled.extend(reply.answered);
                         if let Some(snapshot) = snapshot {
-                            self.publish(snapshot).await;
+                            self.publish(snapshot, demands).await;
                         }
                         demands.answered(self.unsettled.drain(..));
                         if self.session.is_complete() {
@@ -223,9 +228,7 @@ impl Follower {
                 },
                 never = &mut reporting, if is_heard => match never {},
                 _ = idle_look.tick() => {
-                    let (given_up, messages) = self.session.forget(demands.idle(IDLE_MAX));
-                    demands.forget(&given_up);
-                    for message in messages {
+                    for message in self.give_up_idle(IDLE_MAX, demands).await {
                         if let Err(error) = client.send(message).await {
                             return error;
                         }
@@ -285,7 +288,47 @@ impl Follower {
         }
     }
 
-    async fn publish(&mut self, snapshot: Snapshot) {
+    /// Gives up what was of no use for so long; what is to be sent then. The data path loses it first: whoever needs it again
+    /// asks again, and that question follows what is sent here.
+    async fn give_up_idle(&mut self, idle: Duration, demands: &Demands) -> Vec<DeltaDiscoveryRequest> {
+        self.note_used(demands);
+        let keys = demands.idle(idle);
+        if keys.is_empty() {
+            return Vec::new();
+        }
+        let Some((forgotten, snapshot)) = self.guarded(|session, revision| {
+            let forgotten = session.forget(keys);
+            let is_less = !forgotten.removed.is_empty();
+            let snapshot = is_less.then(|| session.resources().snapshot(&session.identity, revision));
+            (forgotten, snapshot)
+        }) else {
+            return Vec::new();
+        };
+        demands.forget(&forgotten.keys);
+        for (kind, removed) in &forgotten.removed {
+            self.keep(kind, Vec::new(), removed);
+        }
+        if let Some(snapshot) = snapshot {
+            self.publish(snapshot, demands).await;
+        }
+        debug!(keys = forgotten.keys.len(), "gave up what was idle");
+        forgotten.messages
+    }
+
+    /// Hands on what the data path made use of since this was done last.
+    fn note_used(&self, demands: &Demands) {
+        let session = &self.session;
+        self.publisher.current().take_used(|used| match used {
+            Used::Service(name) => session.keys_of(TYPE_SERVICE, name).for_each(|key| demands.used(key)),
+            Used::Peer(address) => {
+                session.keys_of(TYPE_PEER, &format!("ip/{address}")).for_each(|key| demands.used(key));
+            }
+        });
+    }
+
+    async fn publish(&mut self, snapshot: Snapshot, demands: &Demands) {
+        // With the old one go its marks.
+        self.note_used(demands);
         self.revision = snapshot.revision;
         self.publisher.publish(snapshot);
         self.publisher.settled(self.revision).await;

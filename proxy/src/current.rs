@@ -15,7 +15,7 @@ mod demand;
 #[cfg(test)]
 mod tests;
 
-pub use demand::{Demand, Demands, demand};
+pub use demand::{Asked, Demand, Demands, demand};
 
 /// Seen by a worker that has ended: it decides on nothing any more, and nobody waits for it.
 const GONE: u64 = u64::MAX;

@@ -14,7 +14,7 @@ use proptest::prelude::{Strategy, prop, prop_oneof, proptest};
 use proptest::test_runner::Config as Cases;
 use prost::Message as _;
 
-use super::{ON_DEMAND, Session};
+use super::{Forgotten, ON_DEMAND, Session};
 use crate::compile::{Compiled, WireResource, compile, sort};
 use crate::document::read;
 use crate::snapshot::Identity;
@@ -253,21 +253,56 @@ fn a_name_that_is_held_already_is_answered_though_a_reopened_stream_is_silent_ab
 }
 
 #[test]
-fn only_keys_that_stand_for_nothing_are_given_up() {
+fn a_key_that_is_given_up_takes_along_what_was_held_for_it_alone() {
     let mut session = Session::new(identity());
-    let (b, unknown) = (key("host/sc-b"), key("ip/192.0.2.1"));
-    session.want(&b);
-    session.want(&unknown);
-    let service = &STATES[0].answer(TYPE_SERVICE, &b, &identity())[0];
-    session.receive(response(TYPE_SERVICE, vec![resource(service, &[&b])], &[&unknown]));
-    let (given_up, messages) = session.forget(vec![b, unknown.clone()]);
-    assert_eq!(given_up, std::slice::from_ref(&unknown));
-    assert!(messages.iter().all(|message| message.resource_names_unsubscribe == [unknown.to_string()]));
+    let (host, address, unknown) = (key("host/sc-b"), key("ip/10.96.0.12"), key("ip/192.0.2.1"));
+    for key in [&host, &address, &unknown] {
+        session.want(key);
+    }
+    let b = &STATES[0].answer(TYPE_SERVICE, &host, &identity())[0];
+    session.receive(response(TYPE_SERVICE, vec![resource(b, &[&host, &address])], &[&unknown]));
+    let keys_of = |session: &Session| session.keys_of(TYPE_SERVICE, &b.name).cloned().collect::<Vec<_>>();
+    assert_eq!(keys_of(&session), [host.clone(), address.clone()]);
+
+    let Forgotten { keys, removed, messages } = session.forget(vec![host.clone(), unknown.clone()]);
+    assert_eq!(keys, [host, unknown.clone()]);
+    assert!(removed.is_empty(), "the other key stands for it too");
+    assert_eq!(keys_of(&session), std::slice::from_ref(&address));
+    assert!(messages.iter().all(|message| message.resource_names_unsubscribe.len() == 2));
     assert_eq!(messages.len(), 4, "in service, policy, endpoints and peer");
     // What was on its way for it the server has forgotten; it must not stay for ever.
     let late = &STATES[3].answer(TYPE_SERVICE, "host/sc-c", &identity())[0];
     let reply = session.receive(response(TYPE_SERVICE, vec![resource(late, &[&unknown])], &[]));
     assert!(!reply.is_changed && reply.message.error_detail.is_none());
+
+    let forgotten = session.forget(vec![address.clone()]);
+    assert_eq!(forgotten.removed, BTreeMap::from([(TYPE_SERVICE, vec![b.name.clone()])]));
+    assert!(session.resources().versions(TYPE_SERVICE).is_empty());
+    assert_eq!(session.want(&address).len(), 4, "whoever needs it again asks as if for the first time");
+    session.receive(response(TYPE_SERVICE, vec![resource(b, &[&address])], &[]));
+    assert_eq!(session.resources().versions(TYPE_SERVICE).len(), 1);
+}
+
+#[test]
+fn what_was_refused_last_is_held_for_those_who_want_it_now() {
+    let mut session = Session::new(identity());
+    let (host, address) = (key("host/sc-b"), key("ip/10.96.0.12"));
+    session.want(&host);
+    session.want(&address);
+    let b = &STATES[0].answer(TYPE_SERVICE, &host, &identity())[0];
+    session.receive(response(TYPE_SERVICE, vec![resource(b, &[&host])], &[]));
+    let bad = Resource { resource: None, ..resource(b, &[&host, &address]) };
+    assert!(session.receive(response(TYPE_SERVICE, vec![bad], &[])).refused.is_some());
+    assert!(session.forget(vec![host]).removed.is_empty());
+    assert_eq!(session.resources().versions(TYPE_SERVICE).len(), 1, "the last good one");
+}
+
+#[test]
+fn the_own_service_is_never_given_up() {
+    let mut session = Session::new(identity());
+    let own = key("namespaces/default/services/a");
+    let forgotten = session.forget(vec![own]);
+    assert!(forgotten.keys.is_empty() && forgotten.messages.is_empty());
 }
 
 #[test]
@@ -286,9 +321,9 @@ fn no_request_is_larger_than_the_server_takes() {
     for kind in ON_DEMAND {
         assert_eq!(names(kind).len(), keys.len() + 1, "every name in {kind}");
     }
-    let (given_up, messages) = session.forget(keys.clone());
-    assert_eq!(given_up.len(), keys.len());
-    assert!(messages.iter().all(|message| message.encoded_len() < DISCOVERY_REQUEST_BYTES_MAX));
+    let forgotten = session.forget(keys.clone());
+    assert_eq!(forgotten.keys.len(), keys.len());
+    assert!(forgotten.messages.iter().all(|message| message.encoded_len() < DISCOVERY_REQUEST_BYTES_MAX));
 
     let bad = (0..5000).map(|index| Resource { name: format!("{index}"), ..broken(&lane(&LANE[4..])) }).collect();
     let reply = session.receive(response(TYPE_LANE, bad, &[]));
@@ -311,7 +346,8 @@ struct Subscription {
     owes_answer: bool,
     /// By key: asked for since the last look; told that there is nothing.
     keys: BTreeMap<String, (bool, bool)>,
-    sent: BTreeMap<String, String>,
+    /// Version, and the keys under which it was told; nothing where an earlier stream told it.
+    sent: BTreeMap<String, (String, Option<BTreeSet<String>>)>,
     in_flight: Option<String>,
 }
 
@@ -327,7 +363,7 @@ impl Server {
             assert_eq!(message.error_detail, None, "everything here is good");
         }
         for (name, version) in message.initial_resource_versions {
-            of.sent.entry(name).or_insert(version);
+            of.sent.entry(name).or_insert((version, None));
         }
         for name in message.resource_names_subscribe {
             if name == "*" {
@@ -338,6 +374,9 @@ impl Server {
         }
         for name in message.resource_names_unsubscribe {
             of.keys.remove(&name);
+            for told in of.sent.values_mut().filter_map(|(_, told)| told.as_mut()) {
+                told.remove(&name);
+            }
         }
     }
 
@@ -371,7 +410,11 @@ impl Server {
             of.sent.retain(|name, _| wanted.contains_key(name));
             let mut resources = Vec::new();
             for (name, (wire, aliases, is_fresh)) in wanted {
-                if of.sent.insert(name, wire.version.clone()).is_none_or(|sent| sent != wire.version) || is_fresh {
+                // Told again, too, when other keys stand for it than those it was told under.
+                let before = of.sent.insert(name, (wire.version.clone(), Some(aliases.clone())));
+                let is_told = before
+                    .is_some_and(|(version, told)| version == wire.version && told.is_none_or(|told| told == aliases));
+                if !is_told || is_fresh {
                     let aliases: Vec<&str> = aliases.iter().map(|alias| &**alias).collect();
                     resources.push(resource(&wire, &aliases));
                 }
@@ -441,9 +484,9 @@ impl Run {
             }
             Step::Want(index) => self.to_server.extend(self.session.want(&key(KEYS[index]))),
             Step::GiveUp(index) => {
-                let (given_up, messages) = self.session.forget(vec![key(KEYS[index])]);
-                self.answered.retain(|key| !given_up.contains(key));
-                self.to_server.extend(messages);
+                let forgotten = self.session.forget(vec![key(KEYS[index])]);
+                self.answered.retain(|key| !forgotten.keys.contains(key));
+                self.to_server.extend(forgotten.messages);
             }
             Step::ToServer => {
                 if let Some(message) = self.to_server.pop_front() {

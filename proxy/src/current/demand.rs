@@ -5,16 +5,19 @@
 //!              \--> asked once -> control subscribes -> answered, in the snapshot -> known
 //!                            \--> after `wait`: given up, so known too; the next request does not wait again
 //! ```
-//! What is known is read without a lock. Nothing here grows beyond [`KEYS_MAX`]: a destination more is passed through.
+//! What is known is read without a lock. Nothing here grows beyond [`KEYS_MAX`]: a destination more is passed through. What was
+//! of no use for a while is given up; connections that asked before find that out by [`Asked`], and ask again.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use laneway_proto::contract::DISCOVERY_NAMES_MAX;
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::timer::Timer;
 
@@ -40,6 +43,29 @@ struct Wishes {
     ask: mpsc::Sender<Arc<str>>,
     /// Milliseconds are counted from here.
     epoch: Instant,
+    /// How often keys were given up.
+    given_up: AtomicU64,
+}
+
+/// When one connection asked last: not again for each of its requests, but yet again when what it asked for may have been given
+/// up since.
+#[derive(Default)]
+pub struct Asked(Cell<Option<u64>>);
+
+impl Asked {
+    pub fn now(&self, demand: &Demand) {
+        self.0.set(Some(demand.given_up_count()));
+    }
+
+    /// Something else is wanted.
+    pub fn clear(&self) {
+        self.0.set(None);
+    }
+
+    /// Does what was said then still hold?
+    pub fn holds(&self, demand: &Demand) -> bool {
+        self.0.get() == Some(demand.given_up_count())
+    }
 }
 
 /// The control side of [`Demand`].
@@ -51,7 +77,13 @@ pub struct Demands {
 /// A demand that a control session answers.
 pub fn demand() -> (Demand, Demands) {
     let (ask, asked) = mpsc::channel(WISHES_MAX);
-    let wishes = Arc::new(Wishes { known: ArcSwap::default(), waiting: Mutex::default(), ask, epoch: Instant::now() });
+    let wishes = Arc::new(Wishes {
+        known: ArcSwap::default(),
+        waiting: Mutex::default(),
+        ask,
+        epoch: Instant::now(),
+        given_up: AtomicU64::new(0),
+    });
     (Demand(Some(Arc::clone(&wishes))), Demands { wishes, asked })
 }
 
@@ -70,6 +102,11 @@ impl Demand {
     /// The same for who calls. Beyond its own bound nobody is asked, and the caller is a stranger.
     pub async fn ensure_caller(&self, timer: &Timer, key: &str, wait: Duration) {
         self.ensure_within(CALLER_KEYS_MAX, timer, key, wait).await;
+    }
+
+    fn given_up_count(&self) -> u64 {
+        // Ordered by the snapshot that lacks what was given up: it is published after the count.
+        self.0.as_ref().map_or(0, |wishes| wishes.given_up.load(Ordering::Relaxed))
     }
 
     async fn ensure_within(&self, keys_max: usize, timer: &Timer, key: &str, wait: Duration) {
@@ -138,8 +175,22 @@ impl Demands {
         self.wishes.settle(keys);
     }
 
-    /// Keys that nobody asked for in the last `idle`. The data path asks only for what the snapshot does not have, so these
-    /// are of interest where they stand for nothing.
+    /// These are asked for already, from before this process.
+    pub fn recalled(&self, keys: &[Arc<str>]) {
+        let now = self.wishes.now_ms();
+        self.change_known(|known| {
+            known.extend(keys.iter().map(|key| (Arc::clone(key), Arc::new(AtomicU64::new(now)))));
+        });
+    }
+
+    /// What this key stands for was of use.
+    pub fn used(&self, key: &str) {
+        if let Some(used_ms) = self.wishes.known.load().get(key) {
+            used_ms.store(self.wishes.now_ms(), Ordering::Relaxed);
+        }
+    }
+
+    /// Keys that were of no use in the last `idle`: nobody asked, and nobody said [`Demands::used`].
     pub fn idle(&self, idle: Duration) -> Vec<Arc<str>> {
         let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
         let now = self.wishes.now_ms();
@@ -148,14 +199,18 @@ impl Demands {
         known.iter().filter(|(_, used_ms)| is_idle(used_ms)).map(|(key, _)| Arc::clone(key)).collect()
     }
 
-    /// Forgets these: whoever needs one asks again.
+    /// Forgets these: whoever needs one asks again. To be said before the snapshot loses what they stood for, or somebody
+    /// finds neither the one nor the question.
     pub fn forget(&self, keys: &[Arc<str>]) {
+        self.change_known(|known| keys.iter().for_each(|key| drop(known.remove(key))));
+        self.wishes.given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn change_known(&self, change: impl FnOnce(&mut KnownKeys)) {
         // The lock keeps writers of `known` apart.
         let _writing = self.wishes.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let mut known = KnownKeys::clone(&self.wishes.known.load());
-        for key in keys {
-            known.remove(key);
-        }
+        change(&mut known);
         self.wishes.known.store(Arc::new(known));
     }
 }

@@ -1,6 +1,5 @@
 //! Requests from others to this pod's application: decides the tag, once, and writes it for the application.
 
-use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -24,6 +23,7 @@ use super::path::Path;
 use super::propagate::{self, Rewrite, Traced};
 use super::route::{Head, Plan, Route, Target, Verdict};
 use super::worker::Worker;
+use crate::current::Asked;
 use crate::journal::{self, Entry, Seen};
 use crate::telemetry::{Direction, Party, RuleMode};
 
@@ -34,8 +34,8 @@ struct Connection {
     /// The application.
     to: SocketAddr,
     from: From,
-    /// Who calls was asked for. Once a connection; a caller that stays unknown is a stranger.
-    has_asked: Cell<bool>,
+    /// Who calls was asked for. A caller that stays unknown is a stranger.
+    asked: Asked,
 }
 
 /// Finds out what a connection is. `None`: it was served to its end, without being read.
@@ -61,7 +61,7 @@ pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opene
         }
         Opening::Over => return None,
     };
-    let connection = Connection { worker: Rc::clone(&worker), peer, to, from, has_asked: Cell::new(false) };
+    let connection = Connection { worker: Rc::clone(&worker), peer, to, from, asked: Asked::default() };
     Some(Opened { wire, is_http2, route: Rc::new(connection) })
 }
 
@@ -106,7 +106,7 @@ impl Route for Connection {
         let names = worker.names(&snapshot);
         let peer = snapshot.peer(self.peer.ip());
         // By the rules of now: the connection may be older than they are.
-        if peer.is_none() && snapshot.asks_who_calls() && !self.has_asked.get() {
+        if peer.is_none() && snapshot.asks_who_calls() && !self.asked.holds(&worker.demand) {
             return Verdict::Learn;
         }
         let facts = Facts {
@@ -187,7 +187,7 @@ impl Route for Connection {
             let worker = &self.worker;
             let key = format!("ip/{}", self.peer.ip());
             worker.demand.ensure_caller(&worker.timer, &key, worker.config.on_demand_timeout).await;
-            self.has_asked.set(true);
+            self.asked.now(&worker.demand);
         })
     }
 }

@@ -26,6 +26,7 @@ use super::propagate::{self, Rewrite, Traced};
 use super::route::{Head, Plan, Route, Target, Verdict};
 use super::wire::Wire;
 use super::worker::Worker;
+use crate::current::Asked;
 use crate::h1::fields::Slots;
 use crate::h1::{Parsed, request};
 use crate::journal::{self, Entry, Seen};
@@ -40,6 +41,8 @@ struct Connection {
     /// The authority that was named last, and where it leads; a client of one connection rarely names another.
     authority: RefCell<String>,
     place: Cell<Option<Place>>,
+    /// Where that leads was asked for.
+    asked: Asked,
 }
 
 /// Finds out what a connection is. `None`: it was served to its end, without being read.
@@ -52,6 +55,7 @@ pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opene
         listener,
         authority: RefCell::default(),
         place: Cell::new(None),
+        asked: Asked::default(),
     });
     let mut is_known = original.is_none();
     if let Some(original) = original {
@@ -158,10 +162,10 @@ impl Route for Connection {
     fn route(&self, head: &Head<'_>) -> Verdict {
         let snapshot = self.worker.reader.load();
         if *self.authority.borrow() != head.authority {
-            if self.original.is_none() && needs_learning(&snapshot, head.authority) {
-                return Verdict::Learn;
-            }
             self.turn_to(head.authority);
+        }
+        if self.must_ask(&snapshot, head.authority) {
+            return Verdict::Learn;
         }
         match plan(self, &snapshot, head) {
             Ok(plan) => Verdict::Send(plan),
@@ -174,9 +178,18 @@ impl Route for Connection {
 
     fn learn(self: Rc<Self>, authority: String) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(async move {
-            learn_host(&self.worker, &authority).await;
+            let mut is_known = false;
+            if let Some(original) = self.original {
+                learn_address(&self.worker, original).await;
+                let snapshot = self.worker.reader.load();
+                is_known = !matches!(snapshot.destination(Some(original), None, None), Destination::Unknown);
+            }
+            if !is_known {
+                learn_host(&self.worker, &authority).await;
+            }
             // Known or not: it was asked for, and is not asked for again by this connection's next requests.
             self.turn_to(&authority);
+            self.asked.now(&self.worker.demand);
         })
     }
 }
@@ -186,6 +199,20 @@ impl Connection {
     fn turn_to(&self, authority: &str) {
         authority.clone_into(&mut self.authority.borrow_mut());
         self.place.set(None);
+        self.asked.clear();
+    }
+
+    /// Nobody knows where this leads, and nobody was asked; or it was known, and given up as idle.
+    fn must_ask(&self, snapshot: &Snapshot, authority: &str) -> bool {
+        if self.place.get().is_some_and(|place| place.revision == snapshot.revision) {
+            return false;
+        }
+        let is_unknown = match self.original {
+            // A default service is for what stays unknown.
+            None => needs_learning(snapshot, authority),
+            Some(_) => matches!(self.destination(snapshot, authority), Destination::Unknown),
+        };
+        is_unknown && !self.asked.holds(&self.worker.demand)
     }
 
     /// Where the authority that was named last leads, looked up once for a snapshot.

@@ -160,11 +160,14 @@ impl Stream {
             is_http2: true,
             headers: &HeadView(request.headers()),
         };
-        let verdict = self.route.route(&head);
-        if !matches!(verdict, Verdict::Learn) {
-            return verdict;
+        // Twice where what was learnt is given up at that very moment.
+        for _ in 0..2 {
+            let verdict = self.route.route(&head);
+            if !matches!(verdict, Verdict::Learn) {
+                return verdict;
+            }
+            Rc::clone(&self.route).learn(head.authority.to_owned()).await;
         }
-        Rc::clone(&self.route).learn(head.authority.to_owned()).await;
         self.route.route(&head)
     }
 

@@ -210,10 +210,10 @@ impl Run {
                 self.tell(messages);
             }
             Step::GiveUp(index) => {
-                let (given_up, messages) = self.sidecar.forget(vec![Arc::from(KEYS[index])]);
-                self.wanted.retain(|key| !given_up.contains(key));
-                self.answered.retain(|key| !given_up.contains(key));
-                self.tell(messages);
+                let forgotten = self.sidecar.forget(vec![Arc::from(KEYS[index])]);
+                self.wanted.retain(|key| !forgotten.keys.contains(key));
+                self.answered.retain(|key| !forgotten.keys.contains(key));
+                self.tell(forgotten.messages);
             }
             Step::ToServer => {
                 if let Some(message) = self.to_server.pop_front() {
