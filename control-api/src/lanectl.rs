@@ -124,7 +124,7 @@ async fn command(arguments: Arguments, name: &str, out: &mut String) -> Result<(
             completion::completion(shell, name, out);
             Ok(())
         }
-        Command::Check => check::check(&mut client()?, &arguments.server, look, out).await,
+        Command::Check => check::check(client(), &arguments.server, &arguments.credentials, look, out).await,
         Command::Apply(options) => apply::apply(&mut client()?, options, look, out).await,
         Command::Diff(options) => diff::diff(&mut client()?, options, look, out).await,
         Command::Get(options) => objects::get(&mut client()?, options, look, out).await,

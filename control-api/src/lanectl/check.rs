@@ -1,4 +1,5 @@
-//! `lanectl check`: whether the installation is well. Three questions to the control plane, then marks: ✓ well, ! odd, ✗ not well.
+//! `lanectl check`: whether the installation is well. Certificates are looked at, three questions are put to the control plane; then
+//! marks: ✓ well, ! odd, ✗ not well.
 //!
 //! It judges what is connected and who answered; what is odd about lanes is the control plane's word (a trial run of nothing).
 
@@ -8,7 +9,7 @@ use laneway_proto::admin::{ApplyBundleRequest, Bundle, Diagnostic};
 use laneway_proto::status::{ConfigState, Proxy, ServerInfo};
 use serde_json::json;
 
-use super::arguments::Format;
+use super::arguments::{Format, Shown};
 use super::client::{Cause, Client, Failure};
 use super::documents::is_error;
 use super::look::{Colour, Look};
@@ -16,6 +17,10 @@ use super::print;
 use super::status::{node_id, refusals};
 use super::{Trouble, find};
 use crate::name;
+
+mod certificates;
+mod handshake;
+mod validity;
 
 #[cfg(test)]
 mod tests;
@@ -50,11 +55,26 @@ struct Item {
     hint: String,
 }
 
-pub(super) async fn check(client: &mut Client, server: &str, look: Look, out: &mut String) -> Result<(), Trouble> {
-    let items = match client.server().await {
-        Ok(info) => looked_at(client, server, &info).await?,
+/// `client`: an error where what was typed makes none; then the certificates say why.
+pub(super) async fn check(
+    client: Result<Client, Failure>,
+    server: &str,
+    shown: &Shown,
+    look: Look,
+    out: &mut String,
+) -> Result<(), Trouble> {
+    let now = SystemTime::now();
+    let certificates = certificates::certificates(server, shown, now).await;
+    let mut items = match client {
+        Ok(mut client) => match client.server().await {
+            Ok(info) => looked_at(&mut client, server, &info, now).await?,
+            Err(failure) => vec![unreached(server, &failure)],
+        },
+        Err(failure) if certificates.iter().all(|item| item.mark == Mark::Well) => return Err(failure.into()),
         Err(failure) => vec![unreached(server, &failure)],
     };
+    // What is to be done first stands first: without good certificates there is nothing else to see.
+    items.splice(0..0, certificates);
     match look.format {
         Format::Table | Format::Wide => people(&items, look, out),
         Format::Json | Format::Yaml => {
@@ -77,7 +97,12 @@ pub(super) async fn check(client: &mut Client, server: &str, look: Look, out: &m
     if count == 0 { Ok(()) } else { Err(Trouble::Said(format!("lanectl: {} failed", print::count(count, "check")))) }
 }
 
-async fn looked_at(client: &mut Client, server: &str, info: &ServerInfo) -> Result<Vec<Item>, Failure> {
+async fn looked_at(
+    client: &mut Client,
+    server: &str,
+    info: &ServerInfo,
+    now: SystemTime,
+) -> Result<Vec<Item>, Failure> {
     let proxies = client.proxies().await?;
     let trial =
         ApplyBundleRequest { bundle: Some(Bundle::default()), validate_only: true, ..ApplyBundleRequest::default() };
@@ -91,7 +116,7 @@ async fn looked_at(client: &mut Client, server: &str, info: &ServerInfo) -> Resu
         Err(failure) => return Err(failure),
     };
     let mut items = control_plane(server, info);
-    items.extend(sidecars(&proxies, info, SystemTime::now()));
+    items.extend(sidecars(&proxies, info, now));
     items.extend(lanes(&findings));
     Ok(items)
 }
