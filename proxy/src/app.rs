@@ -33,6 +33,7 @@ use crate::handover::{self, HandoverError, Offer, Predecessor, Sockets, Successo
 use crate::journal::Outlets;
 use crate::logging::Logging;
 use crate::pages;
+use crate::pressure::{self, Pressure};
 use crate::resources::{self, First};
 use crate::status::{self, State, Status};
 use crate::telemetry::Telemetry;
@@ -165,6 +166,10 @@ async fn serve_inside(
 
     let reported = config.telemetry.by_lane.then(|| telemetry.clone());
     let demand = follow(&config, source, publisher, &status, reported, &habits);
+    let pressure = Pressure::default();
+    if let Some(limit_bytes) = config.memory_max_bytes {
+        tokio::task::spawn_local(pressure::watch(limit_bytes, pressure.clone()));
+    }
     let (ended, mut worker_ended) = mpsc::channel(workers);
     let shares = bound.into_workers().into_iter().zip(readers).enumerate();
     let mut threads = Vec::new();
@@ -181,6 +186,7 @@ async fn serve_inside(
             journal: outlets.journal(&config.journal, index),
             habits: habits.clone(),
             index,
+            pressure: pressure.clone(),
         };
         threads.push(start_worker(ended, share, given)?);
     }

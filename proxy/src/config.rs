@@ -59,6 +59,10 @@ pub struct Flags {
     /// Client connections at a time; more wait to be taken. 1 to 1000000.
     #[arg(long, value_name = "N", env = "LANEWAY_CONNECTIONS_MAX", default_value_t = 8192, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     connections_max: u32,
+    /// Memory that is not to be passed: `auto` is what the container may have, `off` no bound, else as 256MiB. At 90 % new requests are
+    /// refused, at 95 % connections that rest are ended.
+    #[arg(long, value_name = "BYTES", env = "LANEWAY_MEMORY_MAX", default_value = "auto")]
+    memory_max: MemoryMax,
     /// Destination ports whose bytes are never read, comma between.
     #[arg(
         long,
@@ -221,6 +225,8 @@ pub struct Config {
     pub admin: SocketAddr,
     /// When to be ready without a configuration; `None`: never.
     pub boot_wait: Option<Duration>,
+    /// What the process may hold; `None`: there is no bound.
+    pub memory_max_bytes: Option<u64>,
     pub drain_min: Duration,
     pub drain_max: Duration,
     pub handover: Option<crate::handover::Config>,
@@ -322,6 +328,7 @@ impl Flags {
             journal,
             status: self.listeners.status,
             admin: self.listeners.admin,
+            memory_max_bytes: self.memory_max.bytes(),
             boot_wait: (!timing.fail_closed).then_some(timing.boot_wait.0),
             drain_min: timing.drain_min.0,
             drain_max: timing.drain_max.0,
@@ -544,6 +551,46 @@ impl FromStr for Time {
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}ms", self.0.as_millis())
+    }
+}
+
+/// A bound of memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MemoryMax {
+    Auto,
+    Off,
+    Bytes(u64),
+}
+
+impl MemoryMax {
+    fn bytes(self) -> Option<u64> {
+        match self {
+            MemoryMax::Auto => crate::pressure::container_limit_bytes(),
+            MemoryMax::Off => None,
+            MemoryMax::Bytes(bytes) => Some(bytes),
+        }
+    }
+}
+
+impl FromStr for MemoryMax {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<MemoryMax, String> {
+        let allowed = || format!("`{text}` is neither auto, off, nor a number and MiB or GiB, from 16MiB to 1024GiB");
+        match text {
+            "auto" => return Ok(MemoryMax::Auto),
+            "off" => return Ok(MemoryMax::Off),
+            _ => {}
+        }
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let number: u64 = text[..digits].parse().map_err(|_| allowed())?;
+        let shift = match &text[digits..] {
+            "MiB" => 20,
+            "GiB" => 30,
+            _ => return Err(allowed()),
+        };
+        let bytes = number.checked_mul(1 << shift).filter(|bytes| (16 << 20..=1 << 40).contains(bytes));
+        bytes.map(MemoryMax::Bytes).ok_or_else(allowed)
     }
 }
 

@@ -58,6 +58,7 @@ use crate::current::{Demand, Reader};
 use crate::drain::Watch;
 use crate::habits::Habits;
 use crate::journal::Journal;
+use crate::pressure::Pressure;
 use crate::telemetry;
 pub use crate::telemetry::Direction;
 use crate::timer::Timer;
@@ -148,6 +149,7 @@ pub struct Given {
     pub habits: Habits,
     /// Which worker this is, from 0.
     pub index: usize,
+    pub pressure: Pressure,
 }
 
 /// Binds every listener once for each worker, but where `inherited` has sockets that listen there already: those are shared out, every

@@ -25,6 +25,7 @@ pub mod hooks;
 pub mod journal;
 pub mod logging;
 pub mod pages;
+pub mod pressure;
 pub mod resources;
 pub mod status;
 pub mod telemetry;

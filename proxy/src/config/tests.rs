@@ -30,6 +30,8 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
         (&["--listen", "outbound=127.0.0.1:1,forward=127.0.0.1:2"], "--listen"),
         (&["--opaque-ports", "99999"], "--opaque-ports"),
         (&["--status", "somewhere"], "--status"),
+        (&["--memory-max", "12"], "--memory-max"),
+        (&["--memory-max", "1MiB"], "--memory-max"),
         (&["--colour", "gray"], "--colour"),
         (&["--control-cert", "c.pem"], "--control-key"),
         (&["--access-log", "xml"], "--access-log"),

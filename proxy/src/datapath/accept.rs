@@ -19,6 +19,7 @@ use super::wire::Wire;
 use super::worker::{Shared, Worker};
 use super::{Config, Direction, Given, Listener, inbound, outbound, sockopt};
 use crate::drain::Phase;
+use crate::pressure::Level;
 
 /// Pause after the process or the machine has run out of descriptors or memory: a loop without one would spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
@@ -155,6 +156,10 @@ async fn serve(worker: Rc<Worker>, listener: Rc<Listener>, stream: TcpStream, pe
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "connection gone before it was served");
         return;
+    }
+    if worker.pressure.level() == Level::Trim {
+        worker.counters.failure(Failure::Memory.label());
+        return Wire::new(stream).reset();
     }
     let Ok(local) = stream.local_addr() else { return };
     let original = if listener.redirected {

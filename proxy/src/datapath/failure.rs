@@ -35,6 +35,8 @@ pub(crate) enum Failure {
     UpstreamProtocol(Reason),
     /// We have no more file descriptors, ports or memory.
     Exhausted,
+    /// We hold nearly as much memory as we may (`pressure`).
+    Memory,
 }
 
 /// Whose fault a failure is.
@@ -54,7 +56,7 @@ impl Failure {
             Failure::BadRequest(_) => StatusCode::BAD_REQUEST,
             Failure::Loop => StatusCode::LOOP_DETECTED,
             Failure::NoInstance { .. } | Failure::NoBaseline | Failure::Ambiguous => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::Connect | Failure::Exhausted => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::Connect | Failure::Exhausted | Failure::Memory => StatusCode::SERVICE_UNAVAILABLE,
             Failure::UnknownDestination | Failure::UpstreamClosed | Failure::UpstreamProtocol(_) => {
                 StatusCode::BAD_GATEWAY
             }
@@ -76,6 +78,7 @@ impl Failure {
             Failure::UpstreamClosed => "upstream-closed",
             Failure::UpstreamProtocol(_) => "upstream-protocol",
             Failure::Exhausted => "exhausted",
+            Failure::Memory => "memory",
         }
     }
 
@@ -83,7 +86,7 @@ impl Failure {
     pub(crate) fn flag(self) -> Flag {
         match self {
             Failure::BadRequest(_) => Flag::DownstreamProtocol,
-            Failure::Loop | Failure::Ambiguous => Flag::LocalRefusal,
+            Failure::Loop | Failure::Ambiguous | Failure::Memory => Flag::LocalRefusal,
             Failure::NoInstance { .. } | Failure::NoBaseline => Flag::NoHealthyUpstream,
             Failure::UnknownDestination => Flag::NoRoute,
             Failure::Connect | Failure::ConnectTimeout => Flag::UpstreamFailed,
@@ -102,7 +105,7 @@ impl Failure {
             Failure::Connect | Failure::ConnectTimeout | Failure::UpstreamClosed | Failure::UpstreamProtocol(_) => {
                 Blame::Upstream
             }
-            Failure::Exhausted => Blame::Proxy,
+            Failure::Exhausted | Failure::Memory => Blame::Proxy,
         }
     }
 
@@ -124,7 +127,8 @@ impl Failure {
             | Failure::Connect
             | Failure::ConnectTimeout
             | Failure::UpstreamClosed
-            | Failure::Exhausted => {}
+            | Failure::Exhausted
+            | Failure::Memory => {}
         }
         if !service.is_empty() {
             let _ = write!(text, " service={service}");

@@ -117,6 +117,11 @@ impl Pool {
         called
     }
 
+    /// Closes every connection that nobody uses now.
+    pub(crate) fn give_up_idle(&self) {
+        self.hosts.borrow().values().for_each(|host| host.idle.borrow_mut().clear());
+    }
+
     /// Closes idle connections to addresses that may no longer be called, and puts none back that are in use.
     pub(crate) fn retain(&self, may_be_called: impl Fn(Key) -> bool) {
         self.hosts.borrow_mut().retain(|key, host| {

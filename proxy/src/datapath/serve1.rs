@@ -35,6 +35,7 @@ use super::worker::Worker;
 use crate::h1::body::{Decoder, Piece};
 use crate::h1::request::BodyLength;
 use crate::h1::{Parsed, Reason, request};
+use crate::pressure::Level;
 
 /// A client that we stop listening to may still be sending: what is read over before it is cut, so that it sees our answer.
 const LINGER: Duration = Duration::from_secs(2);
@@ -414,6 +415,9 @@ fn begin(
         let refused = Refused { refusal, is_head, closes, body: Decoder::from(request.body) };
         (request.bytes, Next::Refuse(Box::new(refused)))
     };
+    if worker.pressure.level() != Level::Easy {
+        return refuse(Failure::Memory, None);
+    }
     let Plan { target, service, rewrite, path, in_flight, account } = match route.route(&head) {
         Verdict::Send(plan) => plan,
         Verdict::Refuse(failure, service) => return refuse(failure, service),

@@ -30,6 +30,7 @@ use super::upstream::{
 use super::wire::Wire;
 use super::worker::Worker;
 use crate::h1::body::Decoder;
+use crate::pressure::Level;
 
 /// Streams of one client connection that run at a time (RFC 9113 section 6.5.2).
 /// With [`STREAM_WINDOW_BYTES`] it bounds what one client that takes nothing can make us hold.
@@ -112,6 +113,10 @@ impl Stream {
         if let Err(reason) = gate::check(&request) {
             self.worker.counters.gate_refused(reason.label());
             return self.refuse(&Refusal { failure: Failure::BadRequest(reason), service: "".into(), is_grpc });
+        }
+        if self.worker.pressure.level() != Level::Easy {
+            self.worker.counters.failure(Failure::Memory.label());
+            return self.refuse(&Refusal { failure: Failure::Memory, service: "".into(), is_grpc });
         }
         let Plan { target, service, rewrite, path, in_flight, mut account } = match self.decide(&request, is_grpc).await
         {

@@ -26,6 +26,7 @@ use super::{Config, Direction, Given};
 use crate::current::{Demand, Reader};
 use crate::habits::Habits;
 use crate::journal::Journal;
+use crate::pressure::{Level, Pressure};
 use crate::telemetry;
 use crate::timer::Timer;
 
@@ -84,6 +85,7 @@ pub(crate) struct Worker {
     pub(crate) meter: telemetry::Meter,
     pub(crate) timer: Timer,
     pub(crate) journal: Journal,
+    pub(crate) pressure: Pressure,
     pub(crate) clock: CoarseClock,
     pub(crate) upstream: Upstream,
     pub(crate) habits: Habits,
@@ -101,7 +103,7 @@ pub(crate) struct Worker {
 
 impl Worker {
     pub(crate) fn new(config: Arc<Config>, shared: Shared, given: Given) -> Worker {
-        let Given { reader, demand, counters, timer, journal, habits, index, .. } = given;
+        let Given { reader, demand, counters, timer, journal, habits, pressure, index, .. } = given;
         let clock = CoarseClock::default();
         let idle_seconds = u32::try_from(config.timeouts.pool_idle.as_secs()).unwrap_or(u32::MAX).max(1);
         // The process-wide random seed of a hasher: unpredictable, and of the standard library.
@@ -122,6 +124,7 @@ impl Worker {
             counters,
             timer,
             journal,
+            pressure,
             clock,
             scratch: RefCell::new(Scratch::new(seed)),
             names: RefCell::new(None),
@@ -248,10 +251,23 @@ impl Worker {
             self.clock.advance(now);
             self.shared.evidence.sweep(now);
             self.sweep_connections(now);
+            if self.pressure.level() == Level::Trim {
+                self.give_up_what_rests(now);
+            }
             self.upstream.pool.sweep();
             self.habits.called(self.index, self.upstream.pool.called());
             self.meter.sweep(now);
         }
+    }
+
+    /// Ends the connections of clients that ask nothing, and those to instances that nobody uses.
+    fn give_up_what_rests(&self, now: u32) {
+        for connection in self.connections.borrow().values() {
+            if connection.idle_seconds(now).is_some() {
+                connection.tell(Command::Finish);
+            }
+        }
+        self.upstream.pool.give_up_idle();
     }
 
     fn sweep_connections(&self, now: u32) {

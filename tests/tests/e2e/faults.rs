@@ -258,3 +258,26 @@ fn without_descriptors_nothing_spins_what_runs_goes_on_and_room_is_used_again() 
     assert_eq!(get(sidecar.address, "/1000"), (200, 1000), "{}", log());
     assert!(sidecar.failures("exhausted") > 0);
 }
+
+#[test]
+fn near_its_bound_of_memory_a_sidecar_takes_nothing_new_and_lives() {
+    let origin = Origin::start();
+    let free = Sidecar::start_with("faults-memory-free", "http1", origin.address, &["--memory-max", "off"]);
+    assert_eq!(get(free.address, "/1000"), (200, 1000));
+    let resident = resident_kib(free.process.id()).expect("it runs");
+    drop(free);
+
+    // What such a process holds from the start is 97 % of it, or more.
+    let bound = format!("{}MiB", resident * 100 / 97 / 1024);
+    let mut short = Sidecar::start_with("faults-memory", "http1", origin.address, &["--memory-max", &bound]);
+    let refused = wait_for(DEADLINE, || {
+        let mut stream = connect(short.address);
+        // A reset may come before we have asked.
+        let asked = stream.write_all(b"GET /1000 HTTP/1.1\r\nhost: sc-b\r\n\r\n");
+        let (status, _) = if asked.is_ok() { answer(&mut stream) } else { (0, 0) };
+        (status == 503 || status == 0).then_some(())
+    });
+    assert!(refused.is_some(), "{bound}: {}", short.process.log());
+    assert!(short.failures("memory") > 0, "it says so, and its status port answers: {}", short.process.log());
+    assert!(short.process.ended().is_none());
+}
