@@ -35,6 +35,10 @@ h2spec: programs
 lifecycle *arguments: programs
     @"${CARGO_TARGET_DIR:-target}/quick/laneway-lifecycle" "$@"
 
+# A control plane that is killed, stopped and away under load, with figures (--requests, --kills, --stopped)
+outage *arguments: programs
+    @"${CARGO_TARGET_DIR:-target}/quick/laneway-outage" "$@"
+
 # Format, lints, architecture, coverage, what a decision costs
 check: programs
     cargo fmt --all -- --check

@@ -18,6 +18,7 @@ pub mod fault_relay;
 pub mod grpc;
 pub mod load;
 pub mod mesh;
+pub mod outages;
 pub mod process;
 pub mod propagation;
 pub mod releases;

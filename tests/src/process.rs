@@ -139,8 +139,13 @@ pub fn run_with_input(mut command: Command, input: &str) -> Result<String> {
 
 /// SIGKILL to a child of ours that is not waited for yet.
 pub fn kill_now(id: u32) {
+    signal(id, libc::SIGKILL);
+}
+
+/// Sends a signal to a child that the caller holds the handle of.
+pub fn signal(id: u32, signal: libc::c_int) {
     // SAFETY: the caller holds the child's handle, so the id cannot belong to another process.
-    unsafe { libc::kill(id as i32, libc::SIGKILL) };
+    unsafe { libc::kill(id as i32, signal) };
 }
 
 /// Asks again and again until there is an answer or the deadline is over.

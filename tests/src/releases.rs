@@ -248,10 +248,10 @@ fn ask_gray(to: SocketAddr) -> Result<()> {
 }
 
 /// Where sidecars take over from each other.
-struct Handover(String);
+pub(crate) struct Handover(pub(crate) String);
 
 impl Handover {
-    fn variable(&self) -> (&'static str, &str) {
+    pub(crate) fn variable(&self) -> (&'static str, &str) {
         ("LANEWAY_HANDOVER", &self.0)
     }
 }
@@ -266,7 +266,7 @@ fn upgradable(label: &str, place: &Path) -> Result<(Mesh, Handover)> {
 }
 
 /// Starts a successor, and returns the process that it has replaced, which drains.
-fn upgrade(mesh: &mut Mesh, variables: &[(&str, &str)]) -> Result<Process> {
+pub(crate) fn upgrade(mesh: &mut Mesh, variables: &[(&str, &str)]) -> Result<Process> {
     const REPLACED: &str = "a successor serves: draining";
     let index = index(mesh, POD)?;
     let old = mesh.pod(POD)?.sidecar.take().context("it runs")?;
@@ -279,7 +279,7 @@ fn upgrade(mesh: &mut Mesh, variables: &[(&str, &str)]) -> Result<Process> {
     Ok(old)
 }
 
-fn witness(mesh: &Mesh, scale: Scale) -> Result<Witness> {
+pub(crate) fn witness(mesh: &Mesh, scale: Scale) -> Result<Witness> {
     let witness = Load { to: mesh.socket(POD)?, http1: scale.http1, http2: scale.http2 }.start();
     witness.await_answers(WARM_UP, DEADLINE)?;
     Ok(witness)
@@ -305,7 +305,7 @@ fn check(status: ExitStatus, sidecar: &Process) -> Result<()> {
 }
 
 /// Another user writes there.
-fn shared_directory(label: &str) -> Result<Scratch> {
+pub(crate) fn shared_directory(label: &str) -> Result<Scratch> {
     let place = Scratch::new(&format!("{label}-shared"))?;
     fs::set_permissions(place.path(), fs::Permissions::from_mode(0o1777))?;
     Ok(place)

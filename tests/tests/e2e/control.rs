@@ -6,11 +6,22 @@ use laneway_tests::conformance::{SCENARIOS, arrange, names, plan};
 use laneway_tests::load::Load;
 use laneway_tests::mesh::Mesh;
 use laneway_tests::mesh::network::Network;
+use laneway_tests::outages::{Outages, play};
+use laneway_tests::releases::Scale;
 
 use crate::support::namespaces_or_skip;
 
 /// Times that the control plane is killed.
 const KILLS: usize = 5;
+
+/// The long form, with figures: `./x outage`.
+#[test]
+fn a_control_plane_that_is_killed_stopped_and_away_loses_no_request() {
+    let load = Scale { releases: 0, requests: 2_000, http1: 4, http2: 2 };
+    let outages = Outages { kills: 2, stopped: Duration::from_secs(2), load };
+    let report = play("outage", outages).expect("the scene is played");
+    assert!(report.seen.is_lossless(), "{report:?}");
+}
 
 #[test]
 fn kill_9_of_the_control_plane_loses_no_request_and_no_acknowledged_write() {
