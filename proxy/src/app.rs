@@ -18,7 +18,7 @@ use laneway_core::snapshot::Snapshot;
 use tokio::net::TcpListener;
 use tokio::runtime::{LocalOptions, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
@@ -165,7 +165,7 @@ async fn serve_inside(
     );
 
     let reported = config.telemetry.by_lane.then(|| telemetry.clone());
-    let demand = follow(&config, source, publisher, &status, reported, &habits);
+    let (demand, recalled) = follow(&config, source, publisher, &status, reported, &habits);
     let pressure = Pressure::default();
     if let Some(limit_bytes) = config.memory_max_bytes {
         tokio::task::spawn_local(pressure::watch(limit_bytes, pressure.clone()));
@@ -191,6 +191,9 @@ async fn serve_inside(
         threads.push(start_worker(ended, share, given)?);
     }
     drop(watching);
+    // Who was let in before would find nothing known, and wait for a control plane that may be away. Its sender is gone without a
+    // disk to look at.
+    let _ = recalled.await;
     // A successor serves nobody before it is ready and its predecessor has said that it may.
     let successor = match predecessor {
         Some((predecessor, patience)) => tokio::select! {
@@ -248,7 +251,7 @@ fn export(config: &Config, outlets: &Outlets) -> anyhow::Result<Option<crate::jo
     started.map(Some).map_err(|error| anyhow::anyhow!("--otlp-endpoint {}: {error}", traces.endpoint))
 }
 
-/// Starts whatever replaces the snapshot, and returns how to ask it.
+/// Starts whatever replaces the snapshot, and returns how to ask it, and who tells when it has looked at the disk.
 fn follow(
     config: &Config,
     source: Source,
@@ -256,13 +259,14 @@ fn follow(
     status: &Status,
     telemetry: Option<Telemetry>,
     habits: &Habits,
-) -> Demand {
+) -> (Demand, oneshot::Receiver<()>) {
+    let (looked, recalled) = oneshot::channel();
     match source {
         Source::File { path, first } => {
             status.reached(State::Ready);
             let following = resources::follow(path, config.identity.clone(), first, publisher, status.clone());
             tokio::task::spawn_local(following);
-            Demand::none()
+            (Demand::none(), recalled)
         }
         Source::Control { url, credentials, cache } => {
             let (demand, demands) = current::demand();
@@ -277,8 +281,8 @@ fn follow(
                 cache,
                 habits: habits.clone(),
             };
-            tokio::task::spawn_local(control::follow(following, publisher, demands, status.clone()));
-            demand
+            tokio::task::spawn_local(control::follow(following, publisher, demands, status.clone(), looked));
+            (demand, recalled)
         }
     }
 }

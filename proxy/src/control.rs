@@ -15,6 +15,7 @@ use laneway_core::delta::{Reply, Session};
 use laneway_core::snapshot::{Identity, Snapshot, Used};
 use laneway_proto::contract::{TYPE_PEER, TYPE_SERVICE};
 use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
+use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info, warn};
 
@@ -62,8 +63,14 @@ pub struct Config {
     pub habits: Habits,
 }
 
-/// Follows for ever.
-pub async fn follow(config: Config, publisher: Publisher, mut demands: Demands, status: Status) {
+/// Follows for ever. `recalled` hears when what was on disk is in force, or is of no use.
+pub async fn follow(
+    config: Config,
+    publisher: Publisher,
+    mut demands: Demands,
+    status: Status,
+    recalled: oneshot::Sender<()>,
+) {
     let mut follower = Follower {
         session: Session::new(config.identity.clone()),
         revision: publisher.current_revision(),
@@ -83,6 +90,8 @@ pub async fn follow(config: Config, publisher: Publisher, mut demands: Demands, 
     }
     demands.recalled(&follower.awaited.iter().cloned().collect::<Vec<_>>());
     let is_recalled = follower.recall(&config, &demands).await;
+    // Nobody listens where the program is on its way out.
+    let _ = recalled.send(());
     let in_time =
         if is_recalled { Some((RECALLED_WAIT, State::Recalled)) } else { config.boot_wait.zip(Some(State::Degraded)) };
     if let Some((wait, state)) = in_time {
