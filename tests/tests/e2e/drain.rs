@@ -74,7 +74,7 @@ impl Instance {
                 let (Ok(mut stream), came, released) = (stream, came.clone(), Arc::clone(&released)) else { return };
                 thread::spawn(move || {
                     while let Some(head) = head_of(&mut stream) {
-                        if head.starts_with("GET /slow") {
+                        if head.starts_with("get /slow") {
                             let _ = came.send(());
                             let _ = released.lock().expect("no panic holds it").recv_timeout(DEADLINE);
                         }
