@@ -313,6 +313,10 @@ impl Follower {
         }) else {
             return Vec::new();
         };
+        if forgotten.keys.is_empty() {
+            // Nobody gives up the own service, which may be among them.
+            return Vec::new();
+        }
         demands.forget(&forgotten.keys);
         for (kind, removed) in &forgotten.removed {
             self.keep(kind, Vec::new(), removed);

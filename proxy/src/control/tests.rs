@@ -184,10 +184,14 @@ async fn use_between_two_versions_of_the_configuration_counts() {
 #[tokio::test(start_paused = true)]
 async fn keys_from_the_disk_count_and_are_given_up_too() {
     let mut pod = Pod::new();
-    let keys = ["host/sc-b".into(), "host/gone".into()];
+    // The own service is on disk too, and nobody gives it up.
+    let keys = ["host/sc-b".into(), "host/gone".into(), "namespaces/default/services/a".into()];
     let saved = KINDS.map(|kind| answer(&pod.mesh, kind, "host/sc-b")).into();
     pod.follower.session.recall(&keys, saved);
     pod.demands.recalled(&keys);
     let messages = pod.rest(|_| ()).await;
     assert_eq!(unsubscribed(&messages), ["host/gone", "host/sc-b"]);
+    let asked = Asked::default();
+    asked.now(&pod.demand);
+    assert!(pod.rest(|_| ()).await.is_empty() && asked.holds(&pod.demand), "nothing is left to give up");
 }
