@@ -78,6 +78,9 @@ pub struct Read {
     pub number: usize,
     /// Nothing where it cannot be read. It may be there though it has findings.
     pub document: Option<Document>,
+    /// Where there is no document: what could be read of it, without the fields that could not. To say more about it, never to
+    /// be taken for what was meant.
+    pub partial: Option<Document>,
     pub findings: Vec<admin::Diagnostic>,
 }
 
@@ -109,13 +112,15 @@ pub fn read_each(text: &str) -> Result<Vec<Read>, Box<admin::Diagnostic>> {
     let mut seen = BTreeSet::new();
     for (at, value) in values.into_iter().flat_map(items).enumerate() {
         let mut reader = Reader { number: at + 1, walk: Walk::default(), kind: String::new(), name: String::new() };
-        let document = reader.document(value);
+        let read = reader.document(value);
+        let is_whole = reader.walk.findings.is_empty();
         let mut findings = Vec::new();
-        if let Some(document) = &document {
+        if let Some(document) = &read {
             if !seen.insert((document.kind(), document.name())) && !matches!(document, Document::Proxy(_)) {
                 reader.walk.report(TWICE, "name", TWICE_MESSAGE.to_owned(), TWICE_HELP);
             }
             let unsupported = match document {
+                _ if !is_whole => Vec::new(),
                 Document::LaneGroup(group) => crate::check::unsupported_group(group),
                 Document::Lane(lane) => crate::check::unsupported_lane(lane),
                 Document::ServicePolicy(policy) => crate::check::unsupported_policy(policy),
@@ -128,7 +133,8 @@ pub fn read_each(text: &str) -> Result<Vec<Read>, Box<admin::Diagnostic>> {
             );
         }
         findings.extend(reader.diagnostics());
-        all.push(Read { number: at + 1, document, findings });
+        let (document, partial) = if is_whole { (read, None) } else { (None, read) };
+        all.push(Read { number: at + 1, document, partial, findings });
     }
     Ok(all)
 }
@@ -198,6 +204,7 @@ impl Reader {
             .collect()
     }
 
+    /// As much of it as can be read; whole where nothing was found.
     fn document(&mut self, value: Value) -> Option<Document> {
         let Value::Object(mut fields) = value else {
             self.walk.wrong_type("", &value, "a document, a map with `kind`,");
@@ -224,8 +231,7 @@ impl Reader {
         if ["apiVersion", "metadata", "spec"].iter().any(|key| fields.contains_key(*key)) {
             fields = self.kubernetes(fields);
         }
-        let before = self.walk.findings.len();
-        let document = match self.kind.as_str() {
+        match self.kind.as_str() {
             "LaneGroup" => self.object(fields, &["laneGroups"]).map(Document::LaneGroup),
             "Lane" => self.object(fields, &["laneGroups", "lanes"]).map(Document::Lane),
             "ServicePolicy" => self.object(fields, &["servicePolicies"]).map(Document::ServicePolicy),
@@ -239,8 +245,7 @@ impl Reader {
                 self.name = proxy.service.clone();
                 Some(Document::Proxy(proxy))
             }
-        };
-        document.filter(|_| self.walk.findings.len() == before)
+        }
     }
 
     /// `metadata` and `spec` as plain fields.
@@ -302,9 +307,6 @@ impl Reader {
         self.walk.beside = if self.kind == "Lane" { &["kind", "namespace", "group"] } else { &["kind", "namespace"] };
         let value = self.walk.message(&desc, Value::Object(fields), "");
         let (name, Value::Object(mut fields)) = (name?, value?) else { return None };
-        if !self.walk.findings.is_empty() {
-            return None;
-        }
         fields.insert("name".into(), name.into());
         let object = DynamicMessage::deserialize(desc, Value::Object(fields))
             .map_err(|e| e.to_string())
@@ -312,7 +314,10 @@ impl Reader {
         match object {
             Ok(object) => Some(object),
             Err(error) => {
-                self.walk.report(BAD_VALUE, "", error, "see the reference of the kind");
+                // Of what was found already this may only follow.
+                if self.walk.findings.is_empty() {
+                    self.walk.report(BAD_VALUE, "", error, "see the reference of the kind");
+                }
                 None
             }
         }

@@ -57,6 +57,7 @@ fn findings(files: &[File]) -> (Vec<Found>, usize) {
     let mut found = Vec::new();
     let mut places: BTreeMap<String, (usize, usize)> = BTreeMap::new();
     let mut documents = Vec::new();
+    let mut unread = Unread::default();
     let mut count = 0;
     for (at, file) in files.iter().enumerate() {
         let read = match document::read_each(&file.text) {
@@ -69,8 +70,9 @@ fn findings(files: &[File]) -> (Vec<Found>, usize) {
         count += read.len();
         for read in read {
             let place = Some((at, read.number));
+            let partial = read.partial.filter(|document| unread.note(document, &read.findings));
             found.extend(read.findings.into_iter().map(|finding| Found { place, finding: untitled(finding) }));
-            let Some(document) = read.document else { continue };
+            let Some(document) = read.document.or(partial) else { continue };
             let name = document.name();
             let is_proxy = matches!(document, Document::Proxy(_));
             match places.get(&name).filter(|_| !is_proxy) {
@@ -90,10 +92,51 @@ fn findings(files: &[File]) -> (Vec<Found>, usize) {
     // Each name is there once.
     let (objects, catalog, _) = compile::sort(documents).unwrap_or_default();
     let told: BTreeSet<_> = found.iter().map(|found| key(&found.finding)).collect();
-    let checked = judged(&objects, &catalog).into_iter().filter(|finding| !told.contains(&key(finding)));
+    let checked = judged(&objects, &catalog).into_iter();
+    let checked = checked.filter(|finding| !told.contains(&key(finding)) && !unread.may_be_why(finding));
     found.extend(checked.map(|finding| Found { place: places.get(&finding.resource).copied(), finding }));
     found.sort_by_key(|found| found.place.unwrap_or((usize::MAX, 0)));
     (found, count)
+}
+
+/// By document: fields that could not be read. The rest of it is checked all the same.
+#[derive(Default)]
+struct Unread(BTreeMap<String, Vec<String>>);
+
+impl Unread {
+    /// False where what is left would say something else than what was meant: a group that does not list its services has all of
+    /// them.
+    fn note(&mut self, document: &Document, findings: &[Diagnostic]) -> bool {
+        let fields: Vec<String> = findings.iter().map(|finding| finding.field.clone()).collect();
+        if matches!(document, Document::LaneGroup(_)) && fields.iter().any(|field| parent(field).is_empty()) {
+            return false;
+        }
+        self.0.entry(document.name()).or_default().extend(fields);
+        true
+    }
+
+    /// Was this perhaps found only because something beside it, above it or in it could not be read?
+    fn may_be_why(&self, finding: &Diagnostic) -> bool {
+        let unread = self.0.get(&finding.resource);
+        unread.into_iter().flatten().any(|unread| {
+            let is_of_list = unread.ends_with(']');
+            is_within(unread, &finding.field)
+                || is_within(&finding.field, unread)
+                || parent(&finding.field) == parent(unread)
+                // An item that is left out moves those behind it.
+                || (is_of_list && is_within(&finding.field, parent(unread)))
+        })
+    }
+}
+
+/// `entry.rules[0].match` is within `entry.rules` and itself.
+fn is_within(field: &str, of: &str) -> bool {
+    field.strip_prefix(of).is_some_and(|rest| of.is_empty() || rest.is_empty() || rest.starts_with(['.', '[']))
+}
+
+/// Of `entry.rules[0]` it is `entry.rules`, of `entry` nothing.
+fn parent(field: &str) -> &str {
+    field.rfind(['.', '[']).map_or("", |at| &field[..at])
 }
 
 /// What the checker says, as far as the files can know.

@@ -57,3 +57,37 @@ fn a_text_that_is_no_yaml_is_told_by_its_line() {
     let told = told(&[("a.yaml", "kind: Lane\nname: 'x\n")]);
     assert!(told.contains("LANE0001") && told.starts_with("a.yaml:"), "{told}");
 }
+
+#[test]
+fn what_can_be_read_is_checked_though_a_field_cannot() {
+    let text = "kind: Lane\nname: gray\ncolour: red\nentry:\n  services: [a]\n  rules:\n  - match:\n      header: x\n      regex: \
+                '[unclosed'\n---\nkind: Lane\nname: blue\ngroup: shop\ntag: blue\npriority: high\n---\n\
+                kind: LaneGroup\nname: shop\npropagate: {inferr: x}\n---\nkind: Lane\nname: green\ngroup: shop\ntag: blue\n";
+    let told = told(&[("one.yaml", text)]);
+    for words in [
+        "one.yaml:3: error LANE0002: colour: ",
+        "one.yaml:9: error LANE0111: entry.rules[0].match.regex: ",
+        "error LANE0003: priority: ",
+        "error LANE0002: propagate.inferr: ",
+        // By what of the other lane can be read.
+        "error LANE0102: tag: the lane `blue` of this group has the tag `blue` too",
+    ] {
+        assert!(told.contains(words), "{words:?} is not in:\n{told}");
+    }
+    assert!(!told.contains("LANE0106"), "the group is there, though a field of it is not read:\n{told}");
+}
+
+#[test]
+fn nothing_is_said_that_may_follow_from_what_could_not_be_read() {
+    let quiet = |text: &str, codes: &[&str]| {
+        let told = told(&[("one.yaml", text)]);
+        let found: Vec<&str> = told.split_whitespace().filter(|word| word.starts_with("LANE")).collect();
+        assert_eq!(found, codes, "{told}");
+    };
+    // Rules without entry services; a condition without a source; the items behind one that is left out.
+    quiet("{kind: Lane, name: gray, entry: {servces: [a], rules: [{percent: 1%}]}}", &["LANE0002:"]);
+    quiet("{kind: Lane, name: gray, entry: {services: [a], rules: [{match: {headr: x, exact: y}}]}}", &["LANE0002:"]);
+    quiet("{kind: Lane, name: gray, fallback: {chain: [1, a_b, a_b]}}", &["LANE0003:"]);
+    // All services are not what was meant.
+    quiet("{kind: LaneGroup, name: one, services: 7}\n---\n{kind: LaneGroup, name: two}", &["LANE0003:"]);
+}
