@@ -19,6 +19,7 @@ mod control {
     mod replicas;
     mod sidecar;
     mod stats;
+    mod terminal;
     mod tls;
     mod transcript;
     mod watch;
