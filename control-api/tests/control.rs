@@ -3,12 +3,14 @@
 mod control {
     mod access;
     mod api;
+    mod api_document;
     mod audit;
     mod calls;
     mod certificates;
     mod crash;
     mod etcd;
     mod explain;
+    mod grpcurl;
     mod history;
     mod http;
     mod lanectl;

@@ -6,7 +6,7 @@
 //! What differs from run to run (times, hashes, ports) is compared by the patterns of [`normal`].
 
 mod admin;
-mod document;
+pub(super) mod document;
 mod normal;
 
 use std::os::unix::fs::symlink;

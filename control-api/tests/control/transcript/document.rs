@@ -1,20 +1,20 @@
-//! docs/lanectl.md taken apart: prose, files, and commands with what they print.
+//! A document taken apart: prose, files, and commands with what they print.
 
 /// A piece of the document; put together again they are the document.
-pub(super) enum Block {
+pub(crate) enum Block {
     Text(String),
     File { name: String, text: String, whole: String },
     Console(Vec<Run>),
 }
 
 /// One command.
-pub(super) struct Run {
-    pub(super) command: String,
-    pub(super) output: String,
+pub(crate) struct Run {
+    pub(crate) command: String,
+    pub(crate) output: String,
 }
 
 impl Block {
-    pub(super) fn runs(self) -> Vec<Run> {
+    pub(crate) fn runs(self) -> Vec<Run> {
         match self {
             Block::Console(runs) => runs,
             Block::Text(_) | Block::File { .. } => Vec::new(),
@@ -22,7 +22,7 @@ impl Block {
     }
 }
 
-pub(super) fn parts(text: &str) -> Vec<Block> {
+pub(crate) fn parts(text: &str) -> Vec<Block> {
     let mut blocks = vec![];
     let mut lines = text.split_inclusive('\n').peekable();
     while let Some(line) = lines.next() {
@@ -55,7 +55,7 @@ fn runs(text: &str) -> Vec<Run> {
         match (line.strip_prefix("$ "), runs.last_mut()) {
             (Some(command), _) => runs.push(Run { command: command.trim_end().to_owned(), output: String::new() }),
             (None, Some(run)) => run.output.push_str(line),
-            (None, None) => panic!("a console block of docs/lanectl.md begins with {line:?}, not with `$ `"),
+            (None, None) => panic!("a console block begins with {line:?}, not with `$ `"),
         }
     }
     runs
