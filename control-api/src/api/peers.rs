@@ -1,4 +1,4 @@
-//! What only the other replicas know: the sidecars that are connected there.
+//! What only the other replicas know: the sidecars that are connected there, and what these report.
 //!
 //! ```text
 //!   caller --> this replica --local_only--> each of the others      all at once; who does not answer is named
@@ -11,7 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use laneway_proto::status::mesh_status_client::MeshStatusClient;
-use laneway_proto::status::{ConfigState, GetProxyRequest, GetRolloutRequest, ListProxiesRequest, Proxy, Rollout};
+use laneway_proto::status::{
+    ConfigState, GetProxyRequest, GetRolloutRequest, ListProxiesRequest, Proxy, QueryLaneStatsRequest,
+    QueryLaneStatsResponse, Rollout,
+};
 use tokio::task::JoinSet;
 use tonic::Status;
 use tonic::service::interceptor::InterceptedService;
@@ -113,6 +116,16 @@ impl Peers {
         self.ask(wait + ANSWER_TIMEOUT, move |mut client| {
             let request = request.clone();
             async move { client.get_rollout(request).await.map(tonic::Response::into_inner) }
+        })
+        .await
+    }
+
+    /// What their sidecars reported.
+    pub(super) async fn stats(&self, request: QueryLaneStatsRequest) -> Heard<QueryLaneStatsResponse> {
+        let request = QueryLaneStatsRequest { local_only: true, ..request };
+        self.ask(ANSWER_TIMEOUT, move |mut client| {
+            let request = request.clone();
+            async move { client.query_lane_stats(request).await.map(tonic::Response::into_inner) }
         })
         .await
     }

@@ -1,5 +1,5 @@
 //! How the lanes do: what `stats` keeps, as series, as a graph, and for as long as somebody watches. Each replica knows what its own
-//! sidecars saw, and percentiles of several cannot be added: the others are not asked, and named as unreachable.
+//! sidecars saw; the others are asked for theirs, and who does not answer is named as unreachable.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -13,14 +13,16 @@ use laneway_proto::routing::TagSource;
 use laneway_proto::status::lane_point::SourceCount;
 use laneway_proto::status::topology::{Edge, Vertex};
 use laneway_proto::status::{
-    GetTopologyRequest, LanePoint, LaneSeries, QueryLaneStatsRequest, QueryLaneStatsResponse, StatsSelector, Topology,
+    GetTopologyRequest, LanePoint, QueryLaneStatsRequest, QueryLaneStatsResponse, StatsSelector, Topology,
     WatchLaneStatsRequest,
 };
 use tonic::Status;
 
 use super::stream::{End, Events, Outlet};
 use super::{Answer, Api, errors};
-use crate::stats::{COARSE_SECONDS, Cell, FINE_SECONDS, Key, STEP_SECONDS, Stats};
+use crate::stats::{COARSE_SECONDS, Cell, FINE_SECONDS, Key, STEP_SECONDS};
+
+mod collected;
 
 #[cfg(test)]
 mod tests;
@@ -37,9 +39,23 @@ pub(super) async fn query(api: &Api, request: QueryLaneStatsRequest) -> Result<Q
     let step = step_of(request.step, window)?;
     api.stats.asked();
     let now = api.stats.now();
-    let mut found = answer(&api.stats, &request.selector.unwrap_or_default(), now.saturating_sub(window)..now, step);
-    found.unreachable = api.peers.others();
-    Ok(found)
+    let end = match request.end_time {
+        Some(end) => end_of(&end, now)?,
+        None => now,
+    };
+    let (selector, when) = (request.selector.unwrap_or_default(), end.saturating_sub(window)..end);
+    if request.local_only {
+        return Ok(collected::own(api, &selector, &when, step).answer(end, true));
+    }
+    Ok(collected::everywhere(api, &selector, &when, step).await.answer(end, false))
+}
+
+/// Clocks of replicas differ by a little.
+const AHEAD_MAX: u64 = 60;
+
+fn end_of(end: &prost_types::Timestamp, now: u64) -> Result<u64, Status> {
+    let second = u64::try_from(end.seconds).ok().filter(|second| end.nanos == 0 && *second <= now + AHEAD_MAX);
+    second.ok_or_else(|| errors::bad_field("end_time", "is a whole second that is not in the future"))
 }
 
 /// What each step brought, as it ends.
@@ -74,10 +90,9 @@ async fn follow(
         if end == start {
             continue;
         }
-        let mut found = answer(&api.stats, selector, start..end, step);
+        let found = outlet.until(collected::everywhere(api, selector, &(start..end), step)).await?;
         start = end;
-        found.unreachable = api.peers.others();
-        outlet.send(found).await?;
+        outlet.send(found.answer(end, false)).await?;
     }
 }
 
@@ -88,17 +103,15 @@ pub(super) async fn topology(api: &Api, request: GetTopologyRequest) -> Result<T
     let now = api.stats.now();
     let selector = request.selector.unwrap_or_default();
     let when = now.saturating_sub(window)..now;
+    let found = collected::everywhere(api, &selector, &when, window).await;
     let mut edges: BTreeMap<([String; 2], [String; 2], String), Cell> = BTreeMap::new();
-    api.stats.read(|rings| {
-        for (key, points) in rings.read(&when, window, now, |key| is_selected(&selector, key)) {
-            let source = [key.source_service.to_string(), key.source_tag.to_string()];
-            let target = [key.destination_service.to_string(), key.endpoint_tag.to_string()];
-            let edge = edges.entry((source, target, key.request_tag.to_string())).or_default();
-            points.iter().for_each(|(_, cell)| edge.add(cell));
-        }
-    });
+    for ([source_service, source_tag, destination_service, request_tag, endpoint_tag], steps) in found.series {
+        let ends = ([source_service, source_tag], [destination_service, endpoint_tag]);
+        let edge = edges.entry((ends.0, ends.1, request_tag)).or_default();
+        steps.values().for_each(|cell| edge.add(cell));
+    }
     let ready = ready_endpoints(api);
-    let mut topology = Topology { unreachable: api.peers.others(), ..Topology::default() };
+    let mut topology = Topology { unreachable: found.unreachable, ..Topology::default() };
     let mut places: BTreeMap<[String; 2], u32> = BTreeMap::new();
     let mut place = |vertex: &[String; 2], vertices: &mut Vec<Vertex>| {
         *places.entry(vertex.clone()).or_insert_with(|| {
@@ -130,27 +143,6 @@ fn ready_endpoints(api: &Api) -> BTreeMap<[String; 2], u32> {
     ready
 }
 
-fn answer(stats: &Stats, selector: &StatsSelector, when: Range<u64>, step: u64) -> QueryLaneStatsResponse {
-    let now = stats.now();
-    let series = stats.read(|rings| {
-        let found = rings.read(&when, step, now, |key| is_selected(selector, key));
-        found.into_iter().map(|(key, points)| series(key, &points)).collect()
-    });
-    let end_time = prost_types::Timestamp { seconds: i64::try_from(when.end).unwrap_or(i64::MAX), nanos: 0 };
-    QueryLaneStatsResponse { series, end_time: Some(end_time), unreachable: Vec::new() }
-}
-
-fn series(key: &Key, points: &[(u64, Cell)]) -> LaneSeries {
-    LaneSeries {
-        source_service: key.source_service.to_string(),
-        source_tag: key.source_tag.to_string(),
-        destination_service: key.destination_service.to_string(),
-        request_tag: key.request_tag.to_string(),
-        endpoint_tag: key.endpoint_tag.to_string(),
-        points: points.iter().map(|(start, cell)| point(*start, cell)).collect(),
-    }
-}
-
 fn point(start: u64, cell: &Cell) -> LanePoint {
     let by_source = cell.by_source.iter().zip(0..).filter(|(requests, _)| **requests > 0);
     LanePoint {
@@ -167,6 +159,7 @@ fn point(start: u64, cell: &Cell) -> LanePoint {
         p50_ms: cell.quantile_ms(0.5),
         p95_ms: cell.quantile_ms(0.95),
         p99_ms: cell.quantile_ms(0.99),
+        ..LanePoint::default()
     }
 }
 
