@@ -31,7 +31,7 @@ use crate::reload;
 use crate::replicas::{Replica, Replicas};
 use crate::stats::Stats;
 use crate::store::etcd::session::Session;
-use crate::store::etcd::{Address, Etcd};
+use crate::store::etcd::{self, Address, Etcd};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
 use crate::tls::{self, Tls};
@@ -62,7 +62,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
 
-    let (store, shared) = open_store(&config.store).context("open the store (--store)")?;
+    let (store, shared) = open_store(&config).context("open the store (--store)")?;
     let (files, services) = Files::open(config.discovery.clone()).context("read what runs (--discovery)")?;
     if config.discovery.is_empty() {
         warn!("no --discovery: nothing is known to run, sidecars pass everything through");
@@ -158,11 +158,16 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 }
 
 /// The store, and the same once more where replicas share it.
-fn open_store(place: &StorePlace) -> Result<(Box<dyn Store>, Option<Etcd>), StoreError> {
-    Ok(match place {
+fn open_store(config: &Config) -> Result<(Box<dyn Store>, Option<Etcd>), StoreError> {
+    Ok(match &config.store {
         StorePlace::Sqlite(path) => (Box::new(Sqlite::open(path)?), None),
-        StorePlace::Etcd { endpoints, prefix } => {
-            let etcd = Etcd::new(&Address { endpoints: endpoints.clone(), prefix: prefix.clone() })?;
+        StorePlace::Etcd { endpoints, prefix, is_tls } => {
+            let access = etcd::access::Access {
+                is_tls: *is_tls,
+                credentials: config.store_credentials.clone(),
+                user_file: config.store_user_file.clone(),
+            };
+            let etcd = Etcd::new(&Address { endpoints: endpoints.clone(), prefix: prefix.clone(), access })?;
             (Box::new(etcd.clone()), Some(etcd))
         }
     })

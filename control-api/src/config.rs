@@ -26,9 +26,27 @@ const ETCD_ENDPOINTS_MAX: usize = 16;
 #[command(name = "laneway-control", version, max_term_width = 100)]
 struct Arguments {
     /// Where all that was applied is kept: a SQLite database, created if it is not there; or, for several replicas,
-    /// etcd://HOST:PORT[,HOST:PORT][/PREFIX].
+    /// etcd://HOST:PORT[,HOST:PORT][/PREFIX]; etcds:// with TLS.
     #[arg(long, value_name = "FILE|URL", env = "LANEWAY_CONTROL_STORE", default_value = "laneway-control.db")]
     store: String,
+    /// Authorities of etcd's certificate, PEM; needed with etcds://.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_STORE_CA")]
+    store_ca: Option<PathBuf>,
+    /// Own certificate chain towards etcd, PEM.
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "LANEWAY_CONTROL_STORE_CERT",
+        requires = "store_key",
+        requires = "store_ca"
+    )]
+    store_cert: Option<PathBuf>,
+    /// Private key of --store-cert, PEM.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_STORE_KEY", requires = "store_cert")]
+    store_key: Option<PathBuf>,
+    /// File with the user and password that etcd knows this program by: one line, USER:PASSWORD.
+    #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_STORE_USER_FILE")]
+    store_user_file: Option<PathBuf>,
     /// File or folder with `kind: Service` documents: what runs. May be given several times; read again when it changes.
     #[arg(long, value_name = "PATH", env = "LANEWAY_CONTROL_DISCOVERY", value_delimiter = ',')]
     discovery: Vec<PathBuf>,
@@ -118,6 +136,7 @@ pub enum StorePlace {
     Etcd {
         endpoints: Vec<String>,
         prefix: String,
+        is_tls: bool,
     },
 }
 
@@ -125,6 +144,9 @@ pub enum StorePlace {
 #[derive(Debug)]
 pub struct Config {
     pub store: StorePlace,
+    /// Towards etcd.
+    pub store_credentials: Credentials,
+    pub store_user_file: Option<PathBuf>,
     pub discovery: Vec<PathBuf>,
     pub discovery_listen: SocketAddr,
     pub api_listen: SocketAddr,
@@ -206,6 +228,12 @@ impl Config {
             return Err(refuse(format!("--api-listen {api}: is also --discovery-listen; give each its own port")));
         }
         let store = StorePlace::parse(&arguments.store).map_err(|why| refuse(format!("--store {why}")))?;
+        store.suits(arguments.store_ca.is_some(), arguments.store_user_file.is_some()).map_err(refuse)?;
+        let store_credentials = Credentials {
+            ca: arguments.store_ca,
+            identity: arguments.store_cert.zip(arguments.store_key),
+            ..Credentials::default()
+        };
         let is_http = |url: &String| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
         if let Some(url) = arguments.api_advertise.as_ref().filter(|url| !is_http(url)) {
             return Err(refuse(format!("--api-advertise {url:?}: is a URL, as http://10.0.0.1:15411")));
@@ -225,6 +253,8 @@ impl Config {
         }
         Ok(Config {
             store,
+            store_credentials,
+            store_user_file: arguments.store_user_file,
             discovery: arguments.discovery,
             discovery_listen: discovery,
             api_listen: api,
@@ -244,8 +274,12 @@ impl Config {
 
 impl StorePlace {
     fn parse(text: &str) -> Result<StorePlace, String> {
-        const SHAPE: &str = "is a file, or etcd://HOST:PORT[,HOST:PORT][/PREFIX]";
-        let Some(rest) = text.strip_prefix("etcd://") else {
+        const SHAPE: &str = "is a file, or etcd://HOST:PORT[,HOST:PORT][/PREFIX], or the same with etcds:// for TLS";
+        let (is_tls, rest) = match text.strip_prefix("etcds://") {
+            Some(rest) => (true, Some(rest)),
+            None => (false, text.strip_prefix("etcd://")),
+        };
+        let Some(rest) = rest else {
             return match text.split_once("://") {
                 Some((scheme, _)) => Err(format!("{scheme}://: no such store; it {SHAPE}")),
                 None if text.is_empty() => Err(format!("is empty; it {SHAPE}")),
@@ -254,7 +288,9 @@ impl StorePlace {
         };
         let (hosts, prefix) = rest.split_once('/').unwrap_or((rest, ETCD_PREFIX));
         if hosts.contains('@') {
-            return Err("etcd://: user and password are not supported yet".to_owned());
+            return Err(
+                "etcd://: a password is no part of it, where everybody sees it; give --store-user-file".to_owned()
+            );
         }
         let endpoints: Vec<String> = hosts.split(',').map(str::to_owned).collect();
         if endpoints.len() > ETCD_ENDPOINTS_MAX {
@@ -271,7 +307,30 @@ impl StorePlace {
         if prefix.is_empty() || !prefix.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte)) {
             return Err(format!("etcd://: the prefix {prefix:?} is not of letters, digits, '/', '-', '_' and '.'"));
         }
-        Ok(StorePlace::Etcd { endpoints, prefix: format!("/{prefix}") })
+        Ok(StorePlace::Etcd { endpoints, prefix: format!("/{prefix}"), is_tls })
+    }
+
+    /// Do the flags about it belong to it?
+    fn suits(&self, has_ca: bool, has_user: bool) -> Result<(), String> {
+        let (endpoints, is_tls) = match self {
+            StorePlace::Sqlite(_) if has_ca || has_user => {
+                return Err(
+                    "--store-ca and --store-user-file: --store is a file, and they are for etcds:// and etcd://"
+                        .to_owned(),
+                );
+            }
+            StorePlace::Sqlite(_) => return Ok(()),
+            StorePlace::Etcd { endpoints, is_tls, .. } => (endpoints, *is_tls),
+        };
+        if is_tls != has_ca {
+            return Err("--store-ca and etcds:// in --store go together".to_owned());
+        }
+        let is_loopback = |endpoint: &String| endpoint.parse::<SocketAddr>().is_ok_and(|at| at.ip().is_loopback());
+        if has_user && !is_tls && !endpoints.iter().all(is_loopback) {
+            return Err("--store-user-file: the password would be sent in clear; use etcds://, or a loopback address"
+                .to_owned());
+        }
+        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ mod control {
     mod http;
     mod lanectl;
     mod lanectl_history;
+    mod peers;
     mod program;
     mod push;
     mod reflection;

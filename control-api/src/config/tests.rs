@@ -60,7 +60,12 @@ fn a_bad_value_is_named() {
         (vec!["--store", "etcd://127.0.0.1"], "HOST:PORT"),
         (vec!["--store", "etcd://127.0.0.1:2379,"], "HOST:PORT"),
         (vec!["--store", "etcd://127.0.0.1:0/x"], "HOST:PORT"),
-        (vec!["--store", "etcd://me:secret@127.0.0.1:2379"], "password"),
+        (vec!["--store", "etcd://me:secret@127.0.0.1:2379"], "--store-user-file"),
+        (vec!["--store", "etcds://127.0.0.1:2379"], "--store-ca"),
+        (vec!["--store", "etcd://127.0.0.1:2379", "--store-ca", "ca.pem"], "etcds://"),
+        (vec!["--store", "etcds://h:1", "--store-ca", "ca.pem", "--store-cert", "c.pem"], "--store-key"),
+        (vec!["--store", "etcd://etcd-1:2379", "--store-user-file", "user"], "in clear"),
+        (vec!["--store", "lanes.db", "--store-user-file", "user"], "--store is a file"),
         (vec!["--store", "etcd://127.0.0.1:2379/a b"], "prefix"),
         (vec!["--api-advertise", "10.0.0.1:15411"], "--api-advertise"),
         (vec!["--store", "etcd://h:1", "--api-listen", "0.0.0.0:1", "--insecure-listen"], "--api-advertise"),
@@ -77,9 +82,17 @@ fn a_store_is_a_file_or_a_part_of_etcd() {
     let etcd = |endpoints: &[&str], prefix: &str| StorePlace::Etcd {
         endpoints: endpoints.iter().map(|endpoint| (*endpoint).to_owned()).collect(),
         prefix: prefix.to_owned(),
+        is_tls: false,
     };
     assert_eq!(store("etcd://127.0.0.1:2379"), etcd(&["127.0.0.1:2379"], "/laneway"));
     assert_eq!(store("etcd://a:1,[::1]:2,c:3/shop/lanes/"), etcd(&["a:1", "[::1]:2", "c:3"], "/shop/lanes"));
+    let secured = ["--store", "etcds://a:1/shop", "--store-ca", "ca.pem", "--store-user-file", "user"];
+    let secured = Config::of(&secured).expect("all that it takes");
+    assert_eq!(
+        secured.store,
+        StorePlace::Etcd { endpoints: vec!["a:1".to_owned()], prefix: "/shop".to_owned(), is_tls: true }
+    );
+    assert_eq!(secured.store_credentials.ca.as_deref(), Some(std::path::Path::new("ca.pem")));
     let everywhere = ["--store", "etcd://h:1", "--api-listen", "0.0.0.0:1", "--insecure-listen"];
     let advertised = [everywhere.as_slice(), &["--api-advertise", "http://10.0.0.1:1"]].concat();
     assert_eq!(Config::of(&advertised).expect("it is said").api_advertise.as_deref(), Some("http://10.0.0.1:1"));

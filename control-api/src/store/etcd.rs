@@ -13,6 +13,7 @@
 //! one step. A transaction whose answer is lost is sent again: it is done at most once, because of its condition, and
 //! whose it was is seen by the id in the history.
 
+pub mod access;
 mod audit;
 mod client;
 mod follow;
@@ -26,6 +27,7 @@ use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use prost::Message;
 
+use self::access::Access;
 use self::client::{CallError, Client};
 use self::follow::Following;
 use self::keys::Keys;
@@ -61,12 +63,13 @@ const PAGE_COUNT: i64 = 200;
 const SWEEP_EVERY: i64 = 32;
 
 /// Where the cluster is, and what of it is ours.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Address {
     /// `host:port` each.
     pub endpoints: Vec<String>,
     /// Without a slash at its end.
     pub prefix: String,
+    pub access: Access,
 }
 
 /// A replica's handle.
@@ -91,7 +94,7 @@ impl Etcd {
     }
 
     fn bounded(address: &Address, bound: HistoryBound, audit_records_max: usize) -> Result<Etcd, StoreError> {
-        let client = Client::new(&address.endpoints).map_err(StoreError::Unusable)?;
+        let client = Client::new(&address.endpoints, &address.access).map_err(StoreError::Unusable)?;
         let keys = Keys::new(&address.prefix);
         let shared = Shared { client, keys, bound, audit_records_max, head: Mutex::default() };
         Ok(Etcd { shared: Arc::new(shared) })

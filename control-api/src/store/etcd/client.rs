@@ -8,9 +8,12 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, ConnectError, Request, Status, Streaming};
 
+use super::access::{Access, Token, Tokens};
 use super::wire::kv_client::KvClient;
 use super::wire::lease_client::LeaseClient;
 use super::wire::watch_client::WatchClient;
@@ -34,6 +37,25 @@ const ANSWER_BYTES_MAX: usize = 256 << 20;
 pub(super) struct Client {
     members: Arc<[Member]>,
     current: Arc<AtomicUsize>,
+    tokens: Tokens,
+}
+
+/// A connection that says with each call who calls.
+type Known = InterceptedService<Channel, Shown>;
+
+/// What goes with each call.
+#[derive(Clone)]
+struct Shown(Option<Token>);
+
+impl Interceptor for Shown {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        // A member that has lost its cluster shall say so, not wait.
+        request.metadata_mut().insert("hasleader", Token::from_static("true"));
+        if let Some(token) = &self.0 {
+            request.metadata_mut().insert("token", token.clone());
+        }
+        Ok(request)
+    }
 }
 
 struct Member {
@@ -76,10 +98,12 @@ pub(super) struct Watching {
 
 impl Client {
     /// The error names the endpoint and what is wrong with it.
-    pub(super) fn new(endpoints: &[String]) -> Result<Client, String> {
+    pub(super) fn new(endpoints: &[String], access: &Access) -> Result<Client, String> {
+        let scheme = if access.is_tls { "https" } else { "http" };
         let members = endpoints.iter().map(|name| {
-            let endpoint = Endpoint::from_shared(format!("http://{name}"))
+            let endpoint = Endpoint::from_shared(format!("{scheme}://{name}"))
                 .map_err(|source| format!("--store: {name:?} is no host:port ({source})"))?;
+            let endpoint = access.credentials.secured(endpoint).map_err(|why| format!("--store: {why}"))?;
             let channel = endpoint
                 .connect_timeout(CONNECT_TIMEOUT)
                 .tcp_nodelay(true)
@@ -93,7 +117,8 @@ impl Client {
         if members.is_empty() {
             return Err("--store: etcd:// names no host:port".to_owned());
         }
-        Ok(Client { members: members.into(), current: Arc::default() })
+        let tokens = Tokens::new(access.user_file.clone());
+        Ok(Client { members: members.into(), current: Arc::default(), tokens })
     }
 
     pub(super) fn endpoints_count(&self) -> usize {
@@ -105,7 +130,10 @@ impl Client {
         // A connection that died while nobody looked costs the first attempt.
         let mut left = self.members.len().max(2);
         loop {
-            let range = async |channel| kv(channel).range(asked(request.clone())).await;
+            let range = |known| {
+                let request = request.clone();
+                async move { kv(known).range(request).await }
+            };
             left -= 1;
             match self.call(range).await {
                 Err(CallError::Unsent(_) | CallError::Lost(_)) if left > 0 => {}
@@ -116,34 +144,42 @@ impl Client {
 
     /// Once: only the caller knows whether it may be sent again.
     pub(super) async fn txn(&self, request: TxnRequest) -> Result<TxnResponse, CallError> {
-        self.call(async |channel| kv(channel).txn(asked(request)).await).await
+        self.call(|known| {
+            let request = request.clone();
+            async move { kv(known).txn(request).await }
+        })
+        .await
     }
 
     #[cfg(test)]
     pub(super) async fn compact(&self, revision: i64) -> Result<(), CallError> {
         let request = super::wire::CompactionRequest { revision };
-        self.call(async |channel| kv(channel).compact(asked(request)).await).await.map(drop)
+        self.call(|known| async move { kv(known).compact(request).await }).await.map(drop)
     }
 
     pub(super) async fn watch(&self, create: WatchCreateRequest) -> Result<Watching, CallError> {
-        let (requests, stream) = mpsc::channel(1);
         let create = watch_request::RequestUnion::CreateRequest(create);
         let request = WatchRequest { request_union: Some(create) };
-        // There is room for one.
-        let _ = requests.try_send(request);
         let member = self.current.load(Ordering::Relaxed);
-        let open = async |channel: Channel| {
-            let mut client = WatchClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
-            client.watch(asked(ReceiverStream::new(stream))).await
+        let open = |known: Known| {
+            let request = request.clone();
+            async move {
+                let (requests, stream) = mpsc::channel(1);
+                // There is room for one.
+                let _ = requests.try_send(request);
+                let mut client = WatchClient::new(known).max_decoding_message_size(ANSWER_BYTES_MAX);
+                let opened = client.watch(ReceiverStream::new(stream)).await?;
+                Ok(opened.map(|responses| (responses, requests)))
+            }
         };
-        let responses = self.call(open).await?;
+        let (responses, requests) = self.call(open).await?;
         Ok(Watching { responses, member, client: self.clone(), _requests: requests })
     }
 
     /// A lease of so many seconds: its id.
     pub(super) async fn grant(&self, seconds: i64) -> Result<i64, CallError> {
         let request = LeaseGrantRequest { ttl: seconds };
-        self.call(async |channel| LeaseClient::new(channel).lease_grant(asked(request)).await)
+        self.call(|known| async move { LeaseClient::new(known).lease_grant(request).await })
             .await
             .map(|granted| granted.id)
     }
@@ -151,9 +187,9 @@ impl Client {
     /// Makes a lease last its time from now; false when it is gone.
     pub(super) async fn keep_alive(&self, id: i64) -> Result<bool, CallError> {
         let request = LeaseKeepAliveRequest { id };
-        let keep = async |channel| {
+        let keep = |known| async move {
             let once = tokio_stream::once(request);
-            let mut answers = LeaseClient::new(channel).lease_keep_alive(asked(once)).await?;
+            let mut answers = LeaseClient::new(known).lease_keep_alive(once).await?;
             let answer = answers.get_mut().message().await?;
             answer.map(tonic::Response::new).ok_or_else(|| Status::unavailable("the lease's stream ended"))
         };
@@ -162,19 +198,31 @@ impl Client {
 
     pub(super) async fn revoke(&self, id: i64) -> Result<(), CallError> {
         let request = LeaseRevokeRequest { id };
-        self.call(async |channel| LeaseClient::new(channel).lease_revoke(asked(request)).await).await.map(drop)
+        self.call(|known| async move { LeaseClient::new(known).lease_revoke(request).await }).await.map(drop)
     }
 
-    async fn call<T>(
-        &self,
-        call: impl AsyncFnOnce(Channel) -> Result<tonic::Response<T>, Status>,
-    ) -> Result<T, CallError> {
+    /// Over the member of now. `call` is made again where etcd did not take our token: then nothing was done.
+    async fn call<T, F>(&self, call: impl Fn(Known) -> F) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
         let at = self.current.load(Ordering::Relaxed) % self.members.len();
         let member = &self.members[at];
-        let answer = tokio::time::timeout(CALL_TIMEOUT, call(member.channel.clone())).await;
-        let failure = match answer {
+        let tries = async {
+            let mut is_second = false;
+            loop {
+                let token = self.tokens.token(&member.channel).await;
+                let token = token.map_err(|status| unknown(&member.name, status))?;
+                let known = InterceptedService::new(member.channel.clone(), Shown(token.clone()));
+                match call(known).await {
+                    Err(status) if !is_second && self.tokens.refused(token.as_ref(), &status) => is_second = true,
+                    done => return done.map_err(|status| classify(&member.name, status)),
+                }
+            }
+        };
+        let failure = match tokio::time::timeout(CALL_TIMEOUT, tries).await {
             Ok(Ok(answer)) => return Ok(answer.into_inner()),
-            Ok(Err(status)) => classify(&member.name, status),
+            Ok(Err(failure)) => failure,
             Err(_) => CallError::Lost(format!("etcd at {}: no answer in {} s", member.name, CALL_TIMEOUT.as_secs())),
         };
         if matches!(failure, CallError::Unsent(_) | CallError::Lost(_)) {
@@ -203,15 +251,16 @@ impl Watching {
     }
 }
 
-fn kv(channel: Channel) -> KvClient<Channel> {
-    KvClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX)
+fn kv(known: Known) -> KvClient<Known> {
+    KvClient::new(known).max_decoding_message_size(ANSWER_BYTES_MAX)
 }
 
-/// A member that has lost its cluster shall say so, not wait.
-fn asked<T>(message: T) -> Request<T> {
-    let mut request = Request::new(message);
-    request.metadata_mut().insert("hasleader", tonic::metadata::MetadataValue::from_static("true"));
-    request
+/// No token was to be had, so nothing else was asked.
+fn unknown(member: &str, status: Status) -> CallError {
+    match classify(member, status) {
+        CallError::Lost(why) => CallError::Unsent(why),
+        other => other,
+    }
 }
 
 fn classify(member: &str, status: Status) -> CallError {

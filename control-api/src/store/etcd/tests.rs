@@ -9,8 +9,10 @@ use prost::Message;
 use tokio::sync::oneshot;
 
 use self::server::EtcdServer;
+use super::access::Access;
 use super::session::Session;
 use super::{Address, Etcd, SWEEP_EVERY, kept, keys, put, wire};
+use crate::credentials::Credentials;
 use crate::replicas::Replica;
 use crate::store::conformance::{Place, commit, record, revision, suite};
 use crate::store::{AUDIT_RECORDS_MAX, Change, Commit, HISTORY_BOUND, HistoryBound, Store, StoreError};
@@ -20,12 +22,25 @@ mod server;
 
 const PREFIX: &str = "/laneway";
 
-/// A server of its own.
-struct Cluster(EtcdServer);
+/// A server of its own, and what it wants to be shown.
+struct Cluster(EtcdServer, Access);
 
 impl Cluster {
     fn start(test: &str) -> Option<Cluster> {
-        EtcdServer::start(test).map(Cluster)
+        EtcdServer::start(test).map(|server| Cluster(server, Access::default()))
+    }
+
+    fn start_secured(test: &str) -> Option<Cluster> {
+        EtcdServer::start_secured(test).map(|server| {
+            let file = |name: &str| server.folder().join(name);
+            let credentials = Credentials {
+                ca: Some(file("ca.pem")),
+                identity: Some((file("client.pem"), file("client.key"))),
+                ..Credentials::default()
+            };
+            let access = Access { is_tls: true, credentials, user_file: Some(file("user")) };
+            Cluster(server, access)
+        })
     }
 
     fn open(&self, bound: HistoryBound) -> Etcd {
@@ -33,7 +48,7 @@ impl Cluster {
     }
 
     fn open_with(&self, bound: HistoryBound, audit_records_max: usize) -> Etcd {
-        let address = Address { endpoints: vec![self.0.address()], prefix: PREFIX.to_owned() };
+        let address = Address { endpoints: vec![self.0.address()], prefix: PREFIX.to_owned(), access: self.1.clone() };
         Etcd::bounded(&address, bound, audit_records_max).expect("a good address")
     }
 }
@@ -51,6 +66,45 @@ impl Place for Cluster {
 }
 
 suite!(Cluster::start);
+
+/// The same of one that asks who calls.
+mod secured {
+    use super::Cluster;
+    use crate::store::conformance::suite;
+
+    suite!(Cluster::start_secured);
+}
+
+#[tokio::test]
+async fn a_token_that_etcd_forgot_is_asked_for_anew_and_a_wrong_password_is_said() {
+    let Some(mut cluster) = Cluster::start_secured("a_token_that_etcd_forgot_is_asked_for_anew") else { return };
+    let store = cluster.open(HISTORY_BOUND);
+    store.commit(commit(1, vec![record("a", b"1")], &[])).await.expect("its user may write");
+    // It keeps its simple tokens in memory.
+    cluster.0.kill();
+    cluster.0.restart();
+    let begun = Instant::now();
+    // The connection broke too, and that is another thing.
+    while let Err(failure) = store.load().await {
+        assert!(matches!(failure, StoreError::Away(_)) && begun.elapsed() < Duration::from_secs(60), "{failure:?}");
+    }
+    store.commit(commit(2, vec![record("a", b"2")], &[])).await.expect("with another token");
+
+    let user_file = cluster.0.folder().join("user");
+    std::fs::write(&user_file, "laneway:wrong\n").expect("the folder is ours");
+    let refused = cluster.open(HISTORY_BOUND).load().await.expect_err("who is that");
+    let words = format!("{:#}", anyhow::Error::from(refused));
+    assert!(words.contains("authentication failed") && !words.contains("wrong"), "{words}");
+    store.load().await.expect("whoever has a token goes on");
+    // Nobody at all is told so too, and a stranger has no connection.
+    cluster.1.user_file = None;
+    let refused = cluster.open(HISTORY_BOUND).load().await.expect_err("somebody must be shown");
+    let words = format!("{:#}", anyhow::Error::from(refused));
+    // As it takes the name in the client's certificate, which is no user's.
+    assert!(words.contains("permission denied") || words.contains("user name"), "{words}");
+    cluster.1.credentials.identity = None;
+    assert!(matches!(cluster.open(HISTORY_BOUND).load().await, Err(StoreError::Away(_))));
+}
 
 /// Waits until it is so. Leases take seconds, and the machine may be busy with other tests.
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
