@@ -19,6 +19,7 @@ mod history;
 mod http;
 mod lanes;
 mod mask;
+mod metrics;
 mod order;
 mod page;
 mod peers;
@@ -30,6 +31,7 @@ mod rollout;
 mod stats;
 mod status;
 mod stream;
+mod verdicts;
 mod watch;
 mod write;
 
@@ -66,6 +68,7 @@ use crate::access::limit::Limit;
 use crate::credentials::Credentials;
 use crate::drain::Draining;
 use crate::fleet::Fleet;
+use crate::guard::Deeds;
 use crate::leader::Leader;
 use crate::listen::Connections;
 use crate::reconcile::Reconciler;
@@ -91,6 +94,7 @@ pub struct Api {
     leader: Leader,
     peers: Peers,
     stats: Stats,
+    deeds: Deeds,
     started: SystemTime,
     draining: Draining,
     repeats: Repeats,
@@ -108,6 +112,8 @@ pub struct Given {
     /// What the other replicas are shown.
     pub credentials: Credentials,
     pub stats: Stats,
+    /// Of the guards of lanes.
+    pub deeds: Deeds,
     pub draining: Draining,
     /// Of one principal.
     pub writes_per_second: u32,
@@ -115,17 +121,20 @@ pub struct Given {
 
 impl Api {
     pub fn new(given: Given) -> Api {
-        let Given { reconciler, fleet, leader, replicas, credentials, stats, draining, writes_per_second } = given;
+        let Given { reconciler, fleet, leader, replicas, credentials, stats, deeds, draining, writes_per_second } =
+            given;
         let (repeats, streams) = (Repeats::new(repeats::BOUND), Streams::default());
         let (peers, started) = (Peers::new(replicas, credentials), SystemTime::now());
         let writes = Arc::new(Limit::per_second(writes_per_second));
-        Api { reconciler, fleet, leader, peers, stats, started, draining, repeats, streams, writes }
+        Api { reconciler, fleet, leader, peers, stats, deeds, started, draining, repeats, streams, writes }
     }
 
     /// Serves until the drain; then what runs is finished.
     pub async fn serve(self, connections: Connections, door: Door) -> Result<(), tonic::transport::Error> {
         let mut draining = self.draining.clone();
         let (reflection, reflection_alpha) = reflection::services(&SERVICES);
+        let measured = self.clone();
+        let metrics = axum::routing::get(move || metrics::answer(measured.clone()));
         let admin = LaneAdminServer::new(self.clone()).max_decoding_message_size(REQUEST_BYTES_MAX);
         let calls = Routes::new(admin)
             .add_service(MeshStatusServer::new(self))
@@ -136,7 +145,7 @@ impl Api {
             .into_axum_router();
         // For probes, by HTTP/1.1 too. The ports are open only when everything is loaded: whoever answers is ready.
         let ready = axum::routing::get(|| async { "ready\n" });
-        let plain = calls.clone().route("/ready", ready).merge(http::routes(calls));
+        let plain = calls.clone().route("/ready", ready).route("/metrics", metrics).merge(http::routes(calls));
         let guarded = plain.layer(axum::middleware::from_fn_with_state(door, guard::admit));
         Server::builder()
             .accept_http1(true)

@@ -23,6 +23,7 @@ use crate::discovery::file::Files;
 use crate::drain;
 use crate::expirer::Expirer;
 use crate::fleet::Fleet;
+use crate::guard::{Deeds, Guard};
 use crate::leader::Leader;
 use crate::listen;
 use crate::push::Push;
@@ -108,17 +109,21 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut pushing = tokio::spawn(push.serve(discovery, door, draining.clone()));
     let door = Door::new("api", access.clone());
     let (peers, writes_per_second) = (config.peers.clone(), config.writes_per_second);
+    let deeds = Deeds::default();
     let given = Given {
         reconciler: reconciler.clone(),
         fleet,
-        leader,
+        leader: leader.clone(),
         replicas,
         credentials: peers,
-        stats,
+        stats: stats.clone(),
+        deeds: deeds.clone(),
         draining,
         writes_per_second,
     };
     let answering = Api::new(given);
+    let guarding = Guard::new(reconciler.clone(), leader, stats, answering.observe(), deeds);
+    let guarding = tokio::spawn(guarding.run());
     let mut answering = tokio::spawn(answering.serve(api, door));
 
     say_what_is_open(&config, [discovery_address, api_address]);
@@ -145,6 +150,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     following.abort();
     expiring.abort();
+    guarding.abort();
     tidying.abort();
     adopting.abort();
     reconciling.abort();

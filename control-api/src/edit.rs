@@ -4,6 +4,7 @@
 
 pub mod expiry;
 pub mod rollback;
+pub mod trip;
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -53,6 +54,8 @@ pub enum Cause {
     Enabled,
     /// The time of lanes is over. They are remembered as expired.
     Expired,
+    /// Their guards switch lanes off. They are remembered as tripped.
+    Tripped,
 }
 
 /// When, and as which revision.
@@ -260,6 +263,7 @@ impl Object for Lane {
         if wrong.is_empty() {
             findings.extend(expiry::settle(self, before, occasion));
         }
+        trip::settle(self, before, occasion.cause);
         findings.extend(wrong);
     }
     fn is_switched(&self, before: Option<&Self>) -> bool {

@@ -8,8 +8,18 @@ use serde_json::Value;
 mod tests;
 
 /// What the server writes and nobody may: not part of what was changed.
-pub const OUTPUT_ONLY: [&str; 9] =
-    ["uid", "etag", "revision", "createTime", "updateTime", "state", "coverage", "warnings", "givenTtl"];
+pub const OUTPUT_ONLY: [&str; 10] = [
+    "uid",
+    "etag",
+    "revision",
+    "createTime",
+    "updateTime",
+    "state",
+    "coverage",
+    "warnings",
+    "givenTtl",
+    "trippedReason",
+];
 
 /// ProtoJSON of a message; `name` is its full name, "laneway.admin.v1.Lane".
 pub fn of(message: &impl prost::Message, name: &str) -> Value {

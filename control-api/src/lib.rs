@@ -2,11 +2,11 @@
 //!
 //! ```text
 //!   lanectl ---> api --Edit--> reconcile --> store                    discovery (what runs)
-//!                 |   expirer ----+   ^------------------------------------/
+//!                 |   expirer,guard-+ ^------------------------------------/
 //!                 |               v  watch<Arc<Published>>
 //!               fleet <--------- push <===== delta streams =====> sidecars
 //! ```
-//! Directions: api -> {reconcile, fleet}; expirer -> reconcile; reconcile -> {edit, catalog, store}; push -> {reconcile's result, fleet}; store and
+//! Directions: api -> {reconcile, fleet}; expirer -> reconcile; guard -> {reconcile, stats}; reconcile -> {edit, catalog, store}; push -> {reconcile's result, fleet}; store and
 //! discovery know nothing of each other. Only `config` reads the environment, only `app` wires, only the mains exit.
 //! tonic is named in `push`, `api`, `health`, `reflection`, `listen`, `credentials`, `lanectl/client` and `store/etcd` alone. `listen` tells who is
 //! at the other end of a connection, `access` what they may do; `push` and `api` ask it at their doors.
@@ -24,6 +24,7 @@ pub mod drain;
 pub mod edit;
 pub mod expirer;
 pub mod fleet;
+pub mod guard;
 pub mod health;
 pub mod json;
 pub mod lanectl;

@@ -17,7 +17,7 @@ mod debounce;
 mod history;
 
 use std::io::Read;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime};
 
@@ -129,6 +129,18 @@ struct Shared {
     collected: Notify,
     published: watch::Sender<Arc<Published>>,
     changes: Changes,
+    counts: Counts,
+}
+
+/// Changes that were asked for here, by what came of them.
+#[derive(Default)]
+struct Counts {
+    committed: AtomicU64,
+    /// There was nothing to do.
+    idle: AtomicU64,
+    refused: AtomicU64,
+    /// By the store.
+    failed: AtomicU64,
 }
 
 struct Desired {
@@ -173,6 +185,7 @@ impl Reconciler {
             collected: Notify::new(),
             published: watch::channel(first).0,
             changes,
+            counts: Counts::default(),
         };
         Ok(Reconciler { shared: Arc::new(shared) })
     }
@@ -285,8 +298,25 @@ impl Reconciler {
     /// Changes objects: all of the edit or nothing. Goes on to its end though the caller goes away.
     pub async fn write(&self, request: Request, make: MakeEdit) -> Result<Outcome, WriteError> {
         let own = self.clone();
+        let is_trial = request.validate_only;
         let work = tokio::spawn(async move { own.commit(request, make).await });
-        work.await.unwrap_or_else(|_| Err(WriteError::Store(StoreError::Closed)))
+        let done = work.await.unwrap_or_else(|_| Err(WriteError::Store(StoreError::Closed)));
+        let Counts { committed, idle, refused, failed } = &self.shared.counts;
+        let count = match &done {
+            Ok(outcome) if outcome.changes.is_empty() => idle,
+            Ok(_) => committed,
+            Err(WriteError::Store(_) | WriteError::Outrun(_)) => failed,
+            Err(_) => refused,
+        };
+        count.fetch_add(u64::from(!is_trial), Ordering::Relaxed);
+        done
+    }
+
+    /// Changes that were asked for here, by what came of them.
+    pub fn counts(&self) -> [(&'static str, u64); 4] {
+        let Counts { committed, idle, refused, failed } = &self.shared.counts;
+        let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        [("committed", count(committed)), ("idle", count(idle)), ("refused", count(refused)), ("failed", count(failed))]
     }
 
     async fn commit(&self, request: Request, mut make: MakeEdit) -> Result<Outcome, WriteError> {

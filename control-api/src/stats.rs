@@ -16,8 +16,10 @@ use laneway_proto::telemetry::Slice;
 use tokio::sync::{Notify, watch};
 
 use self::report::Refused;
-pub use self::ring::{COARSE_SECONDS, Cell, FINE_SECONDS, Key, Rings, SERIES_MAX, SOURCES, STEP_SECONDS};
+pub use self::ring::{COARSE_SECONDS, Cell, FINE_SECONDS, Key, Rings, SERIES_MAX, SOURCES, STEP_SECONDS, View};
 use crate::clock::Clock;
+
+pub mod verdict;
 
 mod report;
 mod ring;

@@ -66,6 +66,8 @@ pub mod code {
     pub const ENUM: &str = "LANE0122";
     /// Larger than what a sidecar receives.
     pub const SIZE: &str = "LANE0124";
+    /// A guard that looks at nothing, or at a ratio that means nothing.
+    pub const GUARD: &str = "LANE0129";
 
     /// Warning: an enabled lane without a ready instance.
     pub const NO_INSTANCE: &str = "LANE0201";

@@ -44,6 +44,11 @@ pub const CHAIN_MAX: usize = 8;
 /// How long a lane may be told to last.
 pub const TTL_MIN: std::time::Duration = std::time::Duration::from_secs(60);
 pub const TTL_MAX: std::time::Duration = std::time::Duration::from_secs(365 * 24 * 3600);
+/// What a guard looks back over, seconds, and on how many requests it judges.
+pub const GUARD_WINDOW_MIN_S: u32 = 10;
+pub const GUARD_WINDOW_MAX_S: u32 = 3600;
+pub const GUARD_WINDOW_DEFAULT_S: u32 = 60;
+pub const GUARD_REQUESTS_DEFAULT: u32 = 100;
 /// Endpoints in one Endpoints resource.
 pub const SHARD_ENDPOINTS_MAX: usize = 500;
 /// A share's whole, in basis points.

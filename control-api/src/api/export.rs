@@ -53,6 +53,7 @@ fn lane(lane: Lane) -> Lane {
         coverage: Vec::new(),
         warnings: Vec::new(),
         given_ttl: None,
+        tripped_reason: String::new(),
         ..lane
     }
 }

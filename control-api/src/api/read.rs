@@ -11,7 +11,7 @@ use laneway_proto::admin::{
 use tonic::Status;
 
 use super::page::Query;
-use super::{Api, errors};
+use super::{Api, errors, verdicts};
 use crate::reconcile::State;
 use crate::{catalog, name};
 
@@ -58,7 +58,9 @@ pub(super) async fn get_lane(api: &Api, request: GetLaneRequest) -> Result<Lane,
     let state = api.reconciler.state();
     let findings = findings(&state).await?;
     let lane = state.objects.lanes.get(&request.name).ok_or_else(|| errors::missing(&request.name))?;
-    Ok(shown(&state, lane, &findings))
+    let mut lane = shown(&state, lane, &findings);
+    lane.warnings.extend(verdicts::worse(api, &lane).await);
+    Ok(lane)
 }
 
 pub(super) async fn list_lanes(api: &Api, request: ListLanesRequest) -> Result<ListLanesResponse, Status> {
@@ -122,6 +124,7 @@ pub(super) fn shown(state: &State, lane: &Lane, findings: &[Diagnostic]) -> Lane
     lane.set_state(current_state(&lane));
     lane.coverage = catalog::coverage(&state.objects, &state.catalog, &lane.name);
     lane.warnings = findings.iter().filter(|finding| finding.resource == lane.name).cloned().collect();
+    lane.warnings.extend(verdicts::tripped(&lane));
     lane
 }
 
@@ -129,6 +132,7 @@ pub(super) fn shown(state: &State, lane: &Lane, findings: &[Diagnostic]) -> Lane
 pub(super) fn current_state(lane: &Lane) -> lane::State {
     match (lane.enabled, lane.dry_run) {
         (Some(false), _) if lane.state() == lane::State::Expired => lane::State::Expired,
+        (Some(false), _) if lane.state() == lane::State::Tripped => lane::State::Tripped,
         (Some(false), _) => lane::State::Disabled,
         (_, true) => lane::State::DryRun,
         _ => lane::State::Enabled,

@@ -1,5 +1,5 @@
 //! How the lanes do: what `stats` keeps, as series, as a graph, and for as long as somebody watches. Each replica knows what its own
-//! sidecars saw; the others are asked for theirs, and who does not answer is named as unreachable.
+//! sidecars saw; the others are asked for theirs, and who does not answer is named as unreachable. Guards ask here too.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -13,14 +13,15 @@ use laneway_proto::routing::TagSource;
 use laneway_proto::status::lane_point::SourceCount;
 use laneway_proto::status::topology::{Edge, Vertex};
 use laneway_proto::status::{
-    GetTopologyRequest, LanePoint, QueryLaneStatsRequest, QueryLaneStatsResponse, StatsSelector, Topology,
+    GetTopologyRequest, LanePoint, QueryLaneStatsRequest, QueryLaneStatsResponse, StatsSelector, StatsView, Topology,
     WatchLaneStatsRequest,
 };
 use tonic::Status;
 
 use super::stream::{End, Events, Outlet};
 use super::{Answer, Api, errors};
-use crate::stats::{COARSE_SECONDS, Cell, FINE_SECONDS, Key, STEP_SECONDS};
+use crate::guard::Observe;
+use crate::stats::{COARSE_SECONDS, Cell, FINE_SECONDS, Key, STEP_SECONDS, View};
 
 mod collected;
 
@@ -56,6 +57,43 @@ const AHEAD_MAX: u64 = 60;
 fn end_of(end: &prost_types::Timestamp, now: u64) -> Result<u64, Status> {
     let second = u64::try_from(end.seconds).ok().filter(|second| end.nanos == 0 && *second <= now + AHEAD_MAX);
     second.ok_or_else(|| errors::bad_field("end_time", "is a whole second that is not in the future"))
+}
+
+impl Api {
+    /// What was counted in some seconds on all replicas, for whoever judges lanes by it.
+    pub fn observe(&self) -> Observe {
+        let api = self.clone();
+        Box::new(move |selector, when| {
+            let api = api.clone();
+            Box::pin(async move {
+                let step = when.end.saturating_sub(when.start).max(1);
+                // A replica that does not answer is one whose sidecars tell nothing now: judged is what is known.
+                let found = collected::everywhere(&api, &selector, &when, step).await;
+                let of = |name: &str| -> std::sync::Arc<str> { name.into() };
+                let keyed = found.series.into_iter().flat_map(|(name, steps)| {
+                    let [source_service, source_tag, destination_service, request_tag, endpoint_tag] = &name;
+                    let key = Key {
+                        view: view_of(&selector),
+                        source_service: of(source_service),
+                        source_tag: of(source_tag),
+                        destination_service: of(destination_service),
+                        request_tag: of(request_tag),
+                        endpoint_tag: of(endpoint_tag),
+                        lane_group: of(&selector.lane_group),
+                    };
+                    steps.into_values().map(move |cell| (key.clone(), cell))
+                });
+                keyed.collect()
+            })
+        })
+    }
+}
+
+fn view_of(selector: &StatsSelector) -> View {
+    match selector.view() {
+        StatsView::Unspecified | StatsView::Callers => View::Callers,
+        StatsView::Servers => View::Servers,
+    }
 }
 
 /// What each step brought, as it ends.
@@ -165,10 +203,11 @@ fn point(start: u64, cell: &Cell) -> LanePoint {
 
 /// All that are given must hold.
 fn is_selected(selector: &StatsSelector, key: &Key) -> bool {
-    let StatsSelector { namespace, lane_group, tags, service } = selector;
+    let StatsSelector { namespace, lane_group, tags, service, view: _ } = selector;
     let ends = [&*key.source_service, &*key.destination_service];
     let tag = if key.request_tag.is_empty() { BASELINE } else { &key.request_tag };
-    (namespace.is_empty() || ends.iter().any(|service| namespace_of(service) == namespace))
+    key.view == view_of(selector)
+        && (namespace.is_empty() || ends.iter().any(|service| namespace_of(service) == namespace))
         && (lane_group.is_empty() || *key.lane_group == **lane_group)
         && (tags.is_empty() || tags.iter().any(|wanted| wanted == tag))
         && (service.is_empty() || ends.contains(&service.as_str()))

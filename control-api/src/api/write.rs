@@ -13,7 +13,7 @@ use prost::Message;
 use tonic::Status;
 
 use super::mask::Mask;
-use super::{Api, errors};
+use super::{Api, errors, verdicts};
 use crate::edit::Edit;
 use crate::reconcile::{MakeEdit, Outcome, Request, State, WriteError};
 use crate::{catalog, name};
@@ -59,7 +59,7 @@ pub(super) async fn apply(
     let place = |resource: &str| places.get(resource).cloned().unwrap_or_else(|| resource.to_owned());
     let mut outcome = outcome.map_err(|error| errors::write(error, &place))?;
     outcome.diagnostics.extend(orphans(&before, &outcome));
-    outcome.diagnostics.extend(still_expired(&lanes, &outcome));
+    outcome.diagnostics.extend(still_off(&lanes, &outcome));
     Ok(ApplyBundleResponse { revision: outcome.revision, changes: outcome.changes, diagnostics: outcome.diagnostics })
 }
 
@@ -79,9 +79,10 @@ pub(super) fn orphans(before: &State, outcome: &Outcome) -> Vec<Diagnostic> {
     running.collect()
 }
 
-/// Warnings for lanes whose time is over: applying them again does not bring them back.
-fn still_expired(lanes: &[String], outcome: &Outcome) -> Vec<Diagnostic> {
+/// Warnings for lanes whose time is over, or that their guards switched off: applying them again does not bring them back.
+fn still_off(lanes: &[String], outcome: &Outcome) -> Vec<Diagnostic> {
     let lanes = lanes.iter().filter_map(|name| outcome.objects.lanes.get(name));
+    let tripped = lanes.clone().filter_map(verdicts::tripped);
     let expired = lanes.filter(|lane| lane.state() == lane::State::Expired).map(|lane| Diagnostic {
         severity: diagnostic::Severity::Warning.into(),
         code: "LANE0807".to_owned(),
@@ -90,7 +91,7 @@ fn still_expired(lanes: &[String], outcome: &Outcome) -> Vec<Diagnostic> {
         message: "the lane has expired and stays disabled".to_owned(),
         help: format!("To bring it back: lanectl lane enable {} --ttl 48h", name::id(&lane.name)),
     });
-    expired.collect()
+    expired.chain(tripped).collect()
 }
 
 fn running_instances(state: &State, lane: &str) -> Option<u32> {

@@ -4,8 +4,8 @@
 //!   ttl --settle--> expire_time, given_ttl        expire_time <= now, enabled --overdue--> an edit that disables
 //! ```
 //! A lane is stored with its `expire_time`, however it was said; `given_ttl` remembers the ttl, to count it anew when the
-//! lane is enabled, and to know it again when the same is applied. `state` is stored for expired lanes alone: it tells them
-//! from those that somebody switched off.
+//! lane is enabled, and to know it again when the same is applied. `state` is stored for expired and tripped lanes alone: it
+//! tells them from those that somebody switched off.
 
 use std::time::SystemTime;
 
@@ -42,6 +42,7 @@ pub(super) fn settle(lane: &mut Lane, before: Option<&Lane>, occasion: Occasion)
     lane.state = match before {
         _ if is_on => 0,
         _ if occasion.cause == Cause::Expired => State::Expired.into(),
+        _ if occasion.cause == Cause::Tripped => State::Tripped.into(),
         Some(before) if !was_on => before.state,
         _ => 0,
     };

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use laneway_proto::status::{
-    LaneSeries, QueryLaneStatsRequest, QueryLaneStatsResponse, StatsSelector, WatchLaneStatsRequest,
+    LaneSeries, QueryLaneStatsRequest, QueryLaneStatsResponse, StatsSelector, StatsView, WatchLaneStatsRequest,
 };
 
 use super::arguments::{Format, Top};
@@ -36,6 +36,7 @@ pub(super) async fn top(client: &mut Client, options: Top, look: Look, out: &mut
             .as_ref()
             .map(|id| laneway_core::name::service_reference(namespace, id))
             .unwrap_or_default(),
+        view: StatsView::Callers.into(),
     };
     if options.once {
         let window = options.step.filter(|step| step.seconds >= ONCE.seconds).unwrap_or(ONCE);

@@ -8,7 +8,7 @@ use laneway_proto::routing::Why;
 use laneway_proto::telemetry::lane_stat::Direction;
 use laneway_proto::telemetry::{LaneStat, Slice};
 
-use super::ring::{BUCKETS_MAX, Cell, Key, SERIES_MAX, SOURCES};
+use super::ring::{BUCKETS_MAX, Cell, Key, SERIES_MAX, SOURCES, View};
 
 /// Slices of one report: a sidecar holds no more back.
 const SLICES_MAX: usize = 64;
@@ -40,7 +40,8 @@ pub(super) struct Entry {
     pub cell: Cell,
 }
 
-/// Reads the slices of one report of the sidecar that is `node`. Only what it saw as caller is kept.
+/// Reads the slices of one report of the sidecar that is `node`. Of what it saw as server it is not kept who called: most callers tell
+/// of that themselves, and of the others nothing is known.
 pub(super) fn read(slices: &[Slice], node: &Identity, now: u64) -> Result<Vec<Entry>, Refused> {
     if slices.len() > SLICES_MAX {
         return Err(Refused::Slices(slices.len()));
@@ -52,22 +53,42 @@ pub(super) fn read(slices: &[Slice], node: &Identity, now: u64) -> Result<Vec<En
     }
     let newest = ends.last().copied().unwrap_or(now);
     let is_right = newest <= now + CLOCK_AHEAD_MAX && ends.first().is_none_or(|end| end + CLOCK_BEHIND_MAX >= now);
-    let source_service: Arc<str> = node.service_name().into();
-    let source_tag: Arc<str> = node.tag.map_or_else(|| Arc::from(""), |tag| tag.as_str().into());
+    let nobody: Arc<str> = Arc::from("");
+    let own_service: Arc<str> = node.service_name().into();
+    let own_tag: Arc<str> = node.tag.map_or_else(|| Arc::from(""), |tag| tag.as_str().into());
     let mut entries = Vec::new();
     for (slice, end) in slices.iter().zip(ends) {
         if slice.stats.len() > SERIES_MAX {
             return Err(Refused::Rows(slice.stats.len()));
         }
         let end = if is_right { end.min(now) } else { now - (newest - end).min(now) };
-        for stat in slice.stats.iter().filter(|stat| stat.direction() == Direction::Outbound) {
-            let key = Key {
-                source_service: Arc::clone(&source_service),
-                source_tag: Arc::clone(&source_tag),
-                destination_service: name("peer_service", &stat.peer_service)?,
-                request_tag: tag("request_tag", &stat.request_tag)?,
-                endpoint_tag: tag("peer_tag", &stat.peer_tag)?,
-                lane_group: name("lane_group", &stat.lane_group)?,
+        for stat in &slice.stats {
+            let peer_service = name("peer_service", &stat.peer_service)?;
+            let peer_tag = tag("peer_tag", &stat.peer_tag)?;
+            let (request_tag, lane_group) =
+                (tag("request_tag", &stat.request_tag)?, name("lane_group", &stat.lane_group)?);
+            let (own_service, own_tag) = (Arc::clone(&own_service), Arc::clone(&own_tag));
+            let key = match stat.direction() {
+                Direction::Outbound => Key {
+                    view: View::Callers,
+                    source_service: own_service,
+                    source_tag: own_tag,
+                    destination_service: peer_service,
+                    request_tag,
+                    endpoint_tag: peer_tag,
+                    lane_group,
+                },
+                Direction::Inbound => Key {
+                    view: View::Servers,
+                    source_service: Arc::clone(&nobody),
+                    source_tag: Arc::clone(&nobody),
+                    destination_service: own_service,
+                    request_tag,
+                    endpoint_tag: own_tag,
+                    lane_group,
+                },
+                // Of a sidecar that is newer than we are.
+                Direction::Unspecified => continue,
             };
             entries.push(Entry { second: end.saturating_sub(1), key, cell: cell(stat)? });
         }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-/// Series; what is beyond is one more, in which every name is `other`.
+/// Series; what is beyond is one more for each view, in which every name is `other`.
 pub const SERIES_MAX: usize = 2_000;
 /// By the second, seconds.
 pub const FINE_SECONDS: u64 = 300;
@@ -18,9 +18,19 @@ pub const SOURCES: usize = 8;
 
 const OTHER: &str = "other";
 
-/// One kind of traffic, as its callers saw it. Services and the group are resource names; tags are empty for baseline.
+/// Who counted. One call between two sidecars is in both views: they are never added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum View {
+    /// Those who called.
+    Callers,
+    /// Those who were called, by whomever; callers from outside the mesh are here alone. Without source.
+    Servers,
+}
+
+/// One kind of traffic. Services and the group are resource names; tags are empty for baseline.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
+    pub view: View,
     pub source_service: Arc<str>,
     pub source_tag: Arc<str>,
     pub destination_service: Arc<str>,
@@ -58,9 +68,10 @@ struct Track {
 }
 
 impl Key {
-    fn other() -> Key {
+    fn other(view: View) -> Key {
         let other: Arc<str> = Arc::from(OTHER);
         Key {
+            view,
             source_service: Arc::clone(&other),
             source_tag: Arc::clone(&other),
             destination_service: Arc::clone(&other),
@@ -97,12 +108,16 @@ impl Cell {
         for (bucket, count) in &self.latency {
             seen = seen.saturating_add(*count);
             if seen as f64 >= wanted {
-                // The middle of the bucket, on its own scale.
-                return ((f64::from(*bucket) + 0.5) / 8.0).exp2() / 1e3;
+                return middle_ms(*bucket);
             }
         }
         0.0
     }
+}
+
+/// The middle of a bucket, on its own scale.
+pub(super) fn middle_ms(bucket: u32) -> f64 {
+    ((f64::from(bucket) + 0.5) / 8.0).exp2() / 1e3
 }
 
 impl Rings {
@@ -112,11 +127,16 @@ impl Rings {
             return;
         }
         let has_room = self.series.len() < SERIES_MAX || self.series.contains_key(&key);
-        let track = self.series.entry(if has_room { key } else { Key::other() }).or_default();
+        let key = if has_room { key } else { Key::other(key.view) };
+        let track = self.series.entry(key).or_default();
         if second + FINE_SECONDS > now {
             add_at(&mut track.fine, second, cell);
         }
         add_at(&mut track.coarse, second - second % STEP_SECONDS, cell);
+    }
+
+    pub fn series_count(&self) -> usize {
+        self.series.len()
     }
 
     /// Forgets what is too old.

@@ -131,6 +131,7 @@ impl<'w> Whole<'w> {
         unsupported::lane_parts(&mut report, lane);
         report.about(&lane.description, lane.labels.len());
         report.expiration(lane);
+        report.guard(lane.guard.as_ref());
         if group.is_none() && name::id_of(group_name) != GROUP_DEFAULT {
             let message = format!("there is no group `{}`", name::id_of(group_name));
             report.error(code::GROUP, "group", message, "create the LaneGroup, or leave `group` out for `default`");

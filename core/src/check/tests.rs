@@ -43,6 +43,11 @@ fn rule(inner: &str) -> String {
     format!("{{kind: Lane, name: gray, entry: {{services: [a], rules: [{inner}]}}}}")
 }
 
+/// A lane that is watched.
+fn guard(inner: &str) -> String {
+    format!("{{kind: Lane, name: gray, guard: {{{inner}}}}}")
+}
+
 #[test]
 fn good_configurations_are_accepted() {
     let cases = [
@@ -56,6 +61,8 @@ fn good_configurations_are_accepted() {
         rule("{name: '1', percent: 1%}, {name: two}"),
         "{kind: Lane, name: gray, ttl: 1m}".to_owned(),
         "{kind: Lane, name: gray, ttl: 8760h}".to_owned(),
+        guard("maxErrorRateOverBaseline: 0%"),
+        guard("window: 1h, minRequests: 1, maxErrorRateOverBaseline: 2%, maxP99Ratio: 1.5, action: warn"),
         // What time it is, is the control plane's question.
         "{kind: Lane, name: gray, expireTime: '1999-12-31T23:59:59Z'}".to_owned(),
         "{kind: ServicePolicy, name: a, timeouts: {connect: 1ms}, rules: [{to: [{tag: gray, weight: 0}, {tag: baseline}]}]}"
@@ -214,6 +221,13 @@ fn bad_configurations_are_refused() {
         (policy("timeouts: {connect: 25h}"), "LANE0118 a", "timeouts.connect"),
         ("{kind: Lane, name: gray, ttl: 59.999s}".to_owned(), "LANE0118 gray", "ttl"),
         ("{kind: Lane, name: gray, ttl: 8760h1ns}".to_owned(), "LANE0118 gray", "ttl"),
+        (guard("window: 9s, maxP99Ratio: 2"), "LANE0118 gray", "guard.window"),
+        (guard("window: 1h1s, maxP99Ratio: 2"), "LANE0118 gray", "guard.window"),
+        (guard("window: 10500ms, maxP99Ratio: 2"), "LANE0118 gray", "guard.window"),
+        (guard("maxErrorRateOverBaseline: 101%"), "LANE0109 gray", "guard.maxErrorRateOverBaseline"),
+        (guard("maxP99Ratio: 1"), "LANE0129 gray", "guard.maxP99Ratio"),
+        (guard("maxP99Ratio: -2"), "LANE0129 gray", "guard.maxP99Ratio"),
+        (guard("window: 60s, minRequests: 200"), "LANE0129 gray", "guard"),
         (rule("{name: a_b}"), "LANE0119 gray", "entry.rules[0].name"),
         (rule("{name: x}, {name: x}"), "LANE0119 gray", "entry.rules[1].name"),
         // A rule without a name has its position as one.

@@ -36,9 +36,6 @@ pub(super) fn lane_parts(report: &mut Report, lane: &admin::Lane) {
     if lane.limits.is_some() {
         report.unsupported("limits", leave_out);
     }
-    if lane.guard.is_some() {
-        report.unsupported("guard", leave_out);
-    }
     if lane.messages.is_some() {
         report.unsupported("messages", leave_out);
     }

@@ -2,7 +2,9 @@
 
 use laneway_proto::admin;
 use laneway_proto::admin::lane::Expiration;
-use laneway_proto::contract::{BASELINE, BASIS_POINTS, CHAIN_MAX, TTL_MAX, TTL_MIN};
+use laneway_proto::contract::{
+    BASELINE, BASIS_POINTS, CHAIN_MAX, GUARD_WINDOW_MAX_S, GUARD_WINDOW_MIN_S, TTL_MAX, TTL_MIN,
+};
 use laneway_proto::routing::Percent;
 use prost_types::{Duration, Timestamp};
 
@@ -51,6 +53,27 @@ impl Report {
             }
             Some(Expiration::Ttl(_) | Expiration::ExpireTime(_)) | None => {}
         }
+    }
+
+    /// What a lane is watched for.
+    pub(super) fn guard(&mut self, guard: Option<&admin::Guard>) {
+        let Some(guard) = guard else { return };
+        let seconds = i64::from(GUARD_WINDOW_MIN_S)..=i64::from(GUARD_WINDOW_MAX_S);
+        if guard.window.as_ref().is_some_and(|window| window.nanos != 0 || !seconds.contains(&window.seconds)) {
+            let help = "10s to 1h, whole seconds";
+            self.error(code::DURATION, "guard.window", "the time is out of range".into(), help);
+        }
+        self.percent("guard.maxErrorRateOverBaseline", guard.max_error_rate_over_baseline.as_ref());
+        let ratio = guard.max_p99_ratio;
+        if ratio != 0.0 && !(ratio > 1.0 && ratio.is_finite()) {
+            let message = format!("{ratio} is no ratio that a lane could be above and do worse");
+            self.error(code::GUARD, "guard.maxP99Ratio", message, "above 1, such as 1.5; 0 or left out: not looked at");
+        }
+        if guard.max_error_rate_over_baseline.is_none() && ratio == 0.0 {
+            let help = "maxErrorRateOverBaseline, maxP99Ratio, or both";
+            self.error(code::GUARD, "guard", "the guard looks at nothing".into(), help);
+        }
+        self.known::<admin::GuardAction>("guard.action", guard.action);
     }
 
     /// A reference to one service, as a resource name.

@@ -145,7 +145,7 @@ fn short_forms() {
 }
 
 /// Text, then code, field, and words of message and help.
-const REFUSED: [(&str, &str, &str, &str); 33] = [
+const REFUSED: [(&str, &str, &str, &str); 34] = [
     ("kind: Lane\nname: [", "LANE0001", "", "neither YAML nor JSON"),
     ("kind: Lane\nname: a\nname: b", "LANE0001", "", "name"),
     ("name: gray", "LANE0004", "kind", "has no `kind`"),
@@ -200,7 +200,8 @@ const REFUSED: [(&str, &str, &str, &str); 33] = [
     ("{kind: Lane, name: a, ttl: 48h, expireTime: '2030-01-01T00:00:00Z'}", "LANE0003", "ttl", "exclude each other"),
     ("{kind: Lane, name: a, expireTime: 2030}", "LANE0003", "expireTime", "2030-01-01T00:00:00Z"),
     ("{kind: Lane, name: a, expireTime: tomorrow}", "LANE0003", "expireTime", "2030-01-01T00:00:00Z"),
-    ("{kind: Lane, name: a, guard: {window: 60s}}", "LANE0900", "guard", "not supported yet"),
+    ("{kind: Lane, name: a, messages: {}}", "LANE0900", "messages", "not supported yet"),
+    ("{kind: Lane, name: a, guard: {maxP99Ratio: much}}", "LANE0003", "guard.maxP99Ratio", "number"),
     (
         "{kind: Lane, name: a, entry: {rules: [{match: {not: {all: [{dubboArgument: {index: 0}, exact: jim}]}}}]}}",
         "LANE0900",

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::units;
 
 /// Fields that the control plane writes (AIP-203 OUTPUT_ONLY): read over, as the API does.
-pub(super) const OUTPUT_ONLY: [&str; 8] =
-    ["uid", "revision", "createTime", "updateTime", "state", "coverage", "warnings", "givenTtl"];
+pub(super) const OUTPUT_ONLY: [&str; 9] =
+    ["uid", "revision", "createTime", "updateTime", "state", "coverage", "warnings", "givenTtl", "trippedReason"];
 
 /// Deeper than any document that makes sense; bounds the recursion.
 const DEPTH_MAX: usize = 64;

@@ -4,6 +4,7 @@ use super::*;
 
 fn key(destination: &str, tag: &str) -> Key {
     Key {
+        view: View::Callers,
         source_service: "namespaces/default/services/a".into(),
         source_tag: "".into(),
         destination_service: destination.into(),
@@ -23,6 +24,8 @@ fn all_that_is_given_must_hold() {
     assert_eq!(selects(StatsSelector { tags: vec!["gray".into()], ..none() }), (true, false));
     assert_eq!(selects(StatsSelector { tags: vec!["gray".into(), "baseline".into()], ..none() }), (true, true));
     assert_eq!(selects(StatsSelector { tags: vec!["baseline".into()], ..none() }), (false, true));
+    assert_eq!(selects(StatsSelector { view: StatsView::Callers.into(), ..none() }), (true, true));
+    assert_eq!(selects(StatsSelector { view: StatsView::Servers.into(), ..none() }), (false, false));
     assert_eq!(selects(StatsSelector { namespace: "prod".into(), ..none() }), (true, true));
     assert_eq!(selects(StatsSelector { namespace: "test".into(), ..none() }), (false, false));
     let service = "namespaces/default/services/a".to_owned();

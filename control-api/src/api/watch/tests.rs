@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::credentials::Credentials;
 use crate::drain::{self, Trigger};
 use crate::fleet::Fleet;
+use crate::guard::Deeds;
 use crate::leader::Leader;
 use crate::reconcile::Reconciler;
 use crate::replicas::Replicas;
@@ -34,6 +35,7 @@ async fn watched() -> (Events<WatchEvent>, Trigger) {
         replicas,
         credentials: Credentials::default(),
         stats: Stats::new(Clock::system()),
+        deeds: Deeds::default(),
         draining,
         writes_per_second: 200,
     });

@@ -1,10 +1,11 @@
-//! `lanectl lane compare`: the lane beside its baseline, service by service.
+//! `lanectl lane compare`: the lane beside its baseline, service by service; each as those saw it who saw more of the lane: the
+//! callers, or, where callers have no sidecar, the service itself.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use laneway_proto::contract::BASELINE;
-use laneway_proto::status::{LaneSeries, QueryLaneStatsRequest, StatsSelector};
+use laneway_proto::status::{LaneSeries, QueryLaneStatsRequest, StatsSelector, StatsView};
 
 use super::super::arguments::{Compare, Format};
 use super::super::client::Client;
@@ -21,14 +22,18 @@ pub(super) async fn compare(
     out: &mut String,
 ) -> Result<(), Trouble> {
     let lane = find::lane(client, &options.name, &options.place).await?;
-    let selector = StatsSelector {
-        lane_group: laneway_core::name::group_of_lane(&lane.name).to_owned(),
-        tags: vec![lane.tag.clone(), BASELINE.to_owned()],
-        ..StatsSelector::default()
+    let request = |view: StatsView| {
+        let selector = StatsSelector {
+            lane_group: laneway_core::name::group_of_lane(&lane.name).to_owned(),
+            tags: vec![lane.tag.clone(), BASELINE.to_owned()],
+            view: view.into(),
+            ..StatsSelector::default()
+        };
+        QueryLaneStatsRequest { selector: Some(selector), window: Some(options.window), ..Default::default() }
     };
-    let request =
-        QueryLaneStatsRequest { selector: Some(selector), window: Some(options.window), ..Default::default() };
-    let response = client.stats(request).await?;
+    let mut response = client.stats(request(StatsView::Callers)).await?;
+    let servers = client.stats(request(StatsView::Servers)).await?;
+    response.series = fuller(response.series, servers.series, &lane.tag);
     let services = by_service(&response.series, &lane.tag);
     match look.format {
         Format::Json | Format::Yaml => {
@@ -48,6 +53,24 @@ pub(super) async fn compare(
         eprintln!("warning: replica {replica} did not answer, what its sidecars saw is not counted");
     }
     Ok(())
+}
+
+/// Of each service the view that has more requests of the lane; in doubt its callers'.
+fn fuller(callers: Vec<LaneSeries>, servers: Vec<LaneSeries>, tag: &str) -> Vec<LaneSeries> {
+    let [from_callers, from_servers] = [&callers, &servers].map(|series| by_service(series, tag));
+    let requests =
+        |services: &BTreeMap<String, [Sums; 2]>, service: &str| services.get(service).map(|[_, lane]| lane.requests);
+    let is_servers = |one: &LaneSeries| {
+        let service = &one.destination_service;
+        match requests(&from_callers, service) {
+            // A service that nobody with a sidecar called.
+            None => true,
+            seen => requests(&from_servers, service) > seen,
+        }
+    };
+    let mut all: Vec<LaneSeries> = callers.into_iter().filter(|one| !is_servers(one)).collect();
+    all.extend(servers.into_iter().filter(is_servers));
+    all
 }
 
 /// Baseline and lane of each service that was called.
@@ -77,3 +100,6 @@ fn table(services: &BTreeMap<String, [Sums; 2]>, tag: &str, window: Duration) ->
     }
     table
 }
+
+#[cfg(test)]
+mod tests;

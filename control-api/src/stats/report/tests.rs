@@ -38,11 +38,17 @@ fn slice(end: u64, stats: Vec<LaneStat>) -> Slice {
 }
 
 #[test]
-fn only_what_the_caller_saw_is_kept_under_who_it_is() {
-    let inbound = LaneStat { direction: Direction::Inbound.into(), ..stat() };
-    let entries = read(&[slice(NOW, vec![stat(), inbound])], &node(), NOW).expect("a good report");
-    let [Entry { second, key, cell }] = entries.as_slice() else { panic!("{} entries", entries.len()) };
-    assert_eq!(*second, NOW - 1);
+fn what_a_sidecar_saw_is_kept_under_who_it_is_as_caller_and_as_called() {
+    let inbound = LaneStat { direction: Direction::Inbound.into(), request_tag: String::new(), ..stat() };
+    let unknown = LaneStat { direction: Direction::Unspecified.into(), ..stat() };
+    let entries = read(&[slice(NOW, vec![stat(), inbound, unknown])], &node(), NOW).expect("a good report");
+    let [Entry { second, key, cell }, Entry { key: own, .. }] = entries.as_slice() else {
+        panic!("{} entries", entries.len())
+    };
+    assert_eq!((*second, key.view, own.view), (NOW - 1, View::Callers, View::Servers));
+    assert_eq!((&*own.source_service, &*own.source_tag), ("", ""), "who called is told by who called");
+    assert_eq!((&*own.destination_service, &*own.endpoint_tag), ("namespaces/default/services/a", "gray"));
+    assert_eq!((&*own.request_tag, &*own.lane_group), ("", "namespaces/default/laneGroups/shop"));
     assert_eq!((&*key.source_service, &*key.source_tag), ("namespaces/default/services/a", "gray"));
     assert_eq!((&*key.destination_service, &*key.request_tag), ("namespaces/default/services/b", "gray"));
     assert_eq!((cell.requests, cell.errors, cell.fallbacks, cell.escapes), (3, 1, 2, 5));

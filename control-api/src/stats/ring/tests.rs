@@ -6,6 +6,7 @@ use super::*;
 
 fn key(destination: &str, tag: &str) -> Key {
     Key {
+        view: View::Callers,
         source_service: "a".into(),
         source_tag: "".into(),
         destination_service: destination.into(),
@@ -45,7 +46,7 @@ fn more_series_than_are_kept_are_one_other_and_lose_nothing() {
         rings.add(key(&format!("s{number}"), ""), 1000, &requests(1), 1000);
     }
     assert_eq!(rings.series.len(), SERIES_MAX + 1);
-    assert_eq!(rings.series[&Key::other()].fine[0].1.requests, 100);
+    assert_eq!(rings.series[&Key::other(View::Callers)].fine[0].1.requests, 100);
     assert_eq!(total(&rings, 1000..1001, 1000), (SERIES_MAX + 100) as u64);
 }
 
