@@ -54,6 +54,9 @@ pub struct Config {
     /// Headers that are forwarded to it, separated by commas
     #[arg(long, env = "FORWARD", default_value = "x-mse-tag", value_delimiter = ',')]
     pub forward: Vec<String>,
+    /// A bad version: it answers its chain with this status; 0: as it went
+    #[arg(long, env = "FAIL", default_value_t = 0)]
+    pub fail: u16,
 }
 
 type Body = BoxBody<Bytes, Infallible>;
@@ -125,6 +128,9 @@ impl Echo {
 
     /// Own name, then what the next service answers.
     async fn chain(&self, request: &Request<Incoming>) -> (StatusCode, String) {
+        if let Ok(status) = StatusCode::from_u16(self.config.fail) {
+            return (status, self.own_name());
+        }
         let asked = |key: &str| request.uri().query()?.split('&').find_map(|part| part.strip_prefix(key));
         // The number of an order is named by everybody whom it reaches, so that no answer can belong to another request.
         let order = asked("order=");

@@ -18,6 +18,7 @@ mod faults;
 mod fleet;
 mod floods;
 mod frames;
+mod guard;
 mod h2spec;
 mod injection;
 mod lifecycle;
