@@ -6,6 +6,7 @@
 mod alone;
 mod bundles;
 mod cache;
+mod compare;
 mod conformance;
 mod connections;
 mod control;
