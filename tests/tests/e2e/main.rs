@@ -24,6 +24,7 @@ mod h2spec;
 mod injection;
 mod lifecycle;
 mod lists;
+mod metrics;
 mod path;
 mod propagation;
 mod redirect;
