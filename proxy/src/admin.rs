@@ -223,12 +223,14 @@ fn memory(_admin: &Admin, query: &str) -> Page {
     }
 }
 
+const FEATURES: [(&str, bool); 2] = [("otlp", cfg!(feature = "otlp")), ("tls", cfg!(feature = "tls"))];
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Version {
     name: &'static str,
     version: &'static str,
-    /// What was built in beside the lean default.
+    /// What was built in.
     features: Vec<&'static str>,
     pid: u32,
     uptime_seconds: u64,
@@ -238,7 +240,7 @@ fn version(admin: &Admin, query: &str) -> Page {
     answered(parameters(query, []).map(|[]| Version {
         name: env!("CARGO_PKG_NAME"),
         version: env!("CARGO_PKG_VERSION"),
-        features: if cfg!(feature = "otlp") { vec!["otlp"] } else { Vec::new() },
+        features: FEATURES.into_iter().filter_map(|(name, is_built)| is_built.then_some(name)).collect(),
         pid: std::process::id(),
         uptime_seconds: admin.started.elapsed().as_secs(),
     }))
