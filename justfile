@@ -39,6 +39,11 @@ lifecycle *arguments: programs
 outage *arguments: programs
     @"${CARGO_TARGET_DIR:-target}/quick/laneway-outage" "$@"
 
+# Releases under load, at length: every instance replaced (3 rounds, announced and not), 100 lane switches; with their figures
+resilience: programs
+    LANEWAY_REQUESTS=100000 LANEWAY_ROUNDS=3 LANEWAY_SWITCHES=100 \
+        cargo test --quiet --profile quick -p laneway-tests --test e2e releases -- --nocapture --test-threads 1
+
 # Format, lints, architecture, coverage, what a decision costs
 check: programs
     cargo fmt --all -- --check

@@ -2,6 +2,7 @@
 //!
 //! An error refuses the write; a warning tells of something odd that may yet come right, such as a lane without instances.
 
+mod conduct;
 mod objects;
 mod reach;
 mod rules;
@@ -64,6 +65,8 @@ pub mod code {
     pub const REFERENCE: &str = "LANE0121";
     /// A value that the contract does not have.
     pub const ENUM: &str = "LANE0122";
+    /// A path that is neither a full path nor a prefix.
+    pub const PATH: &str = "LANE0123";
     /// Larger than what a sidecar receives.
     pub const SIZE: &str = "LANE0124";
     /// A guard that looks at nothing, or at a ratio that means nothing.

@@ -72,7 +72,18 @@ pub trait Load {
     fn has_ejected(&self) -> bool {
         true
     }
+    /// Is any instance given less than its share? `false` saves asking for each of them.
+    fn has_warming(&self) -> bool {
+        false
+    }
+    /// Of 1024, how much of its share an instance is given.
+    fn share(&self, _endpoint: EndpointAddr) -> u32 {
+        WHOLE_SHARE
+    }
 }
+
+/// All of what an instance's weight says.
+pub const WHOLE_SHARE: u32 = 1024;
 
 /// Where an outbound call goes.
 #[derive(Clone)]
@@ -312,6 +323,27 @@ pub(crate) fn outbound<'s>(
     outbound.doubt = rung.doubt;
     outbound.refused = carried.refused;
     Some(outbound)
+}
+
+/// Where a request goes whose instance failed.
+#[derive(Clone, Copy)]
+pub struct Elsewhere<'s> {
+    pub endpoint: &'s Endpoint,
+    /// `None`: as before.
+    pub why: Option<Why>,
+}
+
+/// Another instance for a request of that tag, whose instance had the tag `failed`: of the same tag, else along the fallback of its
+/// lane, else of baseline. `load` calls ejected what was tried already; no policy is asked again. `None`: there is none.
+pub fn decide_again<'s>(
+    snapshot: &'s Snapshot,
+    destination: &Destination<'s>,
+    tag: RequestTag,
+    failed: Option<Tag>,
+    load: &dyn Load,
+    scratch: &mut Scratch,
+) -> Option<Elsewhere<'s>> {
+    route::again(snapshot, destination, tag, failed, load, scratch)
 }
 
 /// Decides a whole connection whose bytes we do not read: the tag is the pod's where stamping applies, else none. `None`

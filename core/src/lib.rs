@@ -20,6 +20,7 @@ pub mod trace;
 pub mod why;
 
 pub mod condition;
+pub mod conduct;
 pub mod in_flight;
 mod ladder;
 mod lane;

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use laneway_proto::contract::TAG_HEADER;
 use laneway_proto::routing::{Ambiguous, BaselineMode, Infer, NewTrace, PathHeader, StampPodTag, TagCarrier, TagTrust};
 
 use crate::condition::split_authority;
+use crate::conduct::Conduct;
 use crate::facts::NameSet;
 use crate::lane::{Fallback, Lane};
 use crate::mark::Mark;
@@ -183,16 +183,6 @@ pub enum Used<'s> {
     Peer(IpAddr),
 }
 
-/// How long a call to a service waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Timeouts {
-    pub connect: Duration,
-    /// From the whole request to the whole answer.
-    pub request: Option<Duration>,
-    /// Without a byte in either direction.
-    pub idle: Option<Duration>,
-}
-
 /// A service that can be called.
 pub struct Service {
     /// `namespaces/{namespace}/services/{service}`
@@ -243,6 +233,16 @@ pub enum Protocol {
     Opaque,
     Http1,
     Http2,
+}
+
+/// Instances of one tag and port of a service.
+pub struct Siblings<'s> {
+    pub service: &'s Service,
+    pub tag: Option<Tag>,
+    /// Requests go elsewhere where none of these is usable.
+    pub has_fallback: bool,
+    /// Of those that are usable, as they are called.
+    pub addresses: Vec<SocketAddr>,
 }
 
 /// Where a call goes, as the client said it.
@@ -407,9 +407,9 @@ impl Snapshot {
         service.is_of_group
     }
 
-    /// How long the owner of a service lets its callers wait; `None`: there is no policy, the caller's own times hold.
-    pub fn timeouts(&self, service: &Service) -> Option<Timeouts> {
-        service.policy.as_ref().map(|policy| policy.timeouts)
+    /// What the owner of a service asks of its callers; `None`: there is no policy.
+    pub fn conduct<'s>(&'s self, service: &'s Service) -> Option<&'s Arc<Conduct>> {
+        service.policy.as_ref().map(|policy| &policy.conduct)
     }
 
     /// The key (a service name) that must be subscribed for a hand-over (`redirect`): this pod's own service.
@@ -449,6 +449,24 @@ impl Snapshot {
         let endpoint = service.table.endpoint(position);
         let is_off = endpoint.tag.and_then(|tag| self.lane(tag)).is_some_and(|lane| lane.is_off());
         endpoint.state.is_usable() && (!is_off || service.baseline.contains(&position.pool))
+    }
+
+    /// The instances that are chosen from together with the one at `address`.
+    pub fn siblings(&self, address: SocketAddr) -> Option<Siblings<'_>> {
+        let (at, position) = self.instance_at(address)?;
+        let service = &self.services[at as usize];
+        let pool = &service.table.pools[position.pool as usize];
+        let is_baseline = service.baseline.contains(&position.pool);
+        // A tag that a policy chose falls back too.
+        let has_fallback = !is_baseline
+            && pool.tag.is_none_or(|tag| match self.lane(tag) {
+                Some(lane) => !lane.fallback(&service.name).chain.is_empty(),
+                None => !self.group.fallback.chain.is_empty(),
+            });
+        let endpoints = &service.table.set(position).endpoints;
+        let usable = endpoints.iter().filter(|endpoint| endpoint.state.is_usable());
+        let addresses = usable.map(|endpoint| endpoint.address.with_port(address.port()).0).collect();
+        Some(Siblings { service, tag: pool.tag, has_fallback, addresses })
     }
 
     /// Resource name of the own service; empty without one.

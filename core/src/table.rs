@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::decide::Load;
+use crate::decide::{Load, WHOLE_SHARE};
 use crate::share::Dice;
 use crate::snapshot::{Endpoint, EndpointAddr, EndpointState, Protocol};
 use crate::tag::Tag;
@@ -151,6 +151,12 @@ impl Set {
     }
 }
 
+/// Two that differ, or the only one.
+type Drawn<'s> = (&'s Endpoint, Option<&'s Endpoint>);
+
+/// Instances may all be at the beginning of their warm-up: somebody is to be called.
+const WARM_DRAWS_MAX: u32 = 16;
+
 impl<'s, 'p> Among<'s, 'p> {
     fn sets(self) -> impl Iterator<Item = &'s Set> + Clone + use<'s, 'p> {
         let is_named = |name: &str| {
@@ -219,7 +225,10 @@ impl<'s, 'p> Among<'s, 'p> {
         {
             return Some(dialled);
         }
-        let (first, second) = if ejection_counts { self.draw_of_usable(&usable, dice)? } else { self.draw(dice)? };
+        let (first, second) = self.draw_warm(load, dice, |dice| match ejection_counts {
+            true => self.draw_of_usable(&usable, dice),
+            false => self.draw(dice),
+        })?;
         let outstanding = |endpoint: &Endpoint| load.outstanding(self.called_at(endpoint));
         match second {
             Some(second) if outstanding(second) < outstanding(first) => Some(second),
@@ -227,8 +236,33 @@ impl<'s, 'p> Among<'s, 'p> {
         }
     }
 
+    /// Draws, and draws again where an instance that is given less than its share has more than that: so often it is passed over.
+    /// Instances that all warm up are passed over alike, and share as their weights say.
+    fn draw_warm(
+        self,
+        load: &dyn Load,
+        dice: &mut Dice,
+        mut draw: impl FnMut(&mut Dice) -> Option<Drawn<'s>>,
+    ) -> Option<Drawn<'s>> {
+        let mut drawn = draw(dice)?;
+        if !load.has_warming() {
+            return Some(drawn);
+        }
+        for _ in 0..WARM_DRAWS_MAX {
+            let is_taken = |endpoint: &Endpoint, dice: &mut Dice| {
+                dice.below(u64::from(WHOLE_SHARE)) < u64::from(load.share(self.called_at(endpoint)))
+            };
+            let (first, second) = drawn;
+            if is_taken(first, dice) {
+                return Some((first, second.filter(|second| is_taken(second, dice))));
+            }
+            drawn = draw(dice)?;
+        }
+        Some(drawn)
+    }
+
     /// Two different ones (one, where there is no other) by weight.
-    fn draw(self, dice: &mut Dice) -> Option<(&'s Endpoint, Option<&'s Endpoint>)> {
+    fn draw(self, dice: &mut Dice) -> Option<Drawn<'s>> {
         let total: u64 = self.sets().map(Set::total).sum();
         if total == 0 {
             return None;
@@ -261,11 +295,7 @@ impl<'s, 'p> Among<'s, 'p> {
     }
 
     /// The same by walking, while some are ejected.
-    fn draw_of_usable(
-        self,
-        usable: &dyn Fn(&Endpoint) -> bool,
-        dice: &mut Dice,
-    ) -> Option<(&'s Endpoint, Option<&'s Endpoint>)> {
+    fn draw_of_usable(self, usable: &dyn Fn(&Endpoint) -> bool, dice: &mut Dice) -> Option<Drawn<'s>> {
         let mut pick = |without: Option<&Endpoint>| {
             let left =
                 || self.endpoints().filter(|e| usable(e) && without.is_none_or(|taken| !std::ptr::eq(taken, *e)));

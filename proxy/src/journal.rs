@@ -107,6 +107,7 @@ pub enum Flag {
     NoHealthyUpstream,
     UpstreamFailed,
     UpstreamOverflow,
+    UpstreamTimeout,
     UpstreamClosed,
     UpstreamProtocol,
     NoRoute,
@@ -116,10 +117,11 @@ pub enum Flag {
 }
 
 impl Flag {
-    pub const ALL: [Flag; 9] = [
+    pub const ALL: [Flag; 10] = [
         Flag::NoHealthyUpstream,
         Flag::UpstreamFailed,
         Flag::UpstreamOverflow,
+        Flag::UpstreamTimeout,
         Flag::UpstreamClosed,
         Flag::UpstreamProtocol,
         Flag::NoRoute,
@@ -133,6 +135,7 @@ impl Flag {
             Flag::NoHealthyUpstream => "UH",
             Flag::UpstreamFailed => "UF",
             Flag::UpstreamOverflow => "UO",
+            Flag::UpstreamTimeout => "UT",
             Flag::UpstreamClosed => "UC",
             Flag::UpstreamProtocol => "UPE",
             Flag::NoRoute => "NR",

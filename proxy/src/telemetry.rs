@@ -16,7 +16,9 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use laneway_core::decide::{Doubt, TagRefusal};
 use laneway_core::snapshot::Snapshot;
+use laneway_core::tag::Tag;
 
+use self::ejections::Ejections;
 pub(crate) use self::flow::service_label;
 use self::flow::{Budget, Labels, Totals};
 pub use self::flow::{Flow, Outcome, Spoken};
@@ -27,6 +29,7 @@ pub use self::rules::RuleMode;
 pub(crate) use self::slices::Slicer;
 
 mod chain;
+mod ejections;
 mod flow;
 mod istio;
 mod lanes;
@@ -102,6 +105,9 @@ struct Counts {
     failures: Mutex<BTreeMap<&'static str, u64>>,
     gate: Mutex<BTreeMap<&'static str, u64>>,
     answers: Mutex<BTreeMap<&'static str, u64>>,
+    retries: Mutex<BTreeMap<&'static str, u64>>,
+    retries_refused: AtomicU64,
+    ejections: Mutex<Ejections>,
 }
 
 /// One worker's counters.
@@ -139,6 +145,9 @@ impl Worker {
             failures: Mutex::default(),
             gate: Mutex::default(),
             answers: Mutex::default(),
+            retries: Mutex::default(),
+            retries_refused: AtomicU64::new(0),
+            ejections: Mutex::default(),
         }))
     }
 
@@ -174,6 +183,26 @@ impl Worker {
     /// An answer of an instance was refused for what it says.
     pub fn answer_refused(&self, reason: &'static str) {
         count_word(&self.0.answers, reason);
+    }
+
+    /// A request goes to another instance, for this cause.
+    pub fn retried(&self, cause: &'static str) {
+        count_word(&self.0.retries, cause);
+    }
+
+    /// One that might have gone there does not: the budget is used up.
+    pub fn retry_refused(&self) {
+        add(&self.0.retries_refused, 1);
+    }
+
+    /// An instance of this service (resource name) and tag was taken out.
+    pub fn ejected(&self, service: &Arc<str>, tag: Option<Tag>) {
+        self.0.ejections.lock().unwrap_or_else(PoisonError::into_inner).count(service, tag);
+    }
+
+    /// Those that are out now.
+    pub fn are_ejected(&self, out: impl Iterator<Item = (Arc<str>, Option<Tag>)>) {
+        self.0.ejections.lock().unwrap_or_else(PoisonError::into_inner).now(out);
     }
 
     pub fn connection_opened(&self, direction: Direction) {
@@ -246,6 +275,7 @@ impl Telemetry {
         lanes::render(&mut page, &totals, snapshot);
         self.render_counts(&mut page);
         lanes::render_endpoints(&mut page, snapshot);
+        ejections::render(&mut page, self.workers.iter().map(|worker| &worker.0.ejections), snapshot);
         process::render(&mut page, self.started);
         if self.config.istio {
             istio::render(&mut page, &totals, snapshot);
@@ -281,6 +311,8 @@ impl Telemetry {
         self.words(page, &names::FAILURES, |counts| &counts.failures);
         self.words(page, &names::GATE_REFUSED, |counts| &counts.gate);
         self.words(page, &names::ANSWERS_REFUSED, |counts| &counts.answers);
+        self.words(page, &names::RETRIES, |counts| &counts.retries);
+        page.single(&names::RETRIES_REFUSED, sum(&|counts| counts.retries_refused.load(Relaxed)));
     }
 
     fn words(

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use laneway_proto::contract::{BASELINE, CORRELATE_HEADERS_MAX, GROUP_DEFAULT, PASS_HEADERS_MAX, SALT_BYTES_MAX};
 use laneway_proto::{admin, routing};
 
-use super::{Report, code, rules, running, unsupported};
+use super::{Report, code, conduct, rules, running, unsupported};
 use crate::compile::{Catalog, Membership, Objects, lane_tag, members, policy_service};
 use crate::name;
 use crate::snapshot::EndpointState;
@@ -240,7 +240,7 @@ impl<'w> Whole<'w> {
         rules::policy(&mut report, &policy.rules);
         running::policy_tags(&mut report, self, &service, &policy.rules);
         default_salts(&mut report, policy_name, "rules", policy.rules.iter().map(|r| r.sticky.as_ref()));
-        report.timeout("timeouts.connect", policy.timeouts.as_ref().and_then(|t| t.connect.as_ref()));
+        conduct::policy(&mut report, policy);
         report.known::<routing::Reselect>("reselect", policy.reselect);
         report.diagnostics
     }

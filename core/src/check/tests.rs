@@ -219,6 +219,19 @@ fn bad_configurations_are_refused() {
         (policy("service: b"), "LANE0117 a", "service"),
         (policy("timeouts: {connect: 100us}"), "LANE0118 a", "timeouts.connect"),
         (policy("timeouts: {connect: 25h}"), "LANE0118 a", "timeouts.connect"),
+        (policy("timeouts: {default: 0s}"), "LANE0118 a", "timeouts.default"),
+        (policy("timeouts: {idle: 25h}"), "LANE0118 a", "timeouts.idle"),
+        (policy("timeouts: {paths: {/a: 25h}}"), "LANE0118 a", "timeouts.paths./a"),
+        (policy("timeouts: {paths: {a: 1s}}"), "LANE0123 a", "timeouts.paths.a | `a` names no paths"),
+        (policy("timeouts: {paths: {/a*: 1s}}"), "LANE0123 a", "timeouts.paths./a*"),
+        (policy("retry: {maxRetries: 6}"), "LANE0120 a", "retry.maxRetries | 6 retries"),
+        (policy("retry: {budget: 101%}"), "LANE0109 a", "retry.budget"),
+        (policy("retry: {perTryTimeout: 0s}"), "LANE0118 a", "retry.perTryTimeout"),
+        (policy("outlierDetection: {baseEjection: 999ms}"), "LANE0118 a", "outlierDetection.baseEjection"),
+        (policy("outlierDetection: {maxEjection: 2h}"), "LANE0118 a", "outlierDetection.maxEjection"),
+        (policy("outlierDetection: {maxEjected: 101%}"), "LANE0109 a", "outlierDetection.maxEjected"),
+        (policy("warmup: {curve: linear}"), "LANE0118 a", "warmup.window | a warm-up has a window"),
+        (policy("warmup: {window: 2h}"), "LANE0118 a", "warmup.window"),
         ("{kind: Lane, name: gray, ttl: 59.999s}".to_owned(), "LANE0118 gray", "ttl"),
         ("{kind: Lane, name: gray, ttl: 8760h1ns}".to_owned(), "LANE0118 gray", "ttl"),
         (guard("window: 9s, maxP99Ratio: 2"), "LANE0118 gray", "guard.window"),
@@ -344,7 +357,7 @@ fn a_group_may_be_too_large_by_what_others_take_out_of_it() {
 #[test]
 fn the_examples_of_the_page_about_rules_are_right() {
     let blocks: Vec<&str> = include_str!("../../../docs/rules.md").split("```yaml\n").skip(1).collect();
-    assert_eq!(blocks.len(), 4);
+    assert_eq!(blocks.len(), 5);
     for block in blocks {
         let text = block.split("```").next().unwrap_or_default();
         let found = findings(text);
@@ -392,7 +405,7 @@ entry:
 kind: ServicePolicy
 name: a
 rules: [{to: [{tag: gray}, {tag: blue}]}, {to: []}]
-timeouts: {connect: 25h}
+timeouts: {connect: 25h, paths: {a: 1s}}
 ---
 {kind: ServicePolicy, name: d, service: b}
 ---

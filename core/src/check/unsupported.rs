@@ -56,26 +56,7 @@ pub fn unsupported_policy(policy: &admin::ServicePolicy) -> Vec<admin::Diagnosti
 }
 
 pub(super) fn policy_parts(report: &mut Report, policy: &admin::ServicePolicy) {
-    if let Some(timeouts) = &policy.timeouts {
-        let leave_out = "leave it out; `timeouts.connect` is supported";
-        if timeouts.default.is_some() {
-            report.unsupported("timeouts.default", leave_out);
-        }
-        if timeouts.idle.is_some() {
-            report.unsupported("timeouts.idle", leave_out);
-        }
-        if !timeouts.paths.is_empty() {
-            report.unsupported("timeouts.paths", leave_out);
-        }
-    }
-    let parts = [
-        ("retry", policy.retry.is_some()),
-        ("outlierDetection", policy.outlier_detection.is_some()),
-        ("warmup", policy.warmup.is_some()),
-        ("drain", policy.drain.is_some()),
-        ("routes", policy.routes.is_some()),
-        ("limits", policy.limits.is_some()),
-    ];
+    let parts = [("drain", policy.drain.is_some()), ("routes", policy.routes.is_some())];
     for (field, _) in parts.iter().filter(|(_, set)| *set) {
         report.unsupported(field, "leave it out");
     }

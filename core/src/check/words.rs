@@ -30,14 +30,21 @@ impl Report {
         }
     }
 
-    /// 1 ms to 24 h.
     pub(super) fn timeout(&mut self, field: &str, duration: Option<&Duration>) {
-        const DAY: i64 = 24 * 3600;
+        const DAY: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
+        self.time(field, duration, std::time::Duration::from_millis(1)..=DAY, "1ms to 24h");
+    }
+
+    pub(super) fn time(
+        &mut self,
+        field: &str,
+        duration: Option<&Duration>,
+        range: std::ops::RangeInclusive<std::time::Duration>,
+        help: &str,
+    ) {
         let Some(duration) = duration else { return };
-        let (seconds, nanos) = (duration.seconds, duration.nanos);
-        let too_short = seconds < 0 || nanos < 0 || (seconds == 0 && nanos < 1_000_000);
-        if too_short || seconds > DAY || (seconds == DAY && nanos > 0) {
-            self.error(code::DURATION, field, "the time is out of range".into(), "1ms to 24h");
+        if !std::time::Duration::try_from(*duration).is_ok_and(|time| range.contains(&time)) {
+            self.error(code::DURATION, field, "the time is out of range".into(), help);
         }
     }
 

@@ -139,12 +139,43 @@ fn policy() -> impl Strategy<Value = admin::ServicePolicy> {
     });
     let connect = (0..100_000i64, select(vec![0, 1, 1_000, 500_000_000]))
         .prop_map(|(seconds, nanos)| prost_types::Duration { seconds, nanos });
-    let timeouts = of(connect).prop_map(|connect| routing::Timeouts { connect, ..Default::default() });
-    (vec(rule, 0..3), of(timeouts), 0..3i32, of(any::<bool>())).prop_map(|(rules, timeouts, reselect, enabled)| {
+    let time = connect;
+    let paths = btree_map(select(vec!["/a", "/a/*", "/*", "a", "/a*"]).prop_map(str::to_owned), time.clone(), 0..3);
+    let timeouts = (of(time.clone()), of(time.clone()), of(time.clone()), paths)
+        .prop_map(|(connect, default, idle, paths)| routing::Timeouts { connect, default, paths, idle });
+    let retry = (of(0..7u32), of(percent()), of(time.clone()), vec(1..4i32, 0..3)).prop_map(
+        |(max_retries, budget, per_try_timeout, causes)| routing::Retry {
+            max_retries,
+            budget,
+            per_try_timeout,
+            causes,
+        },
+    );
+    let outliers = (of(0..3u32), of(time.clone()), of(time.clone()), of(percent())).prop_map(
+        |(consecutive_failures, base_ejection, max_ejection, max_ejected)| routing::OutlierDetection {
+            consecutive_failures,
+            base_ejection,
+            max_ejection,
+            max_ejected,
+        },
+    );
+    let warmup = (of(time), 0..3i32).prop_map(|(window, curve)| routing::Warmup { window, curve });
+    let limits = any::<[u32; 3]>().prop_map(|[max_connections, max_requests, max_queued]| routing::EndpointLimits {
+        max_connections,
+        max_requests,
+        max_queued,
+    });
+    let conduct = (of(timeouts), of(retry), of(outliers), of(warmup), of(limits));
+    (vec(rule, 0..3), conduct, 0..3i32, of(any::<bool>())).prop_map(|(rules, conduct, reselect, enabled)| {
+        let (timeouts, retry, outlier_detection, warmup, limits) = conduct;
         admin::ServicePolicy {
             name: "namespaces/default/servicePolicies/a".into(),
             rules,
             timeouts,
+            retry,
+            outlier_detection,
+            warmup,
+            limits,
             reselect,
             enabled,
             ..Default::default()

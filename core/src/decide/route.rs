@@ -1,9 +1,12 @@
 //! From a tag to an instance of one service: the tag's own instances, its fallback chain, the service policy, baseline.
 
-use super::{Among, Dice, Endpoint, Facts, Fallback, Load, Outbound, RequestTag, Scratch, Service, Snapshot, Tag};
+use super::{
+    Among, Dice, Elsewhere, Endpoint, Facts, Fallback, Load, Outbound, RequestTag, Scratch, Service, Snapshot, Tag,
+};
+use crate::facts::{NoHeaders, Source};
 use crate::snapshot::Destination;
 use crate::why::{TagSource, Why};
-use crate::witness::{Step, Witness};
+use crate::witness::{Nobody, Step, Witness};
 
 /// The last step; a hand-over shares it.
 pub(super) fn pick<'s>(
@@ -54,6 +57,26 @@ pub(super) fn route<'s>(
         doubt: None,
         refused: None,
     })
+}
+
+/// See [`super::decide_again`].
+pub(super) fn again<'s>(
+    snapshot: &'s Snapshot,
+    destination: &Destination<'s>,
+    tag: RequestTag,
+    failed: Option<Tag>,
+    load: &dyn Load,
+    scratch: &mut Scratch,
+) -> Option<Elsewhere<'s>> {
+    let Destination::Known { service, port, port_name, .. } = *destination else { return None };
+    if service.policy.as_ref().is_some_and(|policy| policy.keeps_dialled) {
+        return None;
+    }
+    let source = Source { service: "", tag: None, address: None, is_meshed: true };
+    let facts = &Facts { method: "", target: "", authority: "", headers: &NoHeaders, is_grpc: false, source };
+    let witness = &mut Nobody;
+    let mut routing = Routing { snapshot, service, port, port_name, dialled: None, facts, load, scratch, witness };
+    routing.again(tag, failed)
 }
 
 /// Refuses a call whose tag could not be told.
@@ -127,6 +150,48 @@ impl<'s, T: Witness<'s>> Routing<'s, '_, T> {
         self.witness.step(|| Step::ChainEnds { is_strict: fallback.chain.is_empty() });
         // Strict, or a chain that does not end in baseline: no policy is asked.
         Choice { why: Why::StrictReject, endpoint: None, wanted: Some(tag) }
+    }
+
+    fn again(&mut self, tag: RequestTag, failed: Option<Tag>) -> Option<Elsewhere<'s>> {
+        let pool = self.service.table.pool_of(failed);
+        let was_baseline = pool.is_some_and(|pool| self.service.baseline.contains(&pool));
+        if !was_baseline && let Some(endpoint) = pool.and_then(|pool| self.pick_of_pool(pool)) {
+            return Some(Elsewhere { endpoint, why: None });
+        }
+        let lane = match tag {
+            RequestTag::Lane(tag) if self.service.is_of_group => Some(tag),
+            RequestTag::Lane(_) | RequestTag::None | RequestTag::Baseline => None,
+        };
+        if let Some(tag) = lane
+            && !was_baseline
+            && !self.snapshot.lane(tag).is_some_and(|lane| lane.is_off())
+        {
+            let lane = self.snapshot.lane(tag);
+            let fallback = lane.map_or(&self.snapshot.group.fallback, |lane| lane.fallback(&self.service.name));
+            let why = Some(Why::FallbackUnhealthy);
+            for next in fallback.chain.iter().map_while(|next| *next) {
+                let is_off = self.snapshot.lane(next).is_some_and(|lane| lane.is_off());
+                if next != tag
+                    && Some(next) != failed
+                    && !is_off
+                    && let Ok(endpoint) = self.above_thresholds(next, fallback)
+                {
+                    return Some(Elsewhere { endpoint, why });
+                }
+            }
+            // Strict, or a chain that does not end in baseline.
+            fallback.chain.last().filter(|last| last.is_none())?;
+            return self.pick_of_baseline().map(|endpoint| Elsewhere { endpoint, why });
+        }
+        let why = (!was_baseline).then_some(Why::Baseline);
+        self.pick_of_baseline().map(|endpoint| Elsewhere { endpoint, why })
+    }
+
+    /// None that `load` calls ejected.
+    fn pick_of_baseline(&mut self) -> Option<&'s Endpoint> {
+        let service = self.service;
+        let among = self.among(&service.baseline, false);
+        pick(among, None, self.load, &mut self.scratch.dice, self.witness)
     }
 
     /// An instance with that tag, if enough of them are usable; else why not.

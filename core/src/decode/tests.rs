@@ -145,7 +145,7 @@ fn resources_come_and_go_and_clones_stay_as_they_were() {
     let whole = resources.snapshot(&identity, 1);
     let before = resources.clone();
     let service = whole.service(&name).expect("b is known");
-    assert_eq!(whole.timeouts(service).map(|timeouts| timeouts.connect.as_millis()), Some(300));
+    assert_eq!(whole.conduct(service).map(|conduct| conduct.connect_timeout.as_millis()), Some(300));
     assert!(whole.lane(gray).is_some());
     assert_eq!(whole.peer("10.1.0.1".parse().expect("an address")).map(|peer| &*peer.service), Some(&*name));
     assert!(whole.may_be_called("10.1.0.2:8080".parse().expect("an address")));
@@ -156,7 +156,7 @@ fn resources_come_and_go_and_clones_stay_as_they_were() {
     resources.remove(TYPE_SERVICE_POLICY, &name);
     let less = resources.snapshot(&identity, 2);
     let service = less.service(&name).expect("b is known");
-    assert_eq!(less.timeouts(service), None);
+    assert!(less.conduct(service).is_none());
     assert!(less.lane(gray).is_none() && !less.knows_tag(gray));
     assert!(less.peer("10.1.0.1".parse().expect("an address")).is_none());
     assert!(!less.may_be_called("10.1.0.2:8080".parse().expect("an address")));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::{Among, Table};
-use crate::decide::Load;
+use crate::decide::{Load, WHOLE_SHARE};
 use crate::share::Dice;
 use crate::snapshot::{Endpoint, EndpointAddr, EndpointState};
 
@@ -16,6 +16,7 @@ use crate::snapshot::{Endpoint, EndpointAddr, EndpointState};
 struct Known {
     outstanding: BTreeMap<u8, u32>,
     ejected: Vec<u8>,
+    warming: BTreeMap<u8, u32>,
 }
 
 impl Load for Known {
@@ -29,6 +30,14 @@ impl Load for Known {
 
     fn has_ejected(&self) -> bool {
         !self.ejected.is_empty()
+    }
+
+    fn has_warming(&self) -> bool {
+        !self.warming.is_empty()
+    }
+
+    fn share(&self, endpoint: EndpointAddr) -> u32 {
+        self.warming.get(&number(endpoint)).copied().unwrap_or(WHOLE_SHARE)
     }
 }
 
@@ -152,4 +161,19 @@ proptest! {
         prop_assert!(chosen.is_none_or(|chosen| usable.contains(&chosen)));
         prop_assert_eq!(among.health(&load).usable as usize, usable.len());
     }
+}
+
+#[test]
+fn an_instance_that_warms_up_gets_less_than_its_share() {
+    // A third of it, beside one that has all: one of four requests.
+    let warming = Known { warming: BTreeMap::from([(2, WHOLE_SHARE / 3)]), ..Known::default() };
+    let counted = counts(&simple(&[1, 1]), "http", false, &warming);
+    assert!((2_200..2_800).contains(&counted[&2]), "{counted:?}");
+    let nothing = Known { warming: BTreeMap::from([(2, 0)]), ..Known::default() };
+    assert_eq!(counts(&simple(&[1, 1]), "http", false, &nothing).get(&2), None);
+    let all = Known { warming: BTreeMap::from([(1, 100), (2, 100)]), ..Known::default() };
+    let counted = counts(&simple(&[1, 3]), "http", false, &all);
+    assert!((2_200..2_800).contains(&counted[&1]), "all that is left is theirs, by weight: {counted:?}");
+    let one = Known { warming: BTreeMap::from([(1, 0)]), ..Known::default() };
+    assert_eq!(counts(&simple(&[1]), "http", false, &one)[&1], 10_000, "somebody is to be called");
 }

@@ -35,6 +35,7 @@ pub(crate) async fn run(
     let worker = Rc::new(Worker::new(config, shared, given));
     let sweeper = spawn_local(Rc::clone(&worker).sweep());
     let follower = spawn_local(Rc::clone(&worker).follow());
+    let deadlines = spawn_local(worker.deadlines.clone().run(worker.timer.clone()));
     let mut accepting = Vec::new();
     tokio::select! {
         Ok(_) = opened.wait_for(|opened| *opened) => {
@@ -63,6 +64,7 @@ pub(crate) async fn run(
     worker.all_closed().await;
     sweeper.abort();
     follower.abort();
+    deadlines.abort();
     Ok(())
 }
 

@@ -73,6 +73,14 @@ impl Account {
         }
     }
 
+    /// It goes to another instance, which counts elsewhere.
+    pub(crate) fn turned(&mut self, flow: Option<Handle>, why: Why) {
+        if let Some(open) = &mut self.0 {
+            open.flow = flow;
+            open.outcome.why = why;
+        }
+    }
+
     /// It gets our own answer.
     pub(crate) fn failed(&mut self, failure: Failure) {
         let Some(open) = &mut self.0 else { return };

@@ -17,7 +17,9 @@ use http::header::CONTENT_LENGTH;
 use laneway_proto::contract::PATH_HEADER;
 
 use super::account::Moved;
+use super::attempts::is_gateway_error;
 use super::buffers;
+use super::deadline::Progress;
 use super::failure::Failure;
 use super::head_reader::{HeadReader, Heard};
 use super::link::Answer;
@@ -49,6 +51,8 @@ pub(crate) struct Asked {
     pub(crate) expects_continue: bool,
     /// Doing it twice does what doing it once does (RFC 9110 section 9.2.2).
     pub(crate) is_idempotent: bool,
+    /// An answer of 502, 503 or 504 is to be held back: another instance may do better.
+    pub(crate) holds_gateway_errors: bool,
 }
 
 /// The client's side.
@@ -75,6 +79,8 @@ pub(crate) struct Exchange {
     names: Rc<Names>,
     path: Option<Rc<Path>>,
     down: Option<Pipe>,
+    /// An answer of HTTP/2 that is held back; one of HTTP/1.1 waits in its connection.
+    held: Option<Box<http::Response<RecvStream>>>,
     /// Of the answer; 0: there is none yet.
     status: u16,
     /// As said in the head of the answer.
@@ -106,6 +112,11 @@ pub(crate) enum End {
 pub(crate) enum Failed {
     /// The client knows nothing yet, and can be told.
     Before { failure: Failure, reach: Reach },
+    /// The instance says that it cannot answer; the client knows nothing yet. It gets the answer if the exchange
+    /// goes on.
+    Held,
+    /// A time limit was passed in the middle of the answer.
+    Late(Failure),
     /// In the middle of the answer: what is left is to make the end seen.
     Within(Reason),
     /// The client itself has gone.
@@ -122,6 +133,7 @@ impl Asked {
             closes: request.closes() || is_ending,
             expects_continue: request.fields.summary().expects_continue,
             is_idempotent: is_idempotent(request.method),
+            holds_gateway_errors: false,
         }
     }
 
@@ -134,6 +146,7 @@ impl Asked {
             closes: false,
             expects_continue: false,
             is_idempotent: is_idempotent(request.method().as_str()),
+            holds_gateway_errors: false,
         }
     }
 }
@@ -161,6 +174,7 @@ impl Exchange {
             names,
             path,
             down: None,
+            held: None,
             status: 0,
             closes: asked.closes,
             instance_closes: false,
@@ -181,9 +195,29 @@ impl Exchange {
         self.asked.closes = true;
     }
 
-    /// The body of the request from its beginning, where nothing of it is lost yet: for another try.
-    pub(crate) fn take_body(&mut self) -> Option<Source> {
-        self.up.rewind().then(|| std::mem::replace(&mut self.up.source, Source::Wire(Decoder::Exact(0))))
+    /// Nothing of the body of the request is lost yet.
+    pub(crate) fn is_body_at_hand(&self) -> bool {
+        self.up.is_at_hand()
+    }
+
+    /// The body from its beginning, where it is at hand: for another try.
+    pub(crate) fn into_body(self) -> Source {
+        self.up.into_source()
+    }
+
+    /// The client gets the answer, whatever it is.
+    pub(crate) fn let_go(&mut self) {
+        self.asked.holds_gateway_errors = false;
+    }
+
+    /// For who watches the time.
+    pub(crate) fn progress(&self) -> Progress {
+        let moved = self.moved();
+        Progress {
+            is_request_whole: self.upward != Upward::Running,
+            is_answered: self.down.is_some(),
+            moved: moved.request_bytes + moved.response_bytes + u64::from(self.interims),
+        }
     }
 
     /// For who counts.
@@ -263,7 +297,7 @@ impl Exchange {
         match (reason, &self.down) {
             (_, Some(_)) => Failed::Within(reason),
             (Reason::Truncated, None) => Failed::ClientGone,
-            (_, None) => Failed::Before { failure: Failure::BadRequest(reason), reach: Reach::Unknown },
+            (_, None) => Failed::Before { failure: Failure::BadRequest(reason), reach: Reach::Final },
         }
     }
 
@@ -295,6 +329,10 @@ impl Exchange {
                     };
                     Some((response.bytes, delivered))
                 }
+                // Nothing of it is used up: it is read again when it is let go.
+                Ok(Parsed::Whole(response)) if asked.holds_gateway_errors && is_gateway_error(response.status) => {
+                    Some((0, Err(Deliver::Held)))
+                }
                 Ok(Parsed::Whole(response)) => {
                     let closes = asked.closes || (asked.expects_continue && *interims == 0 && *upward != Upward::Whole);
                     let theirs = || response.fields.line(PATH_HEADER, 0).map(<[u8]>::to_vec);
@@ -318,6 +356,9 @@ impl Exchange {
 
     /// The same of an instance of HTTP/2.
     fn poll_head_2(&mut self, cx: &mut Context<'_>, client: &mut Client<'_>) -> Poll<Result<(), Failed>> {
+        if let Some(response) = self.held.take() {
+            return Poll::Ready(self.deliver_2(*response, client));
+        }
         let Instance::Two(answer) = &mut self.instance else { return Poll::Pending };
         if let Poll::Ready(Some(Ok(interim))) = answer.poll_informational(cx) {
             self.interims += 1;
@@ -329,19 +370,24 @@ impl Exchange {
             return Poll::Ready(self.delivered(delivered));
         }
         match ready!(answer.poll(cx)) {
-            Ok(response) => {
-                let asked = self.asked;
-                let theirs = || response.headers().get(PATH_HEADER).map(|value| value.as_bytes().to_vec());
-                let path = Path::line(self.path.as_deref(), theirs);
-                let delivered = deliver_2(response, asked, client, &self.names, &path).map(Some);
-                Poll::Ready(self.delivered(delivered))
+            Ok(response) if self.asked.holds_gateway_errors && is_gateway_error(response.status().as_u16()) => {
+                self.held = Some(Box::new(response));
+                Poll::Ready(Err(Failed::Held))
             }
+            Ok(response) => Poll::Ready(self.deliver_2(response, client)),
             Err(error) => {
                 let (failure, reach) = answer.lost(&error);
                 let reach = if self.interims == 0 { reach } else { Reach::Unknown };
                 Poll::Ready(Err(Failed::Before { failure, reach }))
             }
         }
+    }
+
+    fn deliver_2(&mut self, response: http::Response<RecvStream>, client: &mut Client<'_>) -> Result<(), Failed> {
+        let theirs = || response.headers().get(PATH_HEADER).map(|value| value.as_bytes().to_vec());
+        let path = Path::line(self.path.as_deref(), theirs);
+        let delivered = deliver_2(response, self.asked, client, &self.names, &path).map(Some);
+        self.delivered(delivered)
     }
 
     fn delivered(&mut self, delivered: Result<Option<Delivered>, Deliver>) -> Result<(), Failed> {
@@ -358,6 +404,7 @@ impl Exchange {
             Err(Deliver::Upstream(reason)) => {
                 Err(Failed::Before { failure: Failure::UpstreamProtocol(reason), reach: Reach::Unknown })
             }
+            Err(Deliver::Held) => Err(Failed::Held),
             Err(Deliver::Within(reason)) => Err(Failed::Within(reason)),
             Err(Deliver::Client) => Err(Failed::ClientGone),
         }
@@ -395,7 +442,9 @@ struct Delivered {
 enum Deliver {
     /// The instance said what is no answer.
     Upstream(Reason),
-    /// The same, of the first bytes of the body, when the head had gone.
+    /// It says that it cannot, and nothing was delivered.
+    Held,
+    /// The same as `Upstream`, of the first bytes of the body, when the head had gone.
     Within(Reason),
     Client,
 }

@@ -29,6 +29,14 @@ pub(crate) enum Failure {
     Connect,
     /// No connection in time.
     ConnectTimeout,
+    /// The same of late, and one is being tried: others do not wait for it.
+    Unreachable,
+    /// The answer was not whole in the time that the service's policy gives.
+    RequestTimeout,
+    /// Nothing moved for the time that the service's policy gives.
+    IdleTimeout,
+    /// As many requests run and wait at the instance as the service's policy allows.
+    Overflow,
     /// The instance closed or reset before it answered.
     UpstreamClosed,
     /// The instance answered what is not HTTP, or broke off.
@@ -56,11 +64,13 @@ impl Failure {
             Failure::BadRequest(_) => StatusCode::BAD_REQUEST,
             Failure::Loop => StatusCode::LOOP_DETECTED,
             Failure::NoInstance { .. } | Failure::NoBaseline | Failure::Ambiguous => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::Connect | Failure::Exhausted | Failure::Memory => StatusCode::SERVICE_UNAVAILABLE,
+            Failure::Connect | Failure::Unreachable | Failure::Overflow | Failure::Exhausted | Failure::Memory => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Failure::UnknownDestination | Failure::UpstreamClosed | Failure::UpstreamProtocol(_) => {
                 StatusCode::BAD_GATEWAY
             }
-            Failure::ConnectTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Failure::ConnectTimeout | Failure::RequestTimeout | Failure::IdleTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
     }
 
@@ -75,6 +85,10 @@ impl Failure {
             Failure::UnknownDestination => "unknown-destination",
             Failure::Connect => "connect",
             Failure::ConnectTimeout => "connect-timeout",
+            Failure::Unreachable => "unreachable",
+            Failure::RequestTimeout => "request-timeout",
+            Failure::IdleTimeout => "idle-timeout",
+            Failure::Overflow => "overflow",
             Failure::UpstreamClosed => "upstream-closed",
             Failure::UpstreamProtocol(_) => "upstream-protocol",
             Failure::Exhausted => "exhausted",
@@ -89,24 +103,36 @@ impl Failure {
             Failure::Loop | Failure::Ambiguous | Failure::Memory => Flag::LocalRefusal,
             Failure::NoInstance { .. } | Failure::NoBaseline => Flag::NoHealthyUpstream,
             Failure::UnknownDestination => Flag::NoRoute,
-            Failure::Connect | Failure::ConnectTimeout => Flag::UpstreamFailed,
+            Failure::Connect | Failure::ConnectTimeout | Failure::Unreachable => Flag::UpstreamFailed,
+            Failure::RequestTimeout | Failure::IdleTimeout => Flag::UpstreamTimeout,
             Failure::UpstreamClosed => Flag::UpstreamClosed,
             Failure::UpstreamProtocol(_) => Flag::UpstreamProtocol,
-            Failure::Exhausted => Flag::UpstreamOverflow,
+            Failure::Exhausted | Failure::Overflow => Flag::UpstreamOverflow,
         }
     }
 
     pub(crate) fn blame(self) -> Blame {
         match self {
             Failure::BadRequest(_) | Failure::Loop => Blame::Client,
-            Failure::NoInstance { .. } | Failure::NoBaseline | Failure::Ambiguous | Failure::UnknownDestination => {
-                Blame::Mesh
-            }
-            Failure::Connect | Failure::ConnectTimeout | Failure::UpstreamClosed | Failure::UpstreamProtocol(_) => {
-                Blame::Upstream
-            }
+            Failure::NoInstance { .. }
+            | Failure::NoBaseline
+            | Failure::Ambiguous
+            | Failure::UnknownDestination
+            | Failure::Overflow => Blame::Mesh,
+            Failure::Connect
+            | Failure::ConnectTimeout
+            | Failure::Unreachable
+            | Failure::RequestTimeout
+            | Failure::IdleTimeout
+            | Failure::UpstreamClosed
+            | Failure::UpstreamProtocol(_) => Blame::Upstream,
             Failure::Exhausted | Failure::Memory => Blame::Proxy,
         }
+    }
+
+    /// Does it say that the instance is not well?
+    pub(crate) fn is_of_instance(self) -> bool {
+        self.blame() == Blame::Upstream
     }
 
     /// The value of `x-laneway-error`: `no-instance lane=gray service=c`. `service` is an id, or empty.
@@ -126,6 +152,10 @@ impl Failure {
             | Failure::UnknownDestination
             | Failure::Connect
             | Failure::ConnectTimeout
+            | Failure::Unreachable
+            | Failure::RequestTimeout
+            | Failure::IdleTimeout
+            | Failure::Overflow
             | Failure::UpstreamClosed
             | Failure::Exhausted
             | Failure::Memory => {}

@@ -179,7 +179,16 @@ impl Route for Connection {
         let entry =
             if worker.journal.is_kept() { note(worker, &snapshot, head, &decision, &traced, target) } else { None };
         let account = Account::open(flow, entry, head.spoken(), Why::Hit, decision.source);
-        Verdict::Send(Plan { target, service: None, rewrite, path, in_flight, account })
+        Verdict::Send(Plan {
+            target,
+            called: None,
+            request_timeout: None,
+            service: None,
+            rewrite,
+            path,
+            in_flight,
+            account,
+        })
     }
 
     fn learn(self: Rc<Self>, _authority: String) -> Pin<Box<dyn Future<Output = ()>>> {

@@ -7,23 +7,25 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use laneway_core::decide::{Outbound, decide_outbound};
+use laneway_core::decide::{Outbound, decide_again, decide_outbound};
 use laneway_core::facts::{Facts, Source};
-use laneway_core::snapshot::{Destination, Place, Protocol, Snapshot};
+use laneway_core::snapshot::{Destination, Place, Protocol, Service, Snapshot};
 use laneway_core::tag::RequestTag;
 use laneway_core::why::{TagSource, Why};
 use laneway_proto::routing::PathHeader;
 
 use super::Listener;
 use super::account::Account;
+use super::budget::Traffic;
 use super::client::{Accepted, Opened, Opening, opening};
 use super::connect::{From, with_port};
 use super::evidence::Call;
 use super::failure::Failure;
 use super::opaque::{self, Passage, Tally};
 use super::path::Path;
+use super::pool::Untried;
 use super::propagate::{self, Rewrite, Traced};
-use super::route::{Head, Plan, Route, Target, Verdict};
+use super::route::{Called, Head, Onward, Plan, Route, Target, Verdict};
 use super::wire::Wire;
 use super::worker::Worker;
 use crate::current::Asked;
@@ -43,6 +45,10 @@ struct Connection {
     place: Cell<Option<Place>>,
     /// Where that leads was asked for.
     asked: Asked,
+    /// What is counted of the service at that place.
+    traffic: RefCell<Option<Rc<Traffic>>>,
+    /// Of the last call.
+    called: RefCell<Option<Rc<Called>>>,
 }
 
 /// Finds out what a connection is. `None`: it was served to its end, without being read.
@@ -56,6 +62,8 @@ pub(crate) async fn open(worker: Rc<Worker>, accepted: Accepted) -> Option<Opene
         authority: RefCell::default(),
         place: Cell::new(None),
         asked: Asked::default(),
+        traffic: RefCell::default(),
+        called: RefCell::default(),
     });
     let mut is_known = original.is_none();
     if let Some(original) = original {
@@ -176,6 +184,36 @@ impl Route for Connection {
         }
     }
 
+    fn onward(&self, called: &Called, failed: &[SocketAddr]) -> Option<Onward> {
+        let worker = &self.worker;
+        let snapshot = worker.reader.load();
+        // A place is good for its own snapshot; of a newer one the authority that was named last tells, if it is the same service.
+        let destination = match called.place.revision == snapshot.revision {
+            true => snapshot.at(called.place),
+            false => self.destination(&snapshot, &self.authority.borrow()),
+        };
+        let Destination::Known { service, port, protocol, .. } = &destination else { return None };
+        if !Rc::ptr_eq(&worker.upstream.traffics.of(&service.name), &called.traffic) {
+            return None;
+        }
+        let pool = &worker.upstream.pool;
+        // Who is out may be well again, and is better than nobody.
+        let elsewhere = [false, true].into_iter().find_map(|with_ejected| {
+            let load = Untried { pool, failed, with_ejected };
+            let scratch = &mut worker.scratch.borrow_mut();
+            decide_again(&snapshot, &destination, called.tag, called.instance_tag, &load, scratch)
+        })?;
+        let address = with_port(elsewhere.endpoint.address, *port);
+        if worker.is_self(address) {
+            return None;
+        }
+        let tag = elsewhere.endpoint.tag;
+        let flow = worker.meter.flow(&snapshot, Direction::Outbound, Party::Callee(service, tag), called.tag);
+        let service_id = Arc::clone(&service.id);
+        let target = target(address, connect_timeout(worker, &snapshot, service), *protocol);
+        Some(Onward { target, tag, why: elsewhere.why, flow, service: service_id })
+    }
+
     fn learn(self: Rc<Self>, authority: String) -> Pin<Box<dyn Future<Output = ()>>> {
         Box::pin(async move {
             let mut is_known = false;
@@ -199,6 +237,7 @@ impl Connection {
     fn turn_to(&self, authority: &str) {
         authority.clone_into(&mut self.authority.borrow_mut());
         self.place.set(None);
+        self.called.take();
         self.asked.clear();
     }
 
@@ -217,13 +256,36 @@ impl Connection {
 
     /// Where the authority that was named last leads, looked up once for a snapshot.
     fn destination<'s>(&self, snapshot: &'s Snapshot, authority: &str) -> Destination<'s> {
-        let place = self
-            .place
-            .get()
-            .filter(|place| place.revision == snapshot.revision)
-            .or_else(|| snapshot.locate(self.original, Some(authority), self.listener.default_service.as_deref()));
+        if let Some(place) = self.place.get().filter(|place| place.revision == snapshot.revision) {
+            return snapshot.at(place);
+        }
+        let place = snapshot.locate(self.original, Some(authority), self.listener.default_service.as_deref());
+        let destination = place.map_or(Destination::Unknown, |place| snapshot.at(place));
+        if let Destination::Known { service, .. } = &destination {
+            *self.traffic.borrow_mut() = Some(self.worker.upstream.traffics.of(&service.name));
+        }
         self.place.set(place);
-        place.map_or(Destination::Unknown, |place| snapshot.at(place))
+        destination
+    }
+
+    /// What a call to that service needs to know when its instance fails; counts it.
+    fn called(&self, snapshot: &Snapshot, service: &Service, decision: &Outbound<'_>) -> Option<Rc<Called>> {
+        let place = self.place.get()?;
+        let mut last = self.called.borrow_mut();
+        if let Some(last) = &*last
+            && last.place.revision == place.revision
+            && last.tag == decision.tag
+            && last.instance_tag == decision.endpoint_tag
+        {
+            last.traffic.asked();
+            return Some(Rc::clone(last));
+        }
+        let traffic = self.traffic.borrow().clone()?;
+        traffic.asked();
+        let conduct = snapshot.conduct(service).cloned();
+        let called = Called { place, tag: decision.tag, instance_tag: decision.endpoint_tag, conduct, traffic };
+        *last = Some(Rc::new(called));
+        last.clone()
     }
 }
 
@@ -243,7 +305,16 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
         };
         let target = target(original, worker.config.timeouts.connect, Protocol::Detect);
         let rewrite = Rewrite::new(names);
-        return Ok(Plan { target, service: None, rewrite, path: None, in_flight: None, account });
+        return Ok(Plan {
+            target,
+            called: None,
+            request_timeout: None,
+            service: None,
+            rewrite,
+            path: None,
+            in_flight: None,
+            account,
+        });
     };
     let facts = Facts {
         method: head.method,
@@ -317,10 +388,10 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
     if let Some(context) = &decision.context {
         propagate::pass(head.headers, context, &mut rewrite);
     }
-    let connect_timeout =
-        snapshot.timeouts(service).map_or(worker.config.timeouts.connect, |timeouts| timeouts.connect);
     Ok(Plan {
-        target: target(address, connect_timeout, *protocol),
+        target: target(address, connect_timeout(worker, snapshot, service), *protocol),
+        called: connection.called(snapshot, service, &decision),
+        request_timeout: snapshot.conduct(service).and_then(|conduct| conduct.request_timeout(head.target)),
         service: id,
         rewrite,
         path: path.map(Rc::new),
@@ -375,6 +446,10 @@ fn refusal_of(decision: &Outbound<'_>) -> Failure {
         Why::AmbiguousReject => Failure::Ambiguous,
         _ => Failure::NoBaseline,
     }
+}
+
+fn connect_timeout(worker: &Worker, snapshot: &Snapshot, service: &Service) -> std::time::Duration {
+    snapshot.conduct(service).map_or(worker.config.timeouts.connect, |conduct| conduct.connect_timeout)
 }
 
 fn target(address: SocketAddr, connect_timeout: std::time::Duration, protocol: Protocol) -> Target {

@@ -143,6 +143,15 @@ impl Path {
         Path { part: Part::Call { hop: hop(service, tag, "why", why_label(why)), trail }, is_shown }
     }
 
+    /// The call goes to another instance than was chosen first.
+    pub(crate) fn turned(&self, service: &str, tag: Option<Tag>, why: Why) -> Path {
+        let trail = match &self.part {
+            Part::Call { trail, .. } => trail.clone(),
+            Part::Own { .. } | Part::HandedOver => None,
+        };
+        Path::call(service, tag, why, trail, self.is_shown)
+    }
+
     pub(crate) fn handed_over(is_shown: bool) -> Path {
         Path { part: Part::HandedOver, is_shown }
     }

@@ -104,15 +104,13 @@ impl Incoming {
         self.held = data;
     }
 
-    /// Begins anew, if all that was taken is here.
-    fn rewind(&mut self) -> bool {
-        if !self.is_lost
-            && let Some(first) = &self.first
-        {
+    /// Begins anew. All that was taken is here.
+    fn rewind(&mut self) {
+        debug_assert!(!self.is_lost, "who begins anew has asked");
+        if let Some(first) = &self.first {
             self.repeated += first.len() - self.held.len();
             self.held = first.clone();
         }
-        !self.is_lost
     }
 
     /// Lets the sender send what was taken. Not for every frame: window updates are frames too.
@@ -131,17 +129,22 @@ impl Pipe {
         Pipe { source, sink, moved_bytes: 0, grpc_status: None, names }
     }
 
-    /// Begins anew, if nothing of the body is lost: nothing was moved, or all of it is kept.
-    pub(crate) fn rewind(&mut self) -> bool {
-        let is_whole = match &mut self.source {
+    /// Nothing of the body is lost: nothing was moved, or all of it is kept.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        match &self.source {
             Source::Wire(Decoder::Exact(_)) => self.moved_bytes == 0,
             Source::Wire(Decoder::Chunked(_) | Decoder::UntilClose) => false,
-            Source::Stream(incoming) => incoming.rewind(),
-        };
-        if is_whole {
-            self.moved_bytes = 0;
+            Source::Stream(incoming) => !incoming.is_lost,
         }
-        is_whole
+    }
+
+    /// The body from its beginning, where it is at hand.
+    pub(crate) fn into_source(self) -> Source {
+        let mut source = self.source;
+        if let Source::Stream(incoming) = &mut source {
+            incoming.rewind();
+        }
+        source
     }
 
     /// Everything was moved, or there was nothing to move.

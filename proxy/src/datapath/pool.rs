@@ -11,6 +11,8 @@ use laneway_core::snapshot::EndpointAddr;
 
 use super::activity::CoarseClock;
 use super::connect::{From, Held};
+use super::ejection::Health;
+use super::limit::{Dials, Places};
 use super::link::Sender;
 use super::wire::Wire;
 use crate::habits::{INSTANCES_MAX, Instance};
@@ -31,12 +33,24 @@ pub(crate) struct Pool {
     hosts: RefCell<HashMap<Key, Rc<Host>, foldhash::fast::RandomState>>,
     clock: CoarseClock,
     idle_seconds_max: u32,
+    pub(crate) health: Health,
+}
+
+/// Instances that one request has tried are out for it; `with_ejected`: those that are out for all are not.
+pub(crate) struct Untried<'p> {
+    pub(crate) pool: &'p Pool,
+    pub(crate) failed: &'p [SocketAddr],
+    pub(crate) with_ejected: bool,
 }
 
 /// The connections to one address.
 pub(crate) struct Host {
     idle: RefCell<Vec<Idle>>,
     outstanding: Cell<u32>,
+    /// In a row.
+    failures: Cell<u32>,
+    pub(crate) dials: Dials,
+    pub(crate) places: Places,
     http2: RefCell<Option<Sender>>,
     /// Held by who opens the HTTP/2 connection; the others wait for it.
     pub(crate) opening: tokio::sync::Mutex<()>,
@@ -62,7 +76,7 @@ struct Idle {
 
 impl Pool {
     pub(crate) fn new(clock: CoarseClock, idle_seconds_max: u32) -> Pool {
-        Pool { hosts: RefCell::default(), clock, idle_seconds_max }
+        Pool { hosts: RefCell::default(), clock, idle_seconds_max, health: Health::default() }
     }
 
     pub(crate) fn host(&self, key: Key) -> Rc<Host> {
@@ -71,6 +85,9 @@ impl Pool {
             Rc::new(Host {
                 idle: RefCell::default(),
                 outstanding: Cell::new(0),
+                failures: Cell::new(0),
+                dials: Dials::default(),
+                places: Places::default(),
                 http2: RefCell::default(),
                 opening: tokio::sync::Mutex::default(),
                 is_retired: Cell::new(false),
@@ -140,13 +157,30 @@ impl Load for Pool {
         self.hosts.borrow().get(&key).map_or(0, |host| host.outstanding.get())
     }
 
-    fn is_ejected(&self, _endpoint: EndpointAddr) -> bool {
-        false
+    fn is_ejected(&self, endpoint: EndpointAddr) -> bool {
+        self.health.is_ejected(endpoint.0)
     }
 
     fn has_ejected(&self) -> bool {
-        // No outlier detection yet.
-        false
+        self.health.has_ejected()
+    }
+
+    fn has_warming(&self) -> bool {
+        self.health.has_warming()
+    }
+
+    fn share(&self, endpoint: EndpointAddr) -> u32 {
+        self.health.share(endpoint.0)
+    }
+}
+
+impl Load for Untried<'_> {
+    fn outstanding(&self, endpoint: EndpointAddr) -> u32 {
+        self.pool.outstanding(endpoint)
+    }
+
+    fn is_ejected(&self, endpoint: EndpointAddr) -> bool {
+        self.failed.contains(&endpoint.0) || (!self.with_ejected && self.pool.is_ejected(endpoint))
     }
 }
 
@@ -158,6 +192,20 @@ impl Host {
 
     pub(crate) fn end(&self) {
         self.outstanding.set(self.outstanding.get() - 1);
+    }
+
+    /// It has failed, in a row, so many times.
+    pub(crate) fn fails(&self) -> u32 {
+        self.failures.set(self.failures.get().saturating_add(1));
+        self.failures.get()
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.failures.get() != 0
+    }
+
+    pub(crate) fn is_well(&self) {
+        self.failures.set(0);
     }
 
     /// The connection that was used last, if the instance has not closed it since.

@@ -7,17 +7,21 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use laneway_core::conduct::Conduct;
 use laneway_core::facts::{Headers, NameSet};
-use laneway_core::snapshot::Protocol;
+use laneway_core::snapshot::{Place, Protocol};
+use laneway_core::tag::{RequestTag, Tag};
+use laneway_core::why::Why;
 
 use super::account::Account;
+use super::budget::Traffic;
 use super::connect::From;
 use super::evidence::InFlightGuard;
 use super::failure::Failure;
 use super::path::Path;
 use super::propagate::Rewrite;
 use crate::h1::fields::Fields;
-use crate::telemetry::Spoken;
+use crate::telemetry::{Handle, Spoken};
 
 /// One request as far as a decision looks at it.
 pub(crate) struct Head<'a> {
@@ -55,6 +59,10 @@ pub(crate) struct Target {
 /// What was decided for one request, free of the snapshot.
 pub(crate) struct Plan {
     pub(crate) target: Target,
+    /// `None`: there is no other instance to go to.
+    pub(crate) called: Option<Rc<Called>>,
+    /// As its service's policy says for its path.
+    pub(crate) request_timeout: Option<Duration>,
     /// Of the destination; empty where it is unknown.
     pub(crate) service: Option<Arc<str>>,
     pub(crate) rewrite: Rewrite,
@@ -65,6 +73,32 @@ pub(crate) struct Plan {
     pub(crate) account: Account,
 }
 
+/// What a call needs to know of its service when its instance fails. Calls of one connection mostly share it.
+#[derive(Clone)]
+pub(crate) struct Called {
+    pub(crate) place: Place,
+    /// Of the request.
+    pub(crate) tag: RequestTag,
+    /// Of the instance.
+    pub(crate) instance_tag: Option<Tag>,
+    /// `None`: there is no policy.
+    pub(crate) conduct: Option<Arc<Conduct>>,
+    /// Of the service.
+    pub(crate) traffic: Rc<Traffic>,
+}
+
+/// Where it goes instead.
+pub(crate) struct Onward {
+    pub(crate) target: Target,
+    pub(crate) tag: Option<Tag>,
+    /// `None`: as before, and it counts where it did.
+    pub(crate) why: Option<Why>,
+    pub(crate) flow: Option<Handle>,
+    /// Its id.
+    pub(crate) service: Arc<str>,
+}
+
+#[allow(clippy::large_enum_variant, reason = "nearly every request is sent: a box would be an allocation for each")]
 pub(crate) enum Verdict {
     Send(Plan),
     Refuse(Failure, Option<Arc<str>>),
@@ -75,6 +109,12 @@ pub(crate) enum Verdict {
 /// Decides the requests of one client connection.
 pub(crate) trait Route {
     fn route(&self, head: &Head<'_>) -> Verdict;
+
+    /// Another instance for a call, by the rules of now, than those that have failed.
+    fn onward(&self, called: &Called, failed: &[std::net::SocketAddr]) -> Option<Onward> {
+        let _ = (called, failed);
+        None
+    }
 
     /// Asks the control plane for what is missing; returns when it has answered or not in time.
     fn learn(self: Rc<Self>, authority: String) -> Pin<Box<dyn Future<Output = ()>>>;

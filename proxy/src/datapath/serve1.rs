@@ -4,7 +4,9 @@
 //! A request whose instance has an idle connection goes out in the very call that read it: its bytes are written from the buffer
 //! that they were read into.
 
+use std::cell::Cell;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -14,7 +16,9 @@ use laneway_core::snapshot::Protocol;
 
 use super::account::Account;
 use super::activity::{Command, Connection, Running};
+use super::attempts::{Attempts, Lost, means, poll_clock};
 use super::buffers;
+use super::deadline::{Overrun, Progress};
 use super::evidence::InFlightGuard;
 use super::exchange::{Asked, Client, End, Exchange, Failed, Instance, stream_or_end};
 use super::failure::Failure;
@@ -26,10 +30,9 @@ use super::pool::Conn;
 use super::propagate::Names;
 use super::refusal::Refusal;
 use super::relay::relay;
-use super::retry::{Again, Reach, Tries};
+use super::retry::Reach;
 use super::route::{Head, Plan, Route, Verdict};
 use super::translate::{self, Framing};
-use super::upstream::Claim;
 use super::wire::Wire;
 use super::worker::Worker;
 use crate::h1::body::{Decoder, Piece};
@@ -75,7 +78,7 @@ struct Job {
     is_grpc: bool,
     body: BodyLength,
     service: Option<Arc<str>>,
-    claim: Claim,
+    attempts: Attempts,
     /// `None`: it needs a connection.
     sent: Option<Exchange>,
     /// The head for HTTP/1.1, for another try, and the body behind it if `keeps_body`.
@@ -83,8 +86,7 @@ struct Job {
     /// The whole body went out with the head, and stands behind it.
     keeps_body: bool,
     /// The head for HTTP/2, for another try.
-    translated: Option<http::Request<()>>,
-    tries: Tries,
+    translated: Option<Box<http::Request<()>>>,
     names: Rc<Names>,
     path: Option<Rc<Path>>,
     in_flight: Option<InFlightGuard>,
@@ -106,6 +108,8 @@ enum Outcome {
     /// It needs a connection to its instance.
     Unconnected,
     Failed(Failure, Reach),
+    /// The instance says that it cannot: another may.
+    Held(Failure),
     Tunnel,
 }
 
@@ -126,14 +130,21 @@ pub(crate) async fn serve(worker: Rc<Worker>, wire: Wire, connection: Rc<Connect
                     Outcome::Over(after) => break after,
                     Outcome::Unconnected => {
                         if let Err((failure, reach)) = Box::pin(served.connect(&mut job)).await
-                            && !Box::pin(served.goes_again(&mut job, reach)).await
+                            && !Box::pin(served.goes_again(&mut job, failure, reach)).await
                         {
                             break Box::pin(served.fail(&mut job, failure)).await;
                         }
                     }
                     Outcome::Failed(failure, reach) => {
-                        if !Box::pin(served.goes_again(&mut job, reach)).await {
+                        if !Box::pin(served.goes_again(&mut job, failure, reach)).await {
                             break Box::pin(served.fail(&mut job, failure)).await;
+                        }
+                    }
+                    Outcome::Held(failure) => {
+                        if !Box::pin(served.goes_again(&mut job, failure, Reach::Held)).await
+                            && let Some(exchange) = &mut job.sent
+                        {
+                            exchange.let_go();
                         }
                     }
                     Outcome::Tunnel => {
@@ -194,28 +205,26 @@ impl Served {
             } else {
                 self.connection.waits_for_nobody();
             }
-            return Poll::Pending;
+            let overrun = ready!(job.attempts.poll_overrun(cx, || exchange.progress()));
+            job.account.moved(exchange.moved());
+            return Poll::Ready(self.overrun(job, overrun));
         };
-        job.account.moved(exchange.moved());
+        let moved = exchange.moved();
+        job.account.moved(moved);
         Poll::Ready(match ended {
             Ok(End::Done { client_persists, instance_persists }) => {
+                job.attempts.answered(&self.worker, moved);
                 if instance_persists && let Some(conn) = exchange.take_conn() {
-                    job.claim.host.put_idle(conn);
+                    job.attempts.claim.host.put_idle(conn);
                 }
                 buffers::give(std::mem::take(&mut job.head));
                 Outcome::Over(if client_persists { After::Persist } else { After::Close })
             }
             Ok(End::Tunnel) => Outcome::Tunnel,
             Err(Failed::Before { failure, reach }) => Outcome::Failed(failure, reach),
-            Err(Failed::Within(reason)) => {
-                self.worker.note_failure(Failure::UpstreamProtocol(reason), job.claim.target.address);
-                job.account.broke_off();
-                if job.asked.is_old {
-                    // Its end could be taken for the end of the body.
-                    self.wire.reset();
-                }
-                Outcome::Over(After::Drop)
-            }
+            Err(Failed::Held) => Outcome::Held(Failure::UpstreamClosed),
+            Err(Failed::Late(failure)) => self.break_off(job, failure),
+            Err(Failed::Within(reason)) => self.break_off(job, Failure::UpstreamProtocol(reason)),
             Err(Failed::ClientGone) => {
                 job.account.client_gone();
                 Outcome::Over(After::Drop)
@@ -223,21 +232,73 @@ impl Served {
         })
     }
 
+    /// The end of the answer will not come: what is left is to make that seen.
+    fn break_off(&self, job: &mut Job, failure: Failure) -> Outcome {
+        self.worker.note_failure(failure, job.attempts.claim.target.address);
+        job.account.broke_off();
+        if job.asked.is_old {
+            // Its end could be taken for the end of the body.
+            self.wire.reset();
+        }
+        Outcome::Over(After::Drop)
+    }
+
+    /// A time limit was passed.
+    fn overrun(&self, job: &mut Job, overrun: Overrun) -> Outcome {
+        let (failure, reach) = means(overrun);
+        if job.sent.as_ref().is_some_and(|exchange| exchange.progress().is_answered) {
+            return self.break_off(job, failure);
+        }
+        Outcome::Failed(failure, reach)
+    }
+
     /// Both sides speak something else from here.
     async fn tunnel(&mut self, job: &mut Job) {
         // What comes is no answer to the request any more.
         job.account.close();
+        job.attempts.begin_tunnel();
         if let Some(exchange) = &mut job.sent
             && let Instance::One(conn) = &mut exchange.instance
         {
-            relay(&mut self.wire, &mut conn.wire, |_, _| ()).await;
+            let moved = Cell::new(0_u64);
+            let count = |forth: usize, back: usize| moved.set(moved.get() + (forth + back) as u64);
+            let mut relayed = pin!(relay(&mut self.wire, &mut conn.wire, count));
+            let attempts = &mut job.attempts;
+            poll_fn(|cx| {
+                if relayed.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                let progress = Progress { is_request_whole: true, is_answered: true, moved: moved.get() };
+                attempts.poll_overrun(cx, || progress).map(|_| ())
+            })
+            .await;
         }
     }
 
-    /// Opens a connection and sends the head, with what of the body is here already.
+    /// The same within the time that is left.
     async fn connect(&mut self, job: &mut Job) -> Result<(), (Failure, Reach)> {
+        // The whole request is here, or what is missing of it is not waited for yet.
+        let progress = Progress { is_request_whole: job.body == BodyLength::None, ..Progress::default() };
+        job.attempts.await_place(progress).await?;
+        let mut clock = job.attempts.take_clock();
+        let ended = {
+            let mut sending = pin!(self.send(job));
+            poll_fn(|cx| {
+                if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+                    return Poll::Ready(sent);
+                }
+                poll_clock(&mut clock, cx, progress).map(|overrun| Err(means(overrun)))
+            })
+            .await
+        };
+        job.attempts.give_clock(clock);
+        ended
+    }
+
+    /// Opens a connection and sends the head, with what of the body is here already.
+    async fn send(&mut self, job: &mut Job) -> Result<(), (Failure, Reach)> {
         let exchange = match job.translated.clone() {
-            Some(request) => self.send_translated(job, request).await?,
+            Some(request) => self.send_translated(job, *request).await?,
             None => self.send_over_new(job).await?,
         };
         job.sent = Some(exchange);
@@ -245,10 +306,10 @@ impl Served {
     }
 
     /// A request got no answer. May it go out once more? Then it waits for a connection.
-    async fn goes_again(&mut self, job: &mut Job, mut reach: Reach) -> bool {
+    async fn goes_again(&mut self, job: &mut Job, failure: Failure, mut reach: Reach) -> bool {
         let mut is_at_hand = true;
-        if let Some(exchange) = &mut job.sent {
-            is_at_hand = job.keeps_body || exchange.take_body().is_some();
+        if let Some(exchange) = &job.sent {
+            is_at_hand = job.keeps_body || exchange.is_body_at_hand();
             if let Instance::One(conn) = &exchange.instance
                 && reach == Reach::Unanswered
                 && is_at_hand
@@ -258,16 +319,23 @@ impl Served {
                 reach = Reach::Unprocessed;
             }
         }
-        job.sent = None;
-        match job.tries.again(reach, job.asked.is_idempotent, is_at_hand) {
-            Again::Fresh => true,
-            Again::No => false,
+        let Job { path, account, asked, .. } = job;
+        let lost = Lost { failure, reach, is_idempotent: asked.is_idempotent, is_at_hand, path, account };
+        let goes = job.attempts.go_again(&self.worker, &*self.route, lost);
+        if goes {
+            job.sent = None;
+            job.asked.holds_gateway_errors = job.attempts.holds_gateway_errors(job.asked.is_idempotent);
         }
+        goes
     }
 
     async fn send_over_new(&mut self, job: &mut Job) -> Result<Exchange, (Failure, Reach)> {
-        let opened = self.worker.upstream.open_http1(&job.claim).await;
-        let mut conn = opened.map_err(|failure| (failure, Reach::Unsent))?;
+        let claim = &job.attempts.claim;
+        let idle = if job.attempts.takes_idle() { claim.host.take_idle() } else { None };
+        let mut conn = match idle {
+            Some(conn) => conn,
+            None => self.worker.upstream.open_http1(claim).await.map_err(|failure| (failure, Reach::Unsent))?,
+        };
         job.sent_from(&conn);
         let mut up = job.up();
         let wire = &mut self.wire;
@@ -276,13 +344,13 @@ impl Served {
         match pushed {
             Ok(used) => wire.use_up(used),
             Err(Broken::Sink) => return Err((Failure::UpstreamClosed, Reach::Unknown)),
-            Err(Broken::Source(reason)) => return Err((Failure::BadRequest(reason), Reach::Unknown)),
+            Err(Broken::Source(reason)) => return Err((Failure::BadRequest(reason), Reach::Final)),
         }
         Ok(Exchange::new(job.asked, Instance::One(conn), up, Rc::clone(&job.names), job.path.clone()))
     }
 
     async fn send_translated(&mut self, job: &Job, request: http::Request<()>) -> Result<Exchange, (Failure, Reach)> {
-        let opened = self.worker.upstream.http2(&job.claim).await;
+        let opened = self.worker.upstream.http2(&job.attempts.claim).await;
         let sender = opened.map_err(|failure| (failure, Reach::Unsent))?;
         let is_end = job.body == BodyLength::None;
         let sent = sender.send(request, is_end);
@@ -295,8 +363,9 @@ impl Served {
     /// The sidecar's own answer to a request that was decided.
     async fn fail(&mut self, job: &mut Job, failure: Failure) -> After {
         job.account.failed(failure);
-        let Job { asked, service, claim, .. } = job;
-        self.worker.note_failure(failure, claim.target.address);
+        job.sent = None;
+        let Job { asked, service, attempts, .. } = job;
+        self.worker.note_failure(failure, attempts.claim.target.address);
         if let Some(path) = &job.path {
             path.refused();
         }
@@ -418,7 +487,8 @@ fn begin(
     if worker.pressure.level() != Level::Easy {
         return refuse(Failure::Memory, None);
     }
-    let Plan { target, service, rewrite, path, in_flight, account } = match route.route(&head) {
+    let Plan { target, called, request_timeout, service, rewrite, path, in_flight, account } = match route.route(&head)
+    {
         Verdict::Send(plan) => plan,
         Verdict::Refuse(failure, service) => return refuse(failure, service),
         Verdict::Learn => return (0, Next::Learn(request.authority.to_owned())),
@@ -428,22 +498,22 @@ fn begin(
         is_grpc,
         body: request.body,
         service,
-        claim: worker.upstream.claim(target),
+        attempts: Attempts::new(worker, target, called, request_timeout),
         sent: None,
         head: Vec::new(),
         keeps_body: false,
         translated: None,
-        tries: Tries::default(),
         names: Rc::clone(rewrite.names()),
         path,
         in_flight,
         account,
         _running: connection.begin(),
     };
+    job.asked.holds_gateway_errors = job.attempts.holds_gateway_errors(asked.is_idempotent);
     if target.protocol == Protocol::Http2 {
         return match translate::request_1_to_2(request, &rewrite) {
             Ok(translated) => {
-                job.translated = Some(translated);
+                job.translated = Some(Box::new(translated));
                 (request.bytes, Next::Run(Box::new(job)))
             }
             Err(reason) => {
@@ -457,7 +527,10 @@ fn begin(
     job.head = buffers::take();
     translate::request_1_to_1(request, &rewrite, &mut job.head);
     let mut used = request.bytes;
-    while let Some(mut conn) = job.claim.host.take_idle() {
+    if !job.attempts.claim.has_place() {
+        return (used, Next::Run(Box::new(job)));
+    }
+    while let Some(mut conn) = job.attempts.claim.host.take_idle() {
         job.sent_from(&conn);
         let mut up = job.up();
         match up.push(&job.head, &bytes[request.bytes..], &mut conn.wire) {
@@ -466,7 +539,8 @@ fn begin(
                 if pushed > 0 {
                     job.keep_body(&bytes[request.bytes..used]);
                 }
-                job.sent = Some(Exchange::new(asked, Instance::One(conn), up, Rc::clone(&job.names), job.path.clone()));
+                job.sent =
+                    Some(Exchange::new(job.asked, Instance::One(conn), up, Rc::clone(&job.names), job.path.clone()));
                 break;
             }
             // Closed, and not a byte of it was taken: the next connection.

@@ -1,6 +1,6 @@
 //! One client connection of HTTP/2: each stream a task of its own, decided, sent and answered.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::rc::Rc;
 use std::task::Poll;
 
@@ -12,23 +12,25 @@ use tokio::task::spawn_local;
 
 use super::account::Account;
 use super::activity::{Command, Connection, Running};
+use super::attempts::{Attempts, Lost, means, poll_clock};
+use super::deadline::Progress;
 use super::exchange::{Asked, Client, End, Exchange, Failed, Instance, stream_or_end};
 use super::failure::Failure;
 use super::gate;
 use super::glitches::{Credit, Watched};
 use super::headers::{HeadView, content_type, is_grpc};
+use super::link::Sender;
 use super::path::Path;
 use super::pipe::{Incoming, Pipe, Sink, Source};
-use super::propagate::Rewrite;
+use super::propagate::{Names, Rewrite};
 use super::refusal::Refusal;
-use super::retry::{Again, Reach, Tries};
+use super::retry::Reach;
 use super::route::{Head, Plan, Route, Verdict};
-use super::translate;
-use super::upstream::{
-    CONNECTION_WINDOW_BYTES, Claim, HEADER_LIST_BYTES_MAX, STREAM_SEND_BYTES_MAX, STREAM_WINDOW_BYTES,
-};
+use super::translate::{self, Framing};
+use super::upstream::{CONNECTION_WINDOW_BYTES, HEADER_LIST_BYTES_MAX, STREAM_SEND_BYTES_MAX, STREAM_WINDOW_BYTES};
 use super::wire::Wire;
 use super::worker::Worker;
+use crate::h1::Reason;
 use crate::h1::body::Decoder;
 use crate::pressure::Level;
 
@@ -118,8 +120,7 @@ impl Stream {
             self.worker.counters.failure(Failure::Memory.label());
             return self.refuse(&Refusal { failure: Failure::Memory, service: "".into(), is_grpc });
         }
-        let Plan { target, service, rewrite, path, in_flight, mut account } = match self.decide(&request, is_grpc).await
-        {
+        let plan = match self.decide(&request, is_grpc).await {
             Verdict::Send(plan) => plan,
             Verdict::Refuse(failure, service) => {
                 return self.refuse(&Refusal { failure, service: service.unwrap_or_default(), is_grpc });
@@ -129,27 +130,43 @@ impl Stream {
                 return self.refuse(&Refusal { failure: Failure::UnknownDestination, service: "".into(), is_grpc });
             }
         };
+        let Plan { target, called, request_timeout, service, rewrite, path, in_flight, account } = plan;
         let _in_flight = in_flight;
-        let claim = self.worker.upstream.claim(target);
-        let carried = match target.protocol {
-            Protocol::Http1 => Box::pin(self.over_http1(&claim, &request, &rewrite, &path, body, &mut account)).await,
-            Protocol::Http2 | Protocol::Detect | Protocol::Opaque => {
-                self.over_http2(&claim, request, &rewrite, &path, body, &mut account).await
-            }
+        let is_end = body.is_end_stream();
+        let mut job = Job {
+            asked: Asked::of_http2(&request),
+            is_end,
+            attempts: Attempts::new(&self.worker, target, called, request_timeout),
+            names: Rc::clone(rewrite.names()),
+            path,
+            account,
+            body: Source::Stream(Box::new(Incoming::new(body))),
         };
+        let carried = match said(request, target.protocol, &rewrite, is_end) {
+            Ok(said @ Said::One(..)) => Box::pin(self.carry(&mut job, &said)).await,
+            Ok(said @ Said::Two(_)) => self.carry(&mut job, &said).await,
+            Err(reason) => Err(Failed::Before { failure: Failure::BadRequest(reason), reach: Reach::Final }),
+        };
+        let Job { attempts, path, mut account, .. } = job;
+        let address = attempts.claim.target.address;
         match carried {
             Ok(()) => {}
             Err(Failed::ClientGone) => account.client_gone(),
             Err(Failed::Before { failure, .. }) => {
-                self.worker.note_failure(failure, target.address);
+                self.worker.note_failure(failure, address);
                 account.failed(failure);
                 if let Some(path) = &path {
                     path.refused();
                 }
                 self.refuse(&Refusal { failure, service: service.unwrap_or_default(), is_grpc });
             }
-            Err(Failed::Within(reason)) => {
-                self.worker.note_failure(Failure::UpstreamProtocol(reason), target.address);
+            Err(Failed::Within(_) | Failed::Late(_) | Failed::Held) => {
+                let failure = match carried {
+                    Err(Failed::Within(reason)) => Failure::UpstreamProtocol(reason),
+                    Err(Failed::Late(failure)) => failure,
+                    _ => Failure::UpstreamClosed,
+                };
+                self.worker.note_failure(failure, address);
                 account.broke_off();
                 self.respond.send_reset(h2::Reason::INTERNAL_ERROR);
             }
@@ -176,110 +193,128 @@ impl Stream {
         self.route.route(&head)
     }
 
-    async fn over_http2(
-        &mut self,
-        claim: &Claim,
-        request: http::Request<()>,
-        rewrite: &Rewrite,
-        path: &Option<Rc<Path>>,
-        body: RecvStream,
-        account: &mut Account,
-    ) -> Result<(), Failed> {
-        let is_end = body.is_end_stream();
-        let asked = Asked::of_http2(&request);
-        let request =
-            translate::request_2_to_2(request, rewrite).map_err(|reason| before(Failure::BadRequest(reason)))?;
-        let names = rewrite.names();
-        let mut source = Source::Stream(Box::new(Incoming::new(body)));
-        let mut tries = Tries::default();
+    /// Sends the request, and again where that fails and may be, and moves its answer to the end.
+    async fn carry(&mut self, job: &mut Job, said: &Said) -> Result<(), Failed> {
         loop {
-            let upstream = &self.worker.upstream;
-            let ready = poll_fn(|cx| Poll::Ready(upstream.ready_http2(cx, claim))).await;
-            let sender = match ready {
-                Some(sender) => sender,
-                None => Box::pin(upstream.http2(claim)).await.map_err(before)?,
-            };
-            let Ok((answer, stream)) = sender.send(request.clone(), is_end) else {
-                match tries.again(Reach::Unprocessed, asked.is_idempotent, true) {
-                    Again::Fresh => continue,
-                    Again::No => return Err(before(Failure::UpstreamClosed)),
-                }
-            };
-            let up = Pipe::new(source, stream_or_end(stream, is_end), names);
-            let mut exchange = Exchange::new(asked, Instance::Two(answer), up, Rc::clone(names), path.clone());
-            let ended = poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await;
-            account.moved(exchange.moved());
-            match ended {
-                Ok(_) => return Ok(()),
-                Err(Failed::Before { failure, reach }) => {
-                    let body = exchange.take_body();
-                    match (tries.again(reach, asked.is_idempotent, body.is_some()), body) {
-                        (Again::Fresh, Some(body)) => source = body,
-                        (Again::Fresh | Again::No, _) => return Err(Failed::Before { failure, reach }),
+            job.asked.holds_gateway_errors = job.attempts.holds_gateway_errors(job.asked.is_idempotent);
+            let progress = Progress { is_request_whole: job.is_end, ..Progress::default() };
+            job.attempts.await_place(progress).await.map_err(before)?;
+            let mut exchange = match self.send_in_time(job, said, progress).await {
+                Ok(exchange) => exchange,
+                Err((failure, reach)) => {
+                    if self.goes_again(job, failure, reach, true) {
+                        continue;
                     }
+                    return Err(before((failure, reach)));
                 }
-                Err(failed) => return Err(failed),
-            }
-        }
-    }
-
-    async fn over_http1(
-        &mut self,
-        claim: &Claim,
-        request: &http::Request<()>,
-        rewrite: &Rewrite,
-        path: &Option<Rc<Path>>,
-        body: RecvStream,
-        account: &mut Account,
-    ) -> Result<(), Failed> {
-        let is_end = body.is_end_stream();
-        let asked = Asked::of_http2(request);
-        let mut head = Vec::new();
-        let framing = translate::request_2_to_1(request, rewrite, !is_end, &mut head)
-            .map_err(|reason| before(Failure::BadRequest(reason)))?;
-        let names = rewrite.names();
-        let mut source = match is_end {
-            true => Source::Wire(Decoder::Exact(0)),
-            false => Source::Stream(Box::new(Incoming::new(body))),
-        };
-        let mut tries = Tries::default();
-        loop {
-            let idle = if tries.wants_fresh() { None } else { claim.host.take_idle() };
-            let mut conn = match idle {
-                Some(conn) => conn,
-                None => Box::pin(self.worker.upstream.open_http1(claim)).await.map_err(before)?,
             };
-            conn.wire.queue(&head);
-            let sink = if is_end { Sink::Ended } else { Sink::Wire(framing) };
-            let up = Pipe::new(source, sink, names);
-            let mut exchange = Exchange::new(asked, Instance::One(conn), up, Rc::clone(names), path.clone());
-            let ended = poll_fn(|cx| exchange.poll(cx, &mut Client::Two(&mut self.respond))).await;
-            account.moved(exchange.moved());
+            let ended = loop {
+                let attempts = &mut job.attempts;
+                let ended = poll_fn(|cx| match exchange.poll(cx, &mut Client::Two(&mut self.respond)) {
+                    Poll::Ready(ended) => Poll::Ready(ended),
+                    Poll::Pending => attempts.poll_overrun(cx, || exchange.progress()).map(|overrun| {
+                        let (failure, reach) = means(overrun);
+                        match exchange.progress().is_answered {
+                            true => Err(Failed::Late(failure)),
+                            false => Err(Failed::Before { failure, reach }),
+                        }
+                    }),
+                });
+                match ended.await {
+                    Err(Failed::Held) => {
+                        let is_at_hand = exchange.is_body_at_hand();
+                        if self.goes_again(job, Failure::UpstreamClosed, Reach::Held, is_at_hand) {
+                            break None;
+                        }
+                        exchange.let_go();
+                    }
+                    ended => break Some(ended),
+                }
+            };
+            let moved = exchange.moved();
+            job.account.moved(moved);
             match ended {
-                Ok(End::Done { instance_persists: true, .. }) => {
-                    if let Instance::One(conn) = exchange.instance {
-                        claim.host.put_idle(conn);
+                None => {}
+                Some(Ok(End::Done { instance_persists, .. })) => {
+                    job.attempts.answered(&self.worker, moved);
+                    if instance_persists && let Some(conn) = exchange.take_conn() {
+                        job.attempts.claim.host.put_idle(conn);
                     }
                     return Ok(());
                 }
-                Ok(End::Done { .. } | End::Tunnel) => return Ok(()),
-                Err(Failed::Before { failure, mut reach }) => {
-                    let is_unmoved = exchange.moved().request_bytes == 0;
-                    let body = exchange.take_body();
-                    if let Instance::One(conn) = &exchange.instance
-                        && reach == Reach::Unanswered
-                        && !asked.is_idempotent
-                        && is_unmoved
-                        && Box::pin(self.worker.upstream.was_untaken(&conn.wire, head.len())).await
-                    {
-                        reach = Reach::Unprocessed;
-                    }
-                    match (tries.again(reach, asked.is_idempotent, body.is_some()), body) {
-                        (Again::Fresh, Some(body)) => source = body,
-                        (Again::Fresh | Again::No, _) => return Err(Failed::Before { failure, reach }),
+                Some(Ok(End::Tunnel)) => return Ok(()),
+                Some(Err(Failed::Before { failure, reach })) => {
+                    let is_at_hand = exchange.is_body_at_hand();
+                    let reach = self.proved(&exchange, reach, job.asked.is_idempotent, said).await;
+                    if !self.goes_again(job, failure, reach, is_at_hand) {
+                        return Err(before((failure, reach)));
                     }
                 }
-                Err(failed) => return Err(failed),
+                Some(Err(failed)) => return Err(failed),
+            }
+            job.body = exchange.into_body();
+        }
+    }
+
+    fn goes_again(&self, job: &mut Job, failure: Failure, reach: Reach, is_at_hand: bool) -> bool {
+        let Job { asked, attempts, path, account, .. } = job;
+        let lost = Lost { failure, reach, is_idempotent: asked.is_idempotent, is_at_hand, path, account };
+        attempts.go_again(&self.worker, &*self.route, lost)
+    }
+
+    /// A request that must not go out twice may still do so where it is certain that no application has seen a byte of it.
+    async fn proved(&self, exchange: &Exchange, reach: Reach, is_idempotent: bool, said: &Said) -> Reach {
+        if let (Said::One(head, _), Instance::One(conn)) = (said, &exchange.instance)
+            && reach == Reach::Unanswered
+            && !is_idempotent
+            && exchange.moved().request_bytes == 0
+            && Box::pin(self.worker.upstream.was_untaken(&conn.wire, head.len())).await
+        {
+            return Reach::Unprocessed;
+        }
+        reach
+    }
+
+    async fn send_in_time(&self, job: &mut Job, said: &Said, progress: Progress) -> Result<Exchange, (Failure, Reach)> {
+        let upstream = &self.worker.upstream;
+        if let Said::Two(request) = said
+            && let Some(sender) = poll_fn(|cx| Poll::Ready(upstream.ready_http2(cx, &job.attempts.claim))).await
+        {
+            return over_http2(job, sender, request);
+        }
+        let mut clock = job.attempts.take_clock();
+        let sent = {
+            let mut sending = Box::pin(self.send(job, said));
+            poll_fn(|cx| match sending.as_mut().poll(cx) {
+                Poll::Ready(sent) => Poll::Ready(sent),
+                Poll::Pending => poll_clock(&mut clock, cx, progress).map(|overrun| Err(means(overrun))),
+            })
+            .await
+        };
+        job.attempts.give_clock(clock);
+        sent
+    }
+
+    async fn send(&self, job: &mut Job, said: &Said) -> Result<Exchange, (Failure, Reach)> {
+        let Job { attempts, .. } = &*job;
+        match said {
+            Said::One(head, framing) => {
+                let idle = if attempts.takes_idle() { attempts.claim.host.take_idle() } else { None };
+                let mut conn = match idle {
+                    Some(conn) => conn,
+                    None => self.worker.upstream.open_http1(&attempts.claim).await.map_err(unsent)?,
+                };
+                conn.wire.queue(head);
+                let (source, sink) = match job.is_end {
+                    true => (Source::Wire(Decoder::Exact(0)), Sink::Ended),
+                    false => (job.take_body(), Sink::Wire(*framing)),
+                };
+                let up = Pipe::new(source, sink, &job.names);
+                Ok(Exchange::new(job.asked, Instance::One(conn), up, Rc::clone(&job.names), job.path.clone()))
+            }
+            Said::Two(request) => {
+                let sender = self.worker.upstream.http2(&attempts.claim).await.map_err(unsent)?;
+                over_http2(job, sender, request)
             }
         }
     }
@@ -295,6 +330,54 @@ impl Stream {
     }
 }
 
-fn before(failure: Failure) -> Failed {
-    Failed::Before { failure, reach: Reach::Unsent }
+/// What of a request lives until its end.
+struct Job {
+    asked: Asked,
+    /// It has no body.
+    is_end: bool,
+    attempts: Attempts,
+    names: Rc<Names>,
+    path: Option<Rc<Path>>,
+    account: Account,
+    body: Source,
+}
+
+impl Job {
+    fn take_body(&mut self) -> Source {
+        std::mem::replace(&mut self.body, Source::Wire(Decoder::Exact(0)))
+    }
+}
+
+/// The request as its instance is told, again if need be.
+enum Said {
+    One(Vec<u8>, Framing),
+    Two(http::Request<()>),
+}
+
+fn said(request: http::Request<()>, protocol: Protocol, rewrite: &Rewrite, is_end: bool) -> Result<Said, Reason> {
+    match protocol {
+        Protocol::Http1 => {
+            let mut head = Vec::new();
+            let framing = translate::request_2_to_1(&request, rewrite, !is_end, &mut head)?;
+            Ok(Said::One(head, framing))
+        }
+        Protocol::Http2 | Protocol::Detect | Protocol::Opaque => {
+            Ok(Said::Two(translate::request_2_to_2(request, rewrite)?))
+        }
+    }
+}
+
+fn over_http2(job: &mut Job, sender: Sender, request: &http::Request<()>) -> Result<Exchange, (Failure, Reach)> {
+    let sent = sender.send(request.clone(), job.is_end);
+    let (answer, stream) = sent.map_err(|_| (Failure::UpstreamClosed, Reach::Unprocessed))?;
+    let up = Pipe::new(job.take_body(), stream_or_end(stream, job.is_end), &job.names);
+    Ok(Exchange::new(job.asked, Instance::Two(answer), up, Rc::clone(&job.names), job.path.clone()))
+}
+
+fn unsent(failure: Failure) -> (Failure, Reach) {
+    (failure, Reach::Unsent)
+}
+
+fn before((failure, reach): (Failure, Reach)) -> Failed {
+    Failed::Before { failure, reach }
 }

@@ -6,10 +6,14 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use laneway_core::conduct;
+use laneway_core::snapshot::Protocol;
 use tokio::net::TcpStream;
 
+use super::budget::Traffics;
 use super::connect::{self, From, Held, OwnSockets};
 use super::failure::Failure;
+use super::limit::Place;
 use super::link::{Link, Sender, Watched};
 use super::pool::{Conn, Host, Key, Pool};
 use super::route::Target;
@@ -34,6 +38,7 @@ const FATE_LOOKS: u32 = 20;
 /// Connections and what opening them needs; one a worker.
 pub(crate) struct Upstream {
     pub(crate) pool: Pool,
+    pub(crate) traffics: Traffics,
     pub(crate) own_sockets: OwnSockets,
     pub(crate) timer: Timer,
 }
@@ -42,6 +47,43 @@ pub(crate) struct Upstream {
 pub(crate) struct Claim {
     pub(crate) host: Rc<Host>,
     pub(crate) target: Target,
+    /// Where the service limits what is sent to an instance.
+    limit: Option<Limit>,
+}
+
+struct Limit {
+    count: usize,
+    queued_max: u32,
+    place: Option<Place>,
+}
+
+impl Claim {
+    /// It takes one of the places that the service allows, of which each worker has its part.
+    pub(crate) fn limit(&mut self, limits: conduct::Limits, workers: usize) {
+        let conduct::Limits { connections_max, requests_max, queued_max } = limits;
+        // Over HTTP/1 each request that runs has a connection to itself, and none is opened while one is idle.
+        let connections = if self.target.protocol == Protocol::Http2 { 0 } else { connections_max };
+        let count = [requests_max, connections].into_iter().filter(|limit| *limit > 0).min();
+        self.limit = count.map(|count| {
+            let count = (count as usize).div_ceil(workers.max(1));
+            Limit { count, queued_max, place: self.host.places.take(count) }
+        });
+    }
+
+    /// It may be sent now.
+    pub(crate) fn has_place(&self) -> bool {
+        self.limit.as_ref().is_none_or(|limit| limit.place.is_some())
+    }
+
+    /// Waits for its place; an error: too many do.
+    pub(crate) async fn await_place(&mut self) -> Result<(), Failure> {
+        if let Some(limit) = &mut self.limit
+            && limit.place.is_none()
+        {
+            limit.place = Some(self.host.places.wait(limit.count, limit.queued_max).await?);
+        }
+        Ok(())
+    }
 }
 
 impl Drop for Claim {
@@ -54,7 +96,7 @@ impl Upstream {
     pub(crate) fn claim(&self, target: Target) -> Claim {
         let host = self.pool.host(Key { address: target.address, from: target.from });
         host.begin();
-        Claim { host, target }
+        Claim { host, target, limit: None }
     }
 
     /// A new connection. The guard lives as long as it.
@@ -70,11 +112,19 @@ impl Upstream {
         }
     }
 
+    /// The same for a request, which does not wait where none came to stand of late.
+    async fn dial(&self, claim: &Claim) -> Result<(TcpStream, Held), Failure> {
+        let Claim { host, target, .. } = claim;
+        let dial = host.dials.begin()?;
+        let opened = self.connect(target.address, target.from, target.connect_timeout).await;
+        dial.ended(opened.as_ref().err().copied());
+        opened
+    }
+
     /// A new HTTP/1.1 connection.
     pub(crate) async fn open_http1(&self, claim: &Claim) -> Result<Box<Conn>, Failure> {
-        let Claim { host, target, .. } = claim;
-        let (stream, held) = self.connect(target.address, target.from, target.connect_timeout).await?;
-        Ok(host.own(Wire::new(stream), held))
+        let (stream, held) = self.dial(claim).await?;
+        Ok(claim.host.own(Wire::new(stream), held))
     }
 
     /// The HTTP/2 connection to the instance, if it can take a stream now.
@@ -86,7 +136,7 @@ impl Upstream {
     /// The HTTP/2 connection to the instance, ready for a stream. One connection serves all streams: who comes while it is being
     /// opened waits for it.
     pub(crate) async fn http2(&self, claim: &Claim) -> Result<Sender, Failure> {
-        let Claim { host, target, .. } = claim;
+        let host = &*claim.host;
         if let Some(sender) = shared(host).await {
             return Ok(sender);
         }
@@ -94,7 +144,7 @@ impl Upstream {
         if let Some(sender) = shared(host).await {
             return Ok(sender);
         }
-        let (stream, held) = self.connect(target.address, target.from, target.connect_timeout).await?;
+        let (stream, held) = self.dial(claim).await?;
         let link = Rc::<Link>::default();
         let (send, connection) = h2::client::Builder::new()
             .initial_window_size(STREAM_WINDOW_BYTES)

@@ -7,16 +7,21 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use laneway_core::conduct::{Conduct, Outliers, Warmup};
 use laneway_core::decide::Scratch;
 use laneway_core::snapshot::Snapshot;
 
 use super::activity::{CoarseClock, Command, Connection};
 use super::attribution::Unattributed;
+use super::budget::Traffics;
 use super::connect::{From, OwnSockets};
+use super::deadline::Deadlines;
+use super::ejection::{Among, Verdict};
 use super::evidence::Evidence;
 use super::failure::Failure;
+use super::newcomers::Known;
 use super::pool::{Key, Pool};
 use super::propagate::Names;
 use super::sockopt;
@@ -76,6 +81,11 @@ impl InboundOpen {
     }
 }
 
+/// How often the sweeper comes.
+const SWEEP: Duration = Duration::from_secs(1);
+/// Between two sweeps: more than a busy machine makes of a second, and less than what any instance is given to answer.
+const STILL: Duration = Duration::from_millis(2_500);
+
 pub(crate) struct Worker {
     pub(crate) config: Arc<Config>,
     pub(crate) shared: Shared,
@@ -87,9 +97,15 @@ pub(crate) struct Worker {
     pub(crate) journal: Journal,
     pub(crate) pressure: Pressure,
     pub(crate) clock: CoarseClock,
+    pub(crate) deadlines: Deadlines,
     pub(crate) upstream: Upstream,
     pub(crate) habits: Habits,
     index: usize,
+    /// What holds for calls of services without a policy.
+    pub(crate) unasked: Arc<Conduct>,
+    /// When the sweeper was here last: what fails while the whole process stood still says nothing of instances.
+    swept_at: Cell<Instant>,
+    asleep_until: Cell<Option<Instant>>,
     pub(crate) scratch: RefCell<Scratch>,
     names: RefCell<Option<Rc<Names>>>,
     connections: RefCell<HashMap<u64, Rc<Connection>, foldhash::fast::RandomState>>,
@@ -111,11 +127,16 @@ impl Worker {
         Worker {
             upstream: Upstream {
                 pool: Pool::new(clock.clone(), idle_seconds),
+                traffics: Traffics::default(),
                 own_sockets: shared.own_sockets.clone(),
                 timer: timer.clone(),
             },
             habits,
             index,
+            unasked: Arc::new(Conduct::unasked(config.timeouts.connect)),
+            deadlines: Deadlines::new(),
+            swept_at: Cell::new(Instant::now()),
+            asleep_until: Cell::new(None),
             config,
             shared,
             reader,
@@ -246,15 +267,23 @@ impl Worker {
     /// Once a second: moves the clock, cuts slow heads, ends idle connections, tidies the pools.
     pub(crate) async fn sweep(self: Rc<Self>) {
         loop {
-            self.timer.sleep(Duration::from_secs(1)).await;
+            self.timer.sleep(SWEEP).await;
             let now = self.shared.evidence.seconds();
             self.clock.advance(now);
             self.shared.evidence.sweep(now);
             self.sweep_connections(now);
+            self.look_at_the_time();
             if self.pressure.level() == Level::Trim {
                 self.give_up_what_rests(now);
             }
             self.upstream.pool.sweep();
+            self.upstream.traffics.tick();
+            let health = &self.upstream.pool.health;
+            let had_ejected = health.has_ejected();
+            health.tick(now);
+            if had_ejected {
+                self.tell_ejected();
+            }
             self.habits.called(self.index, self.upstream.pool.called());
             self.meter.sweep(now);
         }
@@ -292,6 +321,45 @@ impl Worker {
         }
     }
 
+    /// Did this process stand still (SIGSTOP, a paused machine) since the last sweep, or just before it?
+    fn look_at_the_time(&self) {
+        let now = Instant::now();
+        if now.duration_since(self.swept_at.replace(now)) > STILL {
+            self.asleep_until.set(Some(now + SWEEP));
+        }
+    }
+
+    /// Failures are those of instances, and not of this process having stood still.
+    pub(crate) fn is_awake(&self) -> bool {
+        let now = Instant::now();
+        now.duration_since(self.swept_at.get()) <= STILL && self.asleep_until.get().is_none_or(|until| now >= until)
+    }
+
+    /// An instance has failed too often: out, unless too many are.
+    pub(crate) fn eject(&self, address: SocketAddr, rules: &Outliers, warmup: Option<Warmup>) {
+        let snapshot = self.reader.load();
+        let Some(siblings) = snapshot.siblings(address) else { return };
+        let among = Among { addresses: &siblings.addresses, has_fallback: siblings.has_fallback };
+        let health = &self.upstream.pool.health;
+        if let Verdict::Out { seconds } = health.eject(address, &among, rules, warmup, self.clock.seconds()) {
+            self.counters.ejected(&siblings.service.name, siblings.tag);
+            self.tell_ejected();
+            let service = &*siblings.service.name;
+            tracing::info!(%address, service, seconds, "an instance fails and is not called for a while");
+        }
+    }
+
+    /// What is out now, for who asks.
+    pub(crate) fn tell_ejected(&self) {
+        let snapshot = self.reader.load();
+        let out = self.upstream.pool.health.ejected();
+        let named = out.iter().filter_map(|address| {
+            let siblings = snapshot.siblings(*address)?;
+            Some((Arc::clone(&siblings.service.name), siblings.tag))
+        });
+        self.counters.are_ejected(named);
+    }
+
     /// One request got no answer from an instance.
     pub(crate) fn note_failure(&self, failure: Failure, to: SocketAddr) {
         self.counters.failure(failure.label());
@@ -313,9 +381,15 @@ impl Worker {
     pub(crate) async fn follow(self: Rc<Self>) {
         let mut reader = self.reader.clone();
         let mut warming = Warming::default();
+        let mut known = Known::default();
         loop {
             let revision = {
                 let snapshot = self.reader.load();
+                let health = &self.upstream.pool.health;
+                health.retain(|address| snapshot.may_be_called(address));
+                for (address, warmup) in known.newcomers(&snapshot) {
+                    health.is_new(address, warmup, self.clock.seconds());
+                }
                 self.upstream.pool.retain(|key| self.may_be_called(&snapshot, key));
                 snapshot.revision
             };

@@ -92,6 +92,18 @@ metrics! {
     ANSWERS_REFUSED = "laneway_answers_refused_total" Counter
         ["reason"]
         "Answers of instances refused for what they say";
+    RETRIES = "laneway_retries_total" Counter
+        ["cause"]
+        "Requests that went to another instance because the first did not answer";
+    RETRIES_REFUSED = "laneway_retries_refused_total" Counter
+        []
+        "Requests that would have, and did not because the budget was used up";
+    EJECTIONS = "laneway_ejections_total" Counter
+        ["service", "tag"]
+        "Times that an instance was taken out of the choice because it failed";
+    EJECTED = "laneway_endpoints_ejected" Gauge
+        ["service", "tag"]
+        "Instances that are out of the choice now";
     PANICS = "laneway_panics_total" Counter
         []
         "Connections that ended by a bug of ours";

@@ -46,12 +46,10 @@ fn serve(fault: Fault) -> Instance {
     thread::spawn({
         let (begun, connections) = (Arc::clone(&begun), Arc::clone(&connections));
         move || {
-            for (number, stream) in listener.incoming().enumerate() {
+            for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                *connections.lock().expect("no panic holds it") += 1;
-                let begun = Arc::clone(&begun);
-                let fault = if number == 0 || fault == Fault::Narrow { Some(fault) } else { None };
-                thread::spawn(move || drop(play(stream, fault, &begun)));
+                let (begun, connections) = (Arc::clone(&begun), Arc::clone(&connections));
+                thread::spawn(move || drop(play(stream, fault, &begun, &connections)));
             }
         }
     });
@@ -59,10 +57,22 @@ fn serve(fault: Fault) -> Instance {
 }
 
 /// Answers each stream when its request is whole, but for the fault.
-fn play(mut stream: TcpStream, fault: Option<Fault>, begun: &Mutex<Vec<usize>>) -> std::io::Result<()> {
+fn play(
+    mut stream: TcpStream,
+    fault: Fault,
+    begun: &Mutex<Vec<usize>>,
+    connections: &Mutex<usize>,
+) -> std::io::Result<()> {
     stream.set_read_timeout(Some(DEADLINE))?;
     stream.set_nodelay(true)?;
+    // One that says nothing is no connection: whoever waited for the sidecar to listen was led here.
     stream.read_exact(&mut [0; 24])?;
+    let number = {
+        let mut connections = connections.lock().expect("no panic holds it");
+        *connections += 1;
+        *connections
+    };
+    let fault = (number == 1 || fault == Fault::Narrow).then_some(fault);
     let narrow = [&MAX_CONCURRENT_STREAMS.to_be_bytes()[..], &1_u32.to_be_bytes()].concat();
     stream.write_all(&frame(SETTINGS, 0, 0, if fault == Some(Fault::Narrow) { &narrow } else { &[] }))?;
     let mut bodies = std::collections::BTreeMap::new();
@@ -197,7 +207,7 @@ fn serve_three_each() -> (SocketAddr, Arc<Mutex<usize>>) {
             let Ok(mut stream) = stream else { return };
             let count = Arc::clone(&count);
             thread::spawn(move || {
-                for _ in 0..3 {
+                for number in 0..3 {
                     let (mut request, mut byte) = (Vec::new(), [0]);
                     while !request.ends_with(b"\r\n\r\norder 66") {
                         if !matches!(stream.read(&mut byte), Ok(1)) {
@@ -206,6 +216,10 @@ fn serve_three_each() -> (SocketAddr, Arc<Mutex<usize>>) {
                         request.push(byte[0]);
                     }
                     *count.lock().expect("no panic holds it") += 1;
+                    // The last answer and the end leave together: what comes after it comes to a closed connection, and not into
+                    // the hands of a kernel whose application has gone.
+                    let is_last = number == 2;
+                    socket2::SockRef::from(&stream).set_tcp_cork(is_last).expect("a socket");
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
                 }
             });

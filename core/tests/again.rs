@@ -1,0 +1,74 @@
+//! Where a request goes whose instance failed: of the same tag first, then along the fallback of its lane, and who is chosen from
+//! together with whom.
+
+mod world;
+
+use laneway_core::decide::{Scratch, decide_again};
+use laneway_core::name;
+use laneway_core::snapshot::Identity;
+use laneway_core::tag::{RequestTag, Tag};
+use laneway_core::why::Why;
+use world::{FixedLoad, World};
+
+fn tag(text: &str) -> Tag {
+    Tag::parse(text.as_bytes()).expect("a tag")
+}
+
+/// `B Bgray Bgray`: the instances; a request of that tag (empty: none) failed at these, all of one tag. Label and why of the
+/// next, or empty.
+fn check(mesh: &str, documents: &str, request: &str, failed: &[usize], expected: (&str, Option<Why>)) {
+    let instances: Vec<String> = mesh.split(' ').map(str::to_owned).collect();
+    let world = World::new(&instances, documents).expect("a good world");
+    let identity = Identity { namespace: "default".into(), service: "z".into(), tag: None };
+    let snapshot = world.snapshot(&identity);
+    let destination = snapshot.destination(None, None, Some(&name::service("default", "b")));
+    let gone = failed.iter().map(|index| world.pods[*index].address);
+    let load = FixedLoad { ejected: gone.collect(), ..FixedLoad::default() };
+    let request_tag = if request.is_empty() { RequestTag::None } else { RequestTag::Lane(tag(request)) };
+    let was = world.pods[failed[0]].identity.tag;
+    let next = decide_again(&snapshot, &destination, request_tag, was, &load, &mut Scratch::new(7));
+    let label = |address| world.pod_at(address).map(world::Pod::label).unwrap_or_default();
+    let found = next.map(|next| (label(next.endpoint.address.0), next.why));
+    let expected = (!expected.0.is_empty()).then(|| (expected.0.to_owned(), expected.1));
+    assert_eq!(found, expected, "{mesh}, {documents:?}, tag {request:?}, failed at {failed:?}");
+}
+
+const SICK: Option<Why> = Some(Why::FallbackUnhealthy);
+
+#[test]
+fn another_instance_of_the_same_tag_comes_first() {
+    check("B B", "", "", &[0], ("B", None));
+    check("B Bgray Bgray", "kind: Lane\nname: gray\n", "gray", &[1], ("Bgray", None));
+    check("B Bgray Bgray", "", "gray", &[1], ("Bgray", None));
+    check("B", "", "", &[0], ("", None));
+}
+
+#[test]
+fn then_the_fallback_of_the_lane() {
+    check("B Bgray Bgray", "kind: Lane\nname: gray\n", "gray", &[1, 2], ("B", SICK));
+    check("B Bgray", "", "gray", &[1], ("B", SICK));
+    let chain = "kind: Lane\nname: gray\nfallback: {chain: [blue, baseline]}\n";
+    check("B Bblue Bgray", chain, "gray", &[2], ("Bblue", SICK));
+    check("B Bblue Bgray", chain, "gray", &[1, 2], ("B", SICK));
+    // It had fallen back to blue already.
+    check("B Bblue Bgray", chain, "gray", &[1], ("B", SICK));
+    check("Bblue Bgray", "kind: Lane\nname: gray\nfallback: {chain: [blue]}\n", "gray", &[0], ("", None));
+    check("B Bgray", "kind: Lane\nname: gray\nfallback: {mode: strict}\n", "gray", &[1], ("", None));
+    // A policy had chosen gray for a request without a lane.
+    check("B Bgray", "", "", &[1], ("B", Some(Why::Baseline)));
+    check("B Bgray", "kind: ServicePolicy\nname: b\nreselect: never\n", "gray", &[1], ("", None));
+}
+
+#[test]
+fn siblings_are_those_of_the_same_tag_that_are_usable() {
+    let documents = "kind: Lane\nname: strict\nfallback: {mode: strict}\n";
+    let mesh = ["B", "B", "B draining", "Bgray", "Bstrict"].map(str::to_owned);
+    let world = World::new(&mesh, documents).expect("a good world");
+    let identity = Identity { namespace: "default".into(), service: "z".into(), tag: None };
+    let snapshot = world.snapshot(&identity);
+    for (index, count, has_fallback) in [(0, 2, false), (3, 1, true), (4, 1, false)] {
+        let siblings = snapshot.siblings(world.pods[index].address).expect("it is known");
+        assert_eq!((siblings.addresses.len(), siblings.has_fallback), (count, has_fallback), "{}", mesh[index]);
+    }
+    assert!(snapshot.siblings("192.0.2.1:1".parse().expect("an address")).is_none());
+}

@@ -1,0 +1,297 @@
+//! An instance of a service as a test wants it: it answers with its name, fails, is silent, goes away in good order and comes back.
+//! And one sidecar before such instances, and a client that counts.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use laneway_tests::process::{Process, Scratch, program, wait_for};
+
+use crate::alone::free;
+
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+/// So often an instance looks whether it is to end.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// HTTP/1.1 over kept connections. `/silent` is never answered, `/slow` after half a second, `/stream` has no end.
+pub(crate) struct Instance {
+    name: String,
+    pub(crate) address: SocketAddr,
+    status: Arc<AtomicU16>,
+    heard: Arc<AtomicUsize>,
+    running: Option<Running>,
+}
+
+struct Running {
+    stop: Arc<AtomicBool>,
+    accepting: JoinHandle<()>,
+    connections: Arc<Mutex<Vec<JoinHandle<()>>>>,
+}
+
+impl Instance {
+    pub(crate) fn start(name: &str) -> Instance {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+        let address = listener.local_addr().expect("it is bound");
+        let mut instance = Instance {
+            name: name.to_owned(),
+            address,
+            status: Arc::new(AtomicU16::new(200)),
+            heard: Arc::default(),
+            running: None,
+        };
+        instance.run(listener);
+        instance
+    }
+
+    /// What it answers from now on.
+    pub(crate) fn says(&self, status: u16) {
+        self.status.store(status, Ordering::Relaxed);
+    }
+
+    /// Requests that reached it, answered or not.
+    pub(crate) fn heard(&self) -> usize {
+        self.heard.load(Ordering::Relaxed)
+    }
+
+    /// Ends as a good server does: takes no connection, finishes what runs, closes what rests.
+    pub(crate) fn stop(&mut self) {
+        let Some(Running { stop, accepting, connections }) = self.running.take() else { return };
+        stop.store(true, Ordering::Release);
+        accepting.join().expect("it does not panic");
+        for connection in std::mem::take(&mut *connections.lock().expect("no panic holds it")) {
+            connection.join().expect("it does not panic");
+        }
+    }
+
+    /// Comes back where it was.
+    pub(crate) fn start_again(&mut self) {
+        let listener = wait_for(DEADLINE, || TcpListener::bind(self.address).ok()).expect("its address is free again");
+        self.run(listener);
+    }
+
+    fn run(&mut self, listener: TcpListener) {
+        listener.set_nonblocking(true).expect("a socket");
+        let stop = Arc::<AtomicBool>::default();
+        let connections = Arc::<Mutex<Vec<JoinHandle<()>>>>::default();
+        let (name, status, count) = (self.name.clone(), Arc::clone(&self.status), Arc::clone(&self.heard));
+        let accepting = thread::spawn({
+            let (stop, connections) = (Arc::clone(&stop), Arc::clone(&connections));
+            move || {
+                while !stop.load(Ordering::Acquire) {
+                    let Ok((stream, _)) = listener.accept() else {
+                        thread::sleep(LOOK);
+                        continue;
+                    };
+                    let (name, status, count, stop) =
+                        (name.clone(), Arc::clone(&status), Arc::clone(&count), Arc::clone(&stop));
+                    let serving = thread::spawn(move || serve(stream, &name, &status, &count, &stop));
+                    let mut connections = connections.lock().expect("no panic holds it");
+                    connections.retain(|connection| !connection.is_finished());
+                    connections.push(serving);
+                }
+                // What the kernel took and nobody accepted is served too: closing the listener would reset it.
+                while let Ok((stream, _)) = listener.accept() {
+                    serve(stream, &name, &status, &count, &stop);
+                }
+            }
+        });
+        self.running = Some(Running { stop, accepting, connections });
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(Running { stop, .. }) = self.running.take() {
+            stop.store(true, Ordering::Release);
+        }
+    }
+}
+
+fn serve(mut stream: TcpStream, name: &str, status: &AtomicU16, count: &AtomicUsize, stop: &AtomicBool) {
+    stream.set_nonblocking(false).expect("a socket");
+    stream.set_nodelay(true).expect("a socket");
+    stream.set_read_timeout(Some(LOOK)).expect("a time");
+    let mut heard = Vec::new();
+    let mut rests = 0;
+    loop {
+        while let Some((path, bytes)) = whole_request(&heard) {
+            heard.drain(..bytes);
+            count.fetch_add(1, Ordering::Relaxed);
+            match path.as_str() {
+                "/silent" => return wait_for_stop(stop),
+                "/stream" => {
+                    let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nbegun\r\n";
+                    let _ = stream.write_all(head);
+                    return wait_for_stop(stop);
+                }
+                "/slow" => thread::sleep(Duration::from_millis(500)),
+                _ => {}
+            }
+            let status = status.load(Ordering::Relaxed);
+            let is_last = stop.load(Ordering::Acquire);
+            let closes = if is_last { "connection: close\r\n" } else { "" };
+            let length = name.len();
+            let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: {length}\r\n{closes}\r\n{name}");
+            // The last answer and the end leave together: nothing is taken that nobody will read.
+            socket2::SockRef::from(&stream).set_tcp_cork(is_last).expect("a socket");
+            if stream.write_all(answer.as_bytes()).is_err() || is_last {
+                return;
+            }
+            rests = 0;
+        }
+        let mut bytes = [0; 4096];
+        match stream.read(&mut bytes) {
+            Ok(0) => return,
+            Ok(count) => heard.extend_from_slice(&bytes[..count]),
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
+                rests += 1;
+                // One look more than one: what was on its way when it was told to end is here by then.
+                if stop.load(Ordering::Acquire) && heard.is_empty() && rests > 2 {
+                    return;
+                }
+            }
+            Err(_) => return,
+        }
+    }
+}
+
+fn wait_for_stop(stop: &AtomicBool) {
+    while !stop.load(Ordering::Acquire) {
+        thread::sleep(LOOK);
+    }
+}
+
+/// The path of the first request, and its bytes, if it is whole.
+fn whole_request(heard: &[u8]) -> Option<(String, usize)> {
+    let end = heard.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(&heard[..end]).to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")?.parse::<usize>().ok());
+    let bytes = end + length.unwrap_or(0);
+    let path = head.split(' ').nth(1)?.to_owned();
+    (heard.len() >= bytes).then_some((path, bytes))
+}
+
+/// One sidecar in static mode whose documents a test rewrites. Service `b` is what its listener leads to.
+pub(crate) struct Front {
+    pub(crate) address: SocketAddr,
+    status: SocketAddr,
+    file: PathBuf,
+    pub(crate) process: Process,
+    scratch: Scratch,
+}
+
+/// One endpoint in a document.
+pub(crate) fn endpoint(instance: &Instance, more: &str) -> String {
+    format!("{{address: '{}'{more}}}", instance.address)
+}
+
+impl Front {
+    pub(crate) fn start(label: &str, endpoints: &[String], more: &str) -> Front {
+        let scratch = Scratch::new(label).expect("a directory");
+        let (address, status) = (free(), free());
+        let file = scratch.path().join("resources.yaml");
+        std::fs::write(&file, text(address, endpoints, more)).expect("the directory is ours");
+        let mut command = Command::new(program("laneway-proxy").expect("it is built"));
+        command.arg("--resources").arg(&file);
+        command.args(["--status", &status.to_string(), "--admin", &free().to_string()]);
+        let mut process = Process::start("sidecar", command, &scratch.path().join("proxy.log")).expect("it starts");
+        let listens = || TcpStream::connect(address).is_ok() && TcpStream::connect(status).is_ok();
+        process.wait_until(DEADLINE, "listening", listens).expect("it listens");
+        Front { address, status, file, process, scratch }
+    }
+
+    /// Other documents. Returns when they are in force.
+    pub(crate) fn rewrite(&self, endpoints: &[String], more: &str) {
+        let before = self.metric("laneway_config_revision", "");
+        let fresh = self.scratch.path().join("fresh");
+        std::fs::write(&fresh, text(self.address, endpoints, more)).expect("the directory is ours");
+        std::fs::rename(&fresh, &self.file).expect("the directory is ours");
+        let is_new = || (self.metric("laneway_config_revision", "") > before).then_some(());
+        wait_for(DEADLINE, is_new).unwrap_or_else(|| panic!("not in force: {}", self.process.log()));
+    }
+
+    /// Sum of the series of a metric whose labels hold these words.
+    pub(crate) fn metric(&self, name: &str, words: &str) -> u64 {
+        let mut stream = TcpStream::connect(self.status).expect("it has a status port");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a time");
+        stream.write_all(b"GET /metrics HTTP/1.0\r\nhost: x\r\n\r\n").expect("it reads");
+        let mut page = String::new();
+        stream.read_to_string(&mut page).expect("it answers");
+        let is_it = |line: &&str| line.starts_with(name) && line[name.len()..].starts_with(['{', ' ']);
+        let lines = page.lines().filter(is_it).filter(|line| line.contains(words));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum::<f64>() as u64
+    }
+}
+
+fn text(address: SocketAddr, endpoints: &[String], more: &str) -> String {
+    format!(
+        "kind: Service\nname: b\nhosts: [sc-b]\nports: [{{port: 80, protocol: http1}}]\nendpoints: [{}]\n---\n\
+         kind: Proxy\nservice: a\nlisteners: [{{address: '{address}', direction: outbound, defaultService: b}}]\n{more}",
+        endpoints.join(", ")
+    )
+}
+
+/// One kept connection to a sidecar.
+pub(crate) struct Asker {
+    stream: TcpStream,
+    to: SocketAddr,
+}
+
+/// Status, what `x-laneway-error` says, and the body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Said {
+    pub(crate) status: u16,
+    pub(crate) error: String,
+    pub(crate) body: String,
+}
+
+impl Asker {
+    pub(crate) fn new(to: SocketAddr) -> Asker {
+        let stream = TcpStream::connect(to).expect("the sidecar listens");
+        stream.set_read_timeout(Some(DEADLINE)).expect("a time");
+        stream.set_nodelay(true).expect("a socket");
+        Asker { stream, to }
+    }
+
+    pub(crate) fn get(&mut self, path: &str, headers: &str) -> Result<Said, String> {
+        self.ask(&format!("GET {path} HTTP/1.1\r\nhost: sc-b\r\n{headers}\r\n"))
+    }
+
+    pub(crate) fn post(&mut self, path: &str, headers: &str) -> Result<Said, String> {
+        self.ask(&format!("POST {path} HTTP/1.1\r\nhost: sc-b\r\n{headers}content-length: 8\r\n\r\norder 66"))
+    }
+
+    /// An error: the connection ended without a whole answer; the next request has a new one.
+    fn ask(&mut self, request: &str) -> Result<Said, String> {
+        self.stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+        let mut heard = Vec::new();
+        loop {
+            let mut bytes = [0; 4096];
+            match self.stream.read(&mut bytes) {
+                Ok(count) if count > 0 => heard.extend_from_slice(&bytes[..count]),
+                other => {
+                    *self = Asker::new(self.to);
+                    return Err(format!("{other:?} behind {:?}", String::from_utf8_lossy(&heard)));
+                }
+            }
+            let Some(end) = heard.windows(4).position(|window| window == b"\r\n\r\n") else { continue };
+            let head = String::from_utf8_lossy(&heard[..end]).into_owned();
+            let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).unwrap_or("").to_owned();
+            let length: usize = header("content-length: ").parse().unwrap_or(usize::MAX);
+            if heard.len() - end - 4 < length {
+                continue;
+            }
+            let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
+            if head.to_ascii_lowercase().contains("connection: close") {
+                *self = Asker::new(self.to);
+            }
+            let body = String::from_utf8_lossy(&heard[end + 4..]).trim_end().to_owned();
+            return Ok(Said { status, error: header("x-laneway-error: "), body });
+        }
+    }
+}
