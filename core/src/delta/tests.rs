@@ -325,7 +325,8 @@ fn no_request_is_larger_than_the_server_takes() {
     assert_eq!(forgotten.keys.len(), keys.len());
     assert!(forgotten.messages.iter().all(|message| message.encoded_len() < DISCOVERY_REQUEST_BYTES_MAX));
 
-    let bad = (0..5000).map(|index| Resource { name: format!("{index}"), ..broken(&lane(&LANE[4..])) }).collect();
+    let one = broken(&lane(&LANE[4..]));
+    let bad = (0..5000).map(|index| Resource { name: format!("{index}"), ..one.clone() }).collect();
     let reply = session.receive(response(TYPE_LANE, bad, &[]));
     assert!(reply.message.error_detail.is_some());
     assert!(reply.message.encoded_len() < DISCOVERY_REQUEST_BYTES_MAX, "a NACK too");
