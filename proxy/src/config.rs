@@ -576,7 +576,7 @@ impl FromStr for MemoryMax {
     type Err = String;
 
     fn from_str(text: &str) -> Result<MemoryMax, String> {
-        let allowed = || format!("`{text}` is neither auto, off, nor a number and MiB or GiB, from 16MiB to 1024GiB");
+        let allowed = || format!("`{text}` is neither auto, off, nor a number and MiB or GiB, from 8MiB to 1024GiB");
         match text {
             "auto" => return Ok(MemoryMax::Auto),
             "off" => return Ok(MemoryMax::Off),
@@ -589,7 +589,7 @@ impl FromStr for MemoryMax {
             "GiB" => 30,
             _ => return Err(allowed()),
         };
-        let bytes = number.checked_mul(1 << shift).filter(|bytes| (16 << 20..=1 << 40).contains(bytes));
+        let bytes = number.checked_mul(1 << shift).filter(|bytes| (8 << 20..=1 << 40).contains(bytes));
         bytes.map(MemoryMax::Bytes).ok_or_else(allowed)
     }
 }

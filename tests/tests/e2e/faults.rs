@@ -123,7 +123,9 @@ fn an_instance_that_breaks_off_is_a_502_before_its_head_and_a_cut_connection_beh
     for fault in [Fault::EndAfter(0), Fault::ResetAfter(0)] {
         relay.set(fault);
         // A connection of its own for each request: none is kept over a fault.
-        assert_eq!(get(sidecar.address, "/1000").0, 502, "{fault:?}");
+        let (status, _) = get(sidecar.address, "/1000");
+        // A reset may come so early that there was no connection.
+        assert!(status == 502 || (status == 503 && fault == Fault::ResetAfter(0)), "{fault:?}: {status}");
     }
     for fault in [Fault::EndAfter(500), Fault::ResetAfter(500)] {
         relay.set(fault);
