@@ -95,6 +95,7 @@ pub struct Api {
     peers: Peers,
     stats: Stats,
     deeds: Deeds,
+    doors: [Door; 2],
     started: SystemTime,
     draining: Draining,
     repeats: Repeats,
@@ -114,6 +115,8 @@ pub struct Given {
     pub stats: Stats,
     /// Of the guards of lanes.
     pub deeds: Deeds,
+    /// Of both ports: who was not let in.
+    pub doors: [Door; 2],
     pub draining: Draining,
     /// Of one principal.
     pub writes_per_second: u32,
@@ -121,12 +124,22 @@ pub struct Given {
 
 impl Api {
     pub fn new(given: Given) -> Api {
-        let Given { reconciler, fleet, leader, replicas, credentials, stats, deeds, draining, writes_per_second } =
-            given;
+        let Given {
+            reconciler,
+            fleet,
+            leader,
+            replicas,
+            credentials,
+            stats,
+            deeds,
+            doors,
+            draining,
+            writes_per_second,
+        } = given;
         let (repeats, streams) = (Repeats::new(repeats::BOUND), Streams::default());
         let (peers, started) = (Peers::new(replicas, credentials), SystemTime::now());
         let writes = Arc::new(Limit::per_second(writes_per_second));
-        Api { reconciler, fleet, leader, peers, stats, deeds, started, draining, repeats, streams, writes }
+        Api { reconciler, fleet, leader, peers, stats, deeds, doors, started, draining, repeats, streams, writes }
     }
 
     /// Serves until the drain; then what runs is finished.

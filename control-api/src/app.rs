@@ -105,9 +105,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let tidying = tokio::spawn(stats.clone().run());
     let push =
         Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone(), stats.clone());
-    let door = Door::new("discovery", access.clone());
-    let mut pushing = tokio::spawn(push.serve(discovery, door, draining.clone()));
-    let door = Door::new("api", access.clone());
+    let doors = ["discovery", "api"].map(|port| Door::new(port, access.clone()));
+    let [of_discovery, of_api] = doors.clone();
+    let mut pushing = tokio::spawn(push.serve(discovery, of_discovery, draining.clone()));
     let (peers, writes_per_second) = (config.peers.clone(), config.writes_per_second);
     let deeds = Deeds::default();
     let given = Given {
@@ -118,13 +118,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         credentials: peers,
         stats: stats.clone(),
         deeds: deeds.clone(),
+        doors,
         draining,
         writes_per_second,
     };
     let answering = Api::new(given);
     let guarding = Guard::new(reconciler.clone(), leader, stats, answering.observe(), deeds);
     let guarding = tokio::spawn(guarding.run());
-    let mut answering = tokio::spawn(answering.serve(api, door));
+    let mut answering = tokio::spawn(answering.serve(api, of_api));
 
     say_what_is_open(&config, [discovery_address, api_address]);
     info!(discovery = %discovery_address, api = %api_address, "listening");

@@ -27,6 +27,7 @@ struct Failures {
     limit: Limit,
     /// Since the last one that was logged.
     unlogged: AtomicU64,
+    count: AtomicU64,
 }
 
 /// Somebody was not let in.
@@ -39,7 +40,7 @@ pub enum Denied {
 
 impl Door {
     pub fn new(port: &'static str, access: Option<watch::Receiver<Arc<Access>>>) -> Door {
-        let failures = Failures { limit: Limit::per_second(FAILURES_PER_SECOND), unlogged: AtomicU64::new(0) };
+        let failures = Failures { limit: Limit::per_second(FAILURES_PER_SECOND), unlogged: AtomicU64::new(0), count: AtomicU64::new(0) };
         Door { port, access, failures: Arc::new(failures) }
     }
 
@@ -76,6 +77,16 @@ impl Door {
         pass.map_err(|refusal| self.failed(refusal, remote, now))
     }
 
+    /// Which port's it is.
+    pub fn port(&self) -> &'static str {
+        self.port
+    }
+
+    /// How often somebody was not let in.
+    pub fn denied(&self) -> u64 {
+        self.failures.count.load(Ordering::Relaxed)
+    }
+
     /// Returns when the rules have changed since this clone of the door was last told.
     pub async fn changed(&mut self) {
         let Some(access) = &mut self.access else { return std::future::pending().await };
@@ -86,6 +97,7 @@ impl Door {
     }
 
     fn failed(&self, refusal: Refusal, remote: SocketAddr, now: Instant) -> Denied {
+        self.failures.count.fetch_add(1, Ordering::Relaxed);
         if self.failures.limit.take("", now).is_err() {
             self.failures.unlogged.fetch_add(1, Ordering::Relaxed);
             return Denied::Flood;

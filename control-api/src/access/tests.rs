@@ -170,4 +170,5 @@ fn failures_beyond_ten_a_second_are_told_nothing_and_good_credentials_are_taken_
     assert!(door.person(remote, &[], Some("Bearer secret"), now).is_ok());
     let later = now + std::time::Duration::from_secs(1);
     assert_eq!(door.person(remote, &[], None, later), Err(Denied::Refused(Refusal::Nothing)));
+    assert_eq!(door.denied(), 102, "every one is counted");
 }

@@ -52,6 +52,8 @@ metrics! {
         "Configurations that sidecars were to have, since the start";
     CHANGES = "laneway_control_changes_total" counter ["outcome"]
         "Changes that were asked for here, by what came of them";
+    DENIED = "laneway_control_authentication_failures_total" counter ["port"]
+        "Calls and streams that were not let in, by port";
     SIDECARS = "laneway_control_sidecars" gauge ["state"]
         "Sidecars of this replica, by how much of their configuration they have";
     LANES = "laneway_control_lane_info" gauge ["namespace", "group", "lane", "tag", "state"]
@@ -94,6 +96,7 @@ fn page(api: &Api) -> String {
     page.family(&REVISION, [(vec!["stored"], state.revision), (vec!["published"], published)]);
     page.single(&EDITIONS, edition);
     page.family(&CHANGES, api.reconciler.counts().map(|(outcome, count)| (vec![outcome], count)));
+    page.family(&DENIED, api.doors.each_ref().map(|door| (vec![door.port()], door.denied())));
     let mut sidecars: BTreeMap<&str, u64> = BTreeMap::new();
     for proxy in api.fleet.report(false).values() {
         *sidecars.entry(proxy.state().as_str_name().trim_start_matches("CONFIG_STATE_")).or_default() += 1;
