@@ -70,7 +70,7 @@ pub mod code {
     /// Larger than what a sidecar receives.
     pub const SIZE: &str = "LANE0124";
     /// A guard that looks at nothing, or at a ratio that means nothing.
-    pub const GUARD: &str = "LANE0129";
+    pub const GUARD: &str = "LANE0125";
 
     /// Warning: an enabled lane without a ready instance.
     pub const NO_INSTANCE: &str = "LANE0201";

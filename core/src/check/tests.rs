@@ -238,9 +238,9 @@ fn bad_configurations_are_refused() {
         (guard("window: 1h1s, maxP99Ratio: 2"), "LANE0118 gray", "guard.window"),
         (guard("window: 10500ms, maxP99Ratio: 2"), "LANE0118 gray", "guard.window"),
         (guard("maxErrorRateOverBaseline: 101%"), "LANE0109 gray", "guard.maxErrorRateOverBaseline"),
-        (guard("maxP99Ratio: 1"), "LANE0129 gray", "guard.maxP99Ratio"),
-        (guard("maxP99Ratio: -2"), "LANE0129 gray", "guard.maxP99Ratio"),
-        (guard("window: 60s, minRequests: 200"), "LANE0129 gray", "guard"),
+        (guard("maxP99Ratio: 1"), "LANE0125 gray", "guard.maxP99Ratio"),
+        (guard("maxP99Ratio: -2"), "LANE0125 gray", "guard.maxP99Ratio"),
+        (guard("window: 60s, minRequests: 200"), "LANE0125 gray", "guard"),
         (rule("{name: a_b}"), "LANE0119 gray", "entry.rules[0].name"),
         (rule("{name: x}, {name: x}"), "LANE0119 gray", "entry.rules[1].name"),
         // A rule without a name has its position as one.
@@ -357,7 +357,7 @@ fn a_group_may_be_too_large_by_what_others_take_out_of_it() {
 #[test]
 fn the_examples_of_the_page_about_rules_are_right() {
     let blocks: Vec<&str> = include_str!("../../../docs/rules.md").split("```yaml\n").skip(1).collect();
-    assert_eq!(blocks.len(), 5);
+    assert_eq!(blocks.len(), 6);
     for block in blocks {
         let text = block.split("```").next().unwrap_or_default();
         let found = findings(text);
@@ -386,6 +386,8 @@ fallback: {minHealthyPercent: 101%, chain: [baseline, x]}
 {kind: Lane, name: lost, group: nowhere, tag: my_gray, entry: {rules: [{percent: 1%}]}}
 ---
 {kind: Lane, name: two, priority: 7, entry: {services: [b], rules: [{name: a_b}]}}
+---
+{kind: Lane, name: watched, guard: {maxP99Ratio: 1}}
 ---
 kind: Lane
 name: red
