@@ -6,7 +6,7 @@
 //! With root every pod lives in a namespace of its own behind a real redirect; without, on 127.0.N.1 with explicit listeners.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail};
 use laneway_proto::contract;
 
 use crate::client::Speech;
-use crate::process::{Process, Scratch, confine, program, run};
+use crate::process::{Process, Scratch, confine, program, run, wait_for};
 
 pub mod network;
 pub mod plan;
@@ -27,6 +27,8 @@ pub use plan::{Plan, PodPlan, ServicePlan};
 
 /// Longest wait for a part to be ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longest wait for another mesh to leave the loopback addresses.
+const TURN_TIMEOUT: Duration = Duration::from_secs(600);
 /// The applications' user: neither root nor the proxy.
 const APPLICATION_UID: u32 = 10_001;
 /// Host numbers of the parts that are no pods.
@@ -46,6 +48,18 @@ pub struct Mesh {
     control: Option<Process>,
     network: Network,
     scratch: Scratch,
+    // Last: the addresses are free when all that listened there has ended.
+    _turn: Option<File>,
+}
+
+/// On loopback every mesh has the same addresses, so there is one at a time on a machine, whichever program runs it.
+fn turn() -> Result<File> {
+    let path = std::env::temp_dir().join("laneway-loopback-mesh");
+    let mut options = fs::OpenOptions::new();
+    let file = options.read(true).append(true).create(true).open(&path);
+    let file = file.with_context(|| format!("open {}", path.display()))?;
+    wait_for(TURN_TIMEOUT, || file.try_lock().ok()).context("another mesh keeps the loopback addresses")?;
+    Ok(file)
 }
 
 /// One application instance and its sidecar.
@@ -61,6 +75,7 @@ impl Mesh {
         let scratch = Scratch::new(&plan.label)?;
         // Other users write logs and sockets of their own here.
         fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o1777))?;
+        let turn = if plan.redirect { None } else { Some(turn()?) };
         let network = if plan.redirect {
             let mut hosts = vec![("control".to_owned(), CONTROL_NUMBER), ("entry".to_owned(), ENTRY_NUMBER)];
             hosts.extend(plan.pods.iter().zip(POD_NUMBER_FIRST..).map(|(pod, number)| (pod.name.clone(), number)));
@@ -68,7 +83,7 @@ impl Mesh {
         } else {
             Network::Loopback
         };
-        let mut mesh = Self { plan, pods: BTreeMap::new(), entry: None, control: None, network, scratch };
+        let mut mesh = Self { plan, pods: BTreeMap::new(), entry: None, control: None, network, scratch, _turn: turn };
         mesh.write_discovery()?;
         mesh.write_entry_rules(&[])?;
         mesh.start_control()?;

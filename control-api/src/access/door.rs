@@ -40,7 +40,11 @@ pub enum Denied {
 
 impl Door {
     pub fn new(port: &'static str, access: Option<watch::Receiver<Arc<Access>>>) -> Door {
-        let failures = Failures { limit: Limit::per_second(FAILURES_PER_SECOND), unlogged: AtomicU64::new(0), count: AtomicU64::new(0) };
+        let failures = Failures {
+            limit: Limit::per_second(FAILURES_PER_SECOND),
+            unlogged: AtomicU64::new(0),
+            count: AtomicU64::new(0),
+        };
         Door { port, access, failures: Arc::new(failures) }
     }
 
