@@ -215,6 +215,12 @@ impl Front {
         wait_for(DEADLINE, is_new).unwrap_or_else(|| panic!("not in force: {}", self.process.log()));
     }
 
+    /// A metric when it is what is expected, or after a while: a request is counted when it has ended, and its client may know before.
+    pub(crate) fn metric_when(&self, name: &str, words: &str, expected: u64) -> u64 {
+        let is_so = || (self.metric(name, words) == expected).then_some(expected);
+        wait_for(DEADLINE, is_so).unwrap_or_else(|| self.metric(name, words))
+    }
+
     /// Sum of the series of a metric whose labels hold these words.
     pub(crate) fn metric(&self, name: &str, words: &str) -> u64 {
         let mut stream = TcpStream::connect(self.status).expect("it has a status port");

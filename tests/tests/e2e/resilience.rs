@@ -46,8 +46,8 @@ fn a_request_has_the_time_that_its_path_is_given() {
     let _ = stream.read_to_end(&mut heard);
     let heard = String::from_utf8_lossy(&heard);
     assert!(heard.ends_with("5\r\nbegun\r\n"), "{heard:?}");
-    assert_eq!(front.metric("laneway_failures_total", "request-timeout"), 1);
-    assert_eq!(front.metric("laneway_failures_total", "idle-timeout"), 1);
+    assert_eq!(front.metric_when("laneway_failures_total", "request-timeout", 1), 1);
+    assert_eq!(front.metric_when("laneway_failures_total", "idle-timeout", 1), 1);
 }
 
 #[test]
@@ -62,7 +62,7 @@ fn an_instance_that_is_gone_costs_no_request_and_is_left_alone_after_a_few() {
     for _ in 0..20 {
         assert_eq!(asker.post("/", "").expect("it is answered").body, "A", "nothing was sent, so a POST goes on too");
     }
-    assert_eq!(front.metric("laneway_retries_total", "connect"), 5, "then it is left alone");
+    assert_eq!(front.metric_when("laneway_retries_total", "connect", 5), 5, "then it is left alone");
     assert_eq!(front.metric("laneway_endpoints_ejected", "baseline"), 1);
     // The other one goes while this one, back already, is still left alone: it is better than nobody.
     goes.start_again();
@@ -85,8 +85,9 @@ fn a_lane_whose_instances_are_gone_falls_back_and_a_strict_one_does_not() {
         gray.stop();
         let said = tally(&mut asker, 4, GRAY);
         assert_eq!(said, BTreeMap::from([(expected, 4)]), "{fallback}: {}", front.process.log());
-        let fallbacks = front.metric("laneway_requests_total", "why=\"fallback_unhealthy\"");
-        assert_eq!(fallbacks, if fallback.is_empty() { 4 } else { 0 }, "{fallback}");
+        let due = if fallback.is_empty() { 4 } else { 0 };
+        let fallbacks = front.metric_when("laneway_requests_total", "why=\"fallback_unhealthy\"", due);
+        assert_eq!(fallbacks, due, "{fallback}");
     }
 }
 
