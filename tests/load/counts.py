@@ -31,8 +31,10 @@ CALLGRIND_START_S = 120
 SETTLE_S = 1
 STOP_S = 60  # callgrind writes its file when the proxy ends
 REFERENCES = ("nginx", "haproxy")
+METRICS_PERCENT_MAX = 5
 KEYS = {  # what is committed: its title, the tolerance that a new file starts with (percent), how it is printed
     "user_instructions": ("user instructions of a route request", 3, ",.0f"),
+    "metrics_user_instructions": ("of them, what metrics by lane cost", 25, ",.0f"),
     "syscalls": ("system calls of a route request", 3, ".2f"),
     "kib_per_idle_connection": ("KiB for each idle connection", 3, ".2f"),
 }
@@ -93,13 +95,19 @@ def wait_traced(pid, tracer):
 def measure(name, command, scratch):
     """The committed figures of one proxy, and what explains them."""
     calls = syscalls(name, command, scratch)
-    return {"user_instructions": instructions(name, command, scratch), "syscalls": calls["sum"],
-            "kib_per_idle_connection": idle_kib(name, command, scratch)["per_connection"], "syscalls_by_name": calls["by_name"]}
+    counted = {"user_instructions": instructions(name, command, scratch), "syscalls": calls["sum"],
+               "kib_per_idle_connection": idle_kib(name, command, scratch)["per_connection"], "syscalls_by_name": calls["by_name"]}
+    if name == "laneway":
+        without = instructions(name, lambda folder: [*command(folder), "--metrics", "off"], scratch)
+        counted["metrics_user_instructions"] = counted["user_instructions"] - without
+    return counted
 
 
 def compare(measured, committed):
     """A line for each number, and whether it holds."""
     lines, is_well = [], True
+    share = 100 * measured["metrics_user_instructions"] / (measured["user_instructions"] - measured["metrics_user_instructions"])
+    lines.append(f"metrics on against off: {share:+.1f} % instructions, goal at most {METRICS_PERCENT_MAX} %")
     for key, (title, _, form) in KEYS.items():
         was, tolerance, now = committed[key]["count"], committed[key]["tolerance_percent"], measured[key]
         change = (now / was - 1) * 100
