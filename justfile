@@ -21,7 +21,7 @@ test *arguments: programs
 
 # Heavy features, which the lean default has not: each built once, with its tests
 test-features:
-    cargo test --profile quick -p laneway-proxy --features otlp --lib --test observed
+    cargo test --profile quick -p laneway-proxy --features otlp,heap-profile --lib --test observed --test heap
 
 # Right, wrong and unknown lanes through unmodified applications (--calls, --only, --loopback)
 test-propagation *arguments: programs
@@ -48,7 +48,7 @@ resilience: programs
 check: programs
     cargo fmt --all -- --check
     cargo clippy --workspace --all-targets --quiet -- --deny warnings
-    cargo test --quiet --profile quick -p laneway-tests --test architecture
+    cargo test --quiet --profile quick --workspace --test architecture
     python3 tests/coverage.py
     @python3 tests/load/decide.py
 

@@ -17,6 +17,8 @@ use crate::status::Status;
 
 mod explain;
 mod guard;
+#[cfg(feature = "heap-profile")]
+mod heap;
 mod held;
 mod memory;
 
@@ -47,7 +49,7 @@ struct Known {
     says: &'static str,
 }
 
-const PAGES: [Known; 9] = [
+const PAGES: [Known; 10] = [
     Known { path: "/config_dump", reads: Some(config_dump), changes: None, says: "what is in force, with versions" },
     Known { path: "/lanes", reads: Some(lanes), changes: None, says: "the group and its lanes" },
     Known { path: "/services", reads: Some(services), changes: None, says: "services that can be called; ?service=" },
@@ -61,6 +63,12 @@ const PAGES: [Known; 9] = [
     },
     Known { path: "/drain", reads: None, changes: Some(drain), says: "POST drains and ends this sidecar" },
     Known { path: "/memory", reads: Some(memory), changes: None, says: "what this process holds" },
+    Known {
+        path: "/heap_profile",
+        reads: Some(heap_profile),
+        changes: None,
+        says: "who holds what of the heap, for jeprof",
+    },
     Known { path: "/version", reads: Some(version), changes: None, says: "what this program is" },
 ];
 
@@ -223,7 +231,31 @@ fn memory(_admin: &Admin, query: &str) -> Page {
     }
 }
 
-const FEATURES: [(&str, bool); 2] = [("otlp", cfg!(feature = "otlp")), ("tls", cfg!(feature = "tls"))];
+#[cfg(feature = "heap-profile")]
+fn heap_profile(_admin: &Admin, query: &str) -> Page {
+    match parameters(query, []).map(|[]| heap::profile()) {
+        Err(error) => wrong(StatusCode::BAD_REQUEST, &error),
+        Ok(Err(error)) => wrong(StatusCode::INTERNAL_SERVER_ERROR, &error.to_string()),
+        Ok(Ok(profile)) => pages::text(StatusCode::OK, profile),
+    }
+}
+
+#[cfg(not(feature = "heap-profile"))]
+fn heap_profile(_admin: &Admin, query: &str) -> Page {
+    match parameters(query, []) {
+        Err(error) => wrong(StatusCode::BAD_REQUEST, &error),
+        Ok([]) => wrong(
+            StatusCode::NOT_IMPLEMENTED,
+            "this build keeps no profile of the heap; one with the cargo feature `heap-profile` does",
+        ),
+    }
+}
+
+const FEATURES: [(&str, bool); 3] = [
+    ("heap-profile", cfg!(feature = "heap-profile")),
+    ("otlp", cfg!(feature = "otlp")),
+    ("tls", cfg!(feature = "tls")),
+];
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -15,8 +15,16 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// process rests; two arenas are enough for a worker and the control side. `_RJEM_MALLOC_CONF` in the environment goes before it.
 // SAFETY: the name is the one that jemalloc, built with our prefix, declares as `const char *`; a reference to an array is as large
 // as a pointer, and the array ends with NUL.
+#[cfg(not(feature = "heap-profile"))]
 #[unsafe(export_name = "_rjem_malloc_conf")]
 pub static ALLOCATOR_SETTINGS: &[u8; 70] = b"background_thread:true,narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0\0";
+
+/// The same, and it keeps who holds what: of one in 128 KiB that are allocated.
+// SAFETY: as above.
+#[cfg(feature = "heap-profile")]
+#[unsafe(export_name = "_rjem_malloc_conf")]
+pub static ALLOCATOR_SETTINGS: &[u8; 98] =
+    b"background_thread:true,narenas:2,dirty_decay_ms:1000,muzzy_decay_ms:0,prof:true,lg_prof_sample:17\0";
 
 /// EX_CONFIG of sysexits.h: the configuration is at fault.
 const EXIT_CONFIG: u8 = 78;
