@@ -5,9 +5,11 @@ each idle connection; and what a decision alone costs (decide.py). Ends with 1 w
 than the tolerance written beside it; `--write` commits what is measured, the references' too.
 """
 import argparse
+import contextlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,33 +34,50 @@ SETTLE_S = 1
 STOP_S = 60  # callgrind writes its file when the proxy ends
 REFERENCES = ("nginx", "haproxy")
 METRICS_PERCENT_MAX = 5
+STATUS, SCRAPERS = "127.0.0.1:15421", 50  # ours, where nothing says otherwise; as many askers as never read
 KEYS = {  # what is committed: its title, the tolerance that a new file starts with (percent), how it is printed
     "user_instructions": ("user instructions of a route request", 3, ",.0f"),
     "metrics_user_instructions": ("of them, what metrics by lane cost", 25, ",.0f"),
+    "scraped_user_instructions": (f"the same while {SCRAPERS} scrapers never read", 3, ",.0f"),
     "syscalls": ("system calls of a route request", 3, ".2f"),
     "kib_per_idle_connection": ("KiB for each idle connection", 3, ".2f"),
 }
 
 
-def instructions(name, command, scratch):
+def instructions(name, command, scratch, scrapers=0):
     """User instructions of a route request: the slope between two runs."""
-    fewer, more = (whole_run(name, command(scratch), count, scratch) for count in (FEWER, MORE))
+    fewer, more = (whole_run(name, command(scratch), count, scratch, scrapers) for count in (FEWER, MORE))
     return round((more - fewer) / (MORE - FEWER))
 
 
-def whole_run(name, argv, requests, scratch):
+def whole_run(name, argv, requests, scratch, scrapers):
     out = Path(scratch) / f"{name}.callgrind"
     valgrind = ["valgrind", "--tool=callgrind", f"--callgrind-out-file={out}", *map(str, argv)]
     with machine.running(f"{name}-callgrind", valgrind, scratch, pin=machine.PROXY_CORE, stop_timeout=STOP_S) as process:
         machine.wait_listening(process, peers.ROUTE, timeout=CALLGRIND_START_S)
-        client = Client(peers.ROUTE)
-        client.ask(requests)
-        client.close()
+        with scraped(process, scrapers):
+            client = Client(peers.ROUTE)
+            client.ask(requests)
+            client.close()
         time.sleep(SETTLE_S)
     total = re.search(r"(?m)^(?:totals|summary): (\d+)", out.read_text())
     if not total:
         raise RuntimeError(f"{name}: callgrind wrote no total")
     return int(total[1])
+
+
+@contextlib.contextmanager
+def scraped(process, count):
+    """So many clients of our status port have asked for the metrics, and read nothing, for the time of the block."""
+    with contextlib.ExitStack() as held:
+        if count:
+            machine.wait_listening(process, STATUS)
+        for _ in range(count):
+            scraper = held.enter_context(socket.create_connection(machine.split(STATUS)))
+            scraper.sendall(f"GET /metrics HTTP/1.1\r\nHost: {STATUS}\r\n\r\n".encode())
+        if count:
+            time.sleep(SETTLE_S)
+        yield
 
 
 def syscalls(name, command, scratch):
@@ -100,6 +119,7 @@ def measure(name, command, scratch):
     if name == "laneway":
         without = instructions(name, lambda folder: [*command(folder), "--metrics", "off"], scratch)
         counted["metrics_user_instructions"] = counted["user_instructions"] - without
+        counted["scraped_user_instructions"] = instructions(name, command, scratch, SCRAPERS)
     return counted
 
 
