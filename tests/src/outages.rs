@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::mesh::{Mesh, Plan};
-use crate::process::signal;
+use crate::process::{signal, wait_for};
 use crate::releases::{Handover, Scale, shared_directory, upgrade, witness};
 use crate::witness::Seen;
 
@@ -80,9 +80,14 @@ pub fn play(label: &str, outages: Outages) -> Result<Report> {
     Ok(Report { seen: load.stop(), converged })
 }
 
-/// Switches the lane off and on; how long until the first of it was in force everywhere.
+/// Waits until every sidecar is back, and switches the lane off and on; how long until the first of it was in force everywhere.
 fn converge(mesh: &Mesh) -> Result<Duration> {
+    const CONNECTED: &str = "laneway_control_connected{source=\"control\"} 1";
     let start = Instant::now();
+    // A change waits only for those that are connected.
+    let is_back = |pod: &str| mesh.status_page(pod, "metrics").is_ok_and(|page| page.contains(CONNECTED));
+    let all = || mesh.plan().pods.iter().all(|pod| is_back(&pod.name)).then_some(());
+    wait_for(DEADLINE, all).context("a sidecar does not come back")?;
     mesh.lanectl(&["lane", "disable", "gray", "--wait"])?;
     let taken = start.elapsed();
     mesh.lanectl(&["lane", "enable", "gray", "--wait"])?;
