@@ -175,7 +175,7 @@ impl Attempts {
         let Lost { failure, reach, is_idempotent, is_at_hand, path, account } = lost;
         // What an instance does not begin, or closes while it rests, is no failure: it may be going away in good order. What is
         // held counts when it is known what becomes of it.
-        if matches!(reach, Reach::Unsent | Reach::Unknown) && failure.is_of_instance() {
+        if matches!(reach, Reach::Unsent | Reach::Dropped | Reach::Unknown) && failure.is_of_instance() {
             self.note_failure(worker, &self.claim);
         }
         let rules = self.called.as_ref().map_or(worker.unasked.retry, |called| self.conduct(worker, called).retry);

@@ -252,7 +252,7 @@ impl Exchange {
             match self.up.poll(cx, client.wire(), self.instance.wire()) {
                 Poll::Pending => {}
                 Poll::Ready(Ok(())) => self.upward = Upward::Whole,
-                Poll::Ready(Err(Broken::Sink)) => self.upward = Upward::GivenUp,
+                Poll::Ready(Err(Broken::Sink | Broken::Untaken)) => self.upward = Upward::GivenUp,
                 Poll::Ready(Err(Broken::Source(reason))) => return Poll::Ready(Err(self.bad_request(reason))),
             }
         }
@@ -280,7 +280,7 @@ impl Exchange {
         match down.poll(cx, self.instance.wire(), client.wire()) {
             Poll::Pending => self.poll_client(cx, client),
             Poll::Ready(Ok(())) => Poll::Ready(Ok(self.end())),
-            Poll::Ready(Err(Broken::Sink)) => Poll::Ready(Err(Failed::ClientGone)),
+            Poll::Ready(Err(Broken::Sink | Broken::Untaken)) => Poll::Ready(Err(Failed::ClientGone)),
             Poll::Ready(Err(Broken::Source(reason))) => Poll::Ready(Err(Failed::Within(reason))),
         }
     }
@@ -344,8 +344,11 @@ impl Exchange {
                 }
             })
         }));
-        let is_unanswered = conn.is_used && *interims == 0 && !reader.has_begun();
-        let reach = if is_unanswered { Reach::Unanswered } else { Reach::Unknown };
+        let reach = match *interims == 0 && !reader.has_begun() {
+            true if conn.is_used => Reach::Unanswered,
+            true => Reach::Dropped,
+            false => Reach::Unknown,
+        };
         match heard {
             Ok(Heard::Head(delivered)) => Poll::Ready(self.delivered(delivered)),
             Ok(Heard::End | Heard::EndInside) | Err(_) => {
@@ -453,7 +456,7 @@ impl From<Broken> for Deliver {
     fn from(broken: Broken) -> Deliver {
         match broken {
             Broken::Source(reason) => Deliver::Within(reason),
-            Broken::Sink => Deliver::Client,
+            Broken::Sink | Broken::Untaken => Deliver::Client,
         }
     }
 }

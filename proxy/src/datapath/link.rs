@@ -129,10 +129,11 @@ impl Answer {
         // The library names an end by GOAWAY to those streams alone that it says were not looked at.
         let is_disowned = is_refused || (error.is_remote() && error.is_go_away());
         let is_unwritten = self.link.writes.get() == self.writes_before;
-        let reach = match (is_disowned || is_unwritten, error.is_io() && self.link.has_answered.get()) {
-            (true, _) => Reach::Unprocessed,
-            (false, true) => Reach::Unanswered,
-            (false, false) => Reach::Unknown,
+        let reach = match (error.is_io(), self.link.has_answered.get()) {
+            _ if is_disowned || is_unwritten => Reach::Unprocessed,
+            (true, true) => Reach::Unanswered,
+            (true, false) => Reach::Dropped,
+            (false, _) => Reach::Unknown,
         };
         (failure, reach)
     }

@@ -72,6 +72,8 @@ pub(crate) enum Broken {
     Source(Reason),
     /// The receiver went away.
     Sink,
+    /// The same, before a byte of the head was given to it.
+    Untaken,
 }
 
 impl Incoming {
@@ -411,7 +413,7 @@ fn send_run(to: &mut Wire, prefix: &[u8], data: &[u8], framing: Framing) -> Resu
         }
         (false, false, Framing::Plain | Framing::Chunks) => to.send(&[prefix, data]),
     };
-    sent.map_err(|_| Broken::Sink)
+    sent.map_err(|_| if prefix.is_empty() { Broken::Sink } else { Broken::Untaken })
 }
 
 /// `1f40\r\n`, written from the end of `line`.

@@ -13,6 +13,8 @@ pub(crate) enum Reach {
     Unprocessed,
     /// It went out over a connection that had served before, and not a byte came: mostly it was closed before the request came.
     Unanswered,
+    /// It went out over a fresh connection, which ended before a byte came: the instance went away, as far as is known.
+    Dropped,
     /// The instance may have begun it.
     Unknown,
     /// It says that it cannot answer it (502, 503, 504); that answer is held.
@@ -81,13 +83,15 @@ impl Tries {
             Reach::Unsent => (true, rules.on_connect, Cause::Connect),
             Reach::Unprocessed => (true, rules.on_unprocessed, Cause::Unprocessed),
             Reach::Unanswered => (is_idempotent, rules.on_unprocessed, Cause::Unprocessed),
+            Reach::Dropped if rules.on_unprocessed => (is_idempotent, true, Cause::Unprocessed),
+            Reach::Dropped => (is_idempotent, rules.on_gateway_error, Cause::GatewayError),
             Reach::Unknown | Reach::Held => (is_idempotent, rules.on_gateway_error, Cause::GatewayError),
             Reach::Final => return Again::No,
         };
         if !may_repeat || !is_at_hand {
             return Again::No;
         }
-        if cause == Cause::Unprocessed && !self.fresh {
+        if matches!(reach, Reach::Unprocessed | Reach::Unanswered) && !self.fresh {
             return Again::Fresh;
         }
         let is_left = self.failed.len() < rules.retries_max as usize;

@@ -311,7 +311,7 @@ impl Served {
         if let Some(exchange) = &job.sent {
             is_at_hand = job.keeps_body || exchange.is_body_at_hand();
             if let Instance::One(conn) = &exchange.instance
-                && reach == Reach::Unanswered
+                && matches!(reach, Reach::Unanswered | Reach::Dropped)
                 && is_at_hand
                 && !job.asked.is_idempotent
                 && self.worker.upstream.was_untaken(&conn.wire, job.head.len()).await
@@ -343,6 +343,7 @@ impl Served {
         let pushed = up.push(&job.head, unread, &mut conn.wire);
         match pushed {
             Ok(used) => wire.use_up(used),
+            Err(Broken::Untaken) => return Err((Failure::UpstreamClosed, Reach::Unprocessed)),
             Err(Broken::Sink) => return Err((Failure::UpstreamClosed, Reach::Unknown)),
             Err(Broken::Source(reason)) => return Err((Failure::BadRequest(reason), Reach::Final)),
         }
@@ -455,7 +456,12 @@ impl Job {
 
 fn unreadable(worker: &Worker, reason: Reason) -> Refused {
     worker.counters.gate_refused(reason.label());
-    let refusal = Refusal { failure: Failure::BadRequest(reason), service: "".into(), is_grpc: false };
+    last_word(Failure::BadRequest(reason))
+}
+
+/// Where the next request begins is not known.
+fn last_word(failure: Failure) -> Refused {
+    let refusal = Refusal { failure, service: "".into(), is_grpc: false };
     Refused { refusal, is_head: false, closes: true, body: Decoder::Exact(0) }
 }
 
@@ -544,17 +550,24 @@ fn begin(
                 break;
             }
             // Closed, and not a byte of it was taken: the next connection.
-            Err(Broken::Sink) => {}
+            Err(Broken::Untaken) => {}
+            Err(Broken::Sink) => {
+                job.account.failed(Failure::UpstreamClosed);
+                return give_up(worker, Failure::UpstreamClosed, bytes.len());
+            }
             Err(Broken::Source(reason)) => {
                 job.account.failed(Failure::BadRequest(reason));
-                return refuse_body(worker, reason, bytes.len());
+                return give_up(worker, Failure::BadRequest(reason), bytes.len());
             }
         }
     }
     (used, Next::Run(Box::new(job)))
 }
 
-/// The first bytes of the body are wrong already.
-fn refuse_body(worker: &Worker, reason: Reason, used: usize) -> (usize, Next) {
-    (used, Next::Refuse(Box::new(unreadable(worker, reason))))
+/// The first bytes of the body are wrong already, or only some of them were taken.
+fn give_up(worker: &Worker, failure: Failure, used: usize) -> (usize, Next) {
+    if let Failure::BadRequest(reason) = failure {
+        worker.counters.gate_refused(reason.label());
+    }
+    (used, Next::Refuse(Box::new(last_word(failure))))
 }

@@ -265,7 +265,7 @@ impl Stream {
     /// A request that must not go out twice may still do so where it is certain that no application has seen a byte of it.
     async fn proved(&self, exchange: &Exchange, reach: Reach, is_idempotent: bool, said: &Said) -> Reach {
         if let (Said::One(head, _), Instance::One(conn)) = (said, &exchange.instance)
-            && reach == Reach::Unanswered
+            && matches!(reach, Reach::Unanswered | Reach::Dropped)
             && !is_idempotent
             && exchange.moved().request_bytes == 0
             && Box::pin(self.worker.upstream.was_untaken(&conn.wire, head.len())).await

@@ -94,7 +94,11 @@ impl Instance {
                     connections.retain(|connection| !connection.is_finished());
                     connections.push(serving);
                 }
-                // What the kernel took and nobody accepted is served too: closing the listener would reset it.
+                // What the kernel took and nobody accepted is served too, as closing the listener would reset it; and from here on
+                // it takes nobody: a filter that drops whatever asks for a connection.
+                const RETURN: u16 = 0x06;
+                let nothing = socket2::SockFilter::new(RETURN, 0, 0, 0);
+                socket2::SockRef::from(&listener).attach_filter(&[nothing]).expect("a filter is taken");
                 while let Ok((stream, _)) = listener.accept() {
                     serve(stream, &name, &status, &count, &stop);
                 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::thread;
 
+use laneway_tests::fault_relay::{Fault, Relay};
 use laneway_tests::process::wait_for;
 
 use crate::instance::{Asker, DEADLINE, Front, Instance, Said, endpoint};
@@ -70,6 +71,28 @@ fn an_instance_that_is_gone_costs_no_request_and_is_left_alone_after_a_few() {
     stays.stop();
     assert_eq!(tally(&mut asker, 50, ""), BTreeMap::from([("200 B".to_owned(), 50)]), "{}", front.process.log());
     assert_eq!(front.metric("laneway_failures_total", ""), 0);
+}
+
+/// As of a process that ends between taking a connection and reading from it.
+#[test]
+fn an_instance_that_hangs_up_without_a_word_costs_only_what_must_not_be_done_twice() {
+    for fault in [Fault::EndAfter(0), Fault::ResetAfter(0)] {
+        let (stays, goes) = (Instance::start("A"), Instance::start("B"));
+        let relay = Relay::start(goes.address, fault).expect("loopback has free ports");
+        let endpoints = [endpoint(&stays, ""), format!("{{address: '{}'}}", relay.address)];
+        let never_out = policy("outlierDetection: {consecutiveFailures: 0}\nretry: {budget: 100%}");
+        let front = Front::start("hangs-up", &endpoints, &never_out);
+        let mut asker = Asker::new(front.address);
+        let answers = tally(&mut asker, 20, "");
+        assert_eq!(answers, BTreeMap::from([("200 A".to_owned(), 20)]), "{fault:?}: {}", front.process.log());
+        assert!(front.metric("laneway_retries_total", "unprocessed") > 0, "{fault:?}");
+        // It may have been done before the end: nobody can tell.
+        let mut posts = BTreeMap::<u16, usize>::new();
+        for _ in 0..20 {
+            *posts.entry(asker.post("/", "").expect("it is answered").status).or_default() += 1;
+        }
+        assert_eq!(posts.keys().copied().collect::<Vec<_>>(), [200, 502], "{fault:?}");
+    }
 }
 
 #[test]
