@@ -83,17 +83,26 @@ impl Connection {
         }
     }
 
+    /// It is here whole.
+    pub(crate) fn head_ended(&self) {
+        self.head_since.set(0);
+    }
+
     /// Marks one request as running until the guard is dropped.
     pub(crate) fn begin(self: &Rc<Self>) -> Running {
         self.running.set(self.running.get() + 1);
-        self.head_since.set(0);
+        // In HTTP/2 the next one may be coming already.
+        if !self.is_http2 {
+            self.head_ended();
+        }
         Running(Rc::clone(self))
     }
 
     /// For how many seconds the head that is being read has been coming.
     pub(crate) fn head_seconds(&self, now: u32) -> Option<u32> {
         let since = self.head_since.get();
-        (since != 0 && self.running.get() == 0).then(|| now.saturating_sub(since))
+        let is_read = self.is_http2 || self.running.get() == 0;
+        (since != 0 && is_read).then(|| now.saturating_sub(since))
     }
 
     /// For how many seconds nothing has been asked.
@@ -101,7 +110,8 @@ impl Connection {
         (self.running.get() == 0).then(|| now.saturating_sub(self.idle_since.get()))
     }
 
-    /// What runs waits for the client, to send more of a body or to read more of one; so much has moved.
+    /// What runs waits for the client, to send more of a body or to read more of one; so much has moved. In HTTP/2: nothing is
+    /// taken of what is written, whatever it is.
     pub(crate) fn waits_for_client(&self, moved_bytes: u64) {
         if self.stalled_since.get() == 0 || self.moved_bytes.get() != moved_bytes {
             self.stalled_since.set(self.clock.seconds());
@@ -157,7 +167,9 @@ pub(crate) struct Running(Rc<Connection>);
 impl Drop for Running {
     fn drop(&mut self) {
         self.0.running.set(self.0.running.get() - 1);
-        self.0.stalled_since.set(0);
+        if !self.0.is_http2 {
+            self.0.waits_for_nobody();
+        }
         self.0.idle_since.set(self.0.clock.seconds());
     }
 }

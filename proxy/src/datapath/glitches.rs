@@ -14,7 +14,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::activity::CoarseClock;
+use super::activity::{CoarseClock, Connection};
 use super::wire::Wire;
 
 #[cfg(test)]
@@ -39,8 +39,10 @@ const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
 const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 
 /// What is left to one connection.
 pub(crate) struct Credit {
@@ -111,11 +113,20 @@ struct Frames {
     known: usize,
     /// Bytes before the next header.
     skip: usize,
+    /// The last header was of a part of a request's head.
+    is_head: bool,
+    /// That part is not the last.
+    goes_on: bool,
 }
 
 impl Frames {
     fn after(skip: usize) -> Frames {
-        Frames { header: [0; HEADER_BYTES], known: 0, skip }
+        Frames { header: [0; HEADER_BYTES], known: 0, skip, is_head: false, goes_on: false }
+    }
+
+    /// Has a head, or a frame's own, begun to come that is not here whole?
+    fn is_inside_head(&self) -> bool {
+        self.known > 0 || self.goes_on || (self.is_head && self.skip > 0)
     }
 
     fn feed(&mut self, mut bytes: &[u8], mut each: impl FnMut(Frame)) {
@@ -134,6 +145,8 @@ impl Frames {
                 let [a, b, c, kind, flags, ..] = self.header;
                 let length = u32::from_be_bytes([0, a, b, c]);
                 each(Frame { kind, flags, bytes: length });
+                self.is_head = matches!(kind, HEADERS | CONTINUATION);
+                self.goes_on = self.is_head && flags & END_HEADERS == 0;
                 self.known = 0;
                 self.skip = length as usize;
             }
@@ -141,18 +154,33 @@ impl Frames {
     }
 }
 
-/// A client connection whose frames are counted both ways.
+/// A client connection whose frames are counted both ways, and which tells when it waits for its client: for the rest of a head, or
+/// to take what is written. Whoever speaks HTTP/2 reads at all times, whatever its windows say of its streams.
 pub(crate) struct Watched {
     wire: Wire,
     inbound: Frames,
     outbound: Frames,
     credit: Rc<Credit>,
+    connection: Rc<Connection>,
+    written_bytes: u64,
 }
 
 impl Watched {
     /// From the preface on.
-    pub(crate) fn new(wire: Wire, credit: Rc<Credit>) -> Watched {
-        Watched { wire, inbound: Frames::after(PREFACE_BYTES), outbound: Frames::after(0), credit }
+    pub(crate) fn new(wire: Wire, credit: Rc<Credit>, connection: Rc<Connection>) -> Watched {
+        let (inbound, outbound) = (Frames::after(PREFACE_BYTES), Frames::after(0));
+        Watched { wire, inbound, outbound, credit, connection, written_bytes: 0 }
+    }
+
+    fn note(&mut self, written: &Poll<io::Result<usize>>) {
+        match written {
+            Poll::Pending => self.connection.waits_for_client(self.written_bytes),
+            Poll::Ready(Ok(count)) => {
+                self.written_bytes += *count as u64;
+                self.connection.waits_for_nobody();
+            }
+            Poll::Ready(Err(_)) => {}
+        }
     }
 }
 
@@ -164,8 +192,12 @@ impl AsyncRead for Watched {
         }
         let before = room.filled().len();
         ready!(Pin::new(&mut self.wire).poll_read(cx, room))?;
-        let Watched { inbound, credit, .. } = &mut *self;
+        let Watched { inbound, credit, connection, .. } = &mut *self;
         inbound.feed(&room.filled()[before..], |frame| credit.received(frame));
+        match inbound.is_inside_head() {
+            true => connection.head_began(),
+            false => connection.head_ended(),
+        }
         if credit.is_spent() {
             // What has come is dropped, and who serves the connection is to see why before its library sees an end.
             room.set_filled(before);
@@ -178,7 +210,9 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.wire).poll_write(cx, bytes))?;
+        let written = Pin::new(&mut self.wire).poll_write(cx, bytes);
+        self.note(&written);
+        let written = ready!(written)?;
         let Watched { outbound, credit, .. } = &mut *self;
         outbound.feed(&bytes[..written], |frame| credit.sent(frame));
         Poll::Ready(Ok(written))
@@ -201,7 +235,9 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let written = ready!(Pin::new(&mut self.wire).poll_write_vectored(cx, slices))?;
+        let written = Pin::new(&mut self.wire).poll_write_vectored(cx, slices);
+        self.note(&written);
+        let written = ready!(written)?;
         let Watched { outbound, credit, .. } = &mut *self;
         let mut left = written;
         for slice in slices {

@@ -48,7 +48,7 @@ pub(crate) async fn serve(worker: Rc<Worker>, wire: Wire, connection: Rc<Connect
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
         .max_send_buffer_size(STREAM_SEND_BYTES_MAX);
     let credit = Rc::new(Credit::new(&worker.clock));
-    let watched = Watched::new(wire, Rc::clone(&credit));
+    let watched = Watched::new(wire, Rc::clone(&credit), Rc::clone(&connection));
     let mut server = match builder.handshake::<_, Bytes>(watched).await {
         Ok(server) => server,
         Err(error) => return tracing::debug!(%error, "no HTTP/2 after its preface"),

@@ -310,13 +310,17 @@ impl Worker {
                 connection.tell(Command::Cut);
                 continue;
             }
-            if let (Some(seconds), false) = (connection.head_seconds(now), connection.is_http2) {
+            if let Some(seconds) = connection.head_seconds(now) {
                 if seconds > head_max {
                     self.counters.failure("slow-head");
                     connection.tell(Command::Cut);
                 }
-            } else if connection.idle_seconds(now).is_some_and(|seconds| seconds > idle_max) {
-                connection.tell(Command::Finish);
+            } else if let Some(seconds) = connection.idle_seconds(now)
+                && seconds > idle_max
+            {
+                // In HTTP/2 the client is asked whether it has read that it is over, and may never say.
+                let is_told = seconds.saturating_sub(idle_max) > head_max;
+                connection.tell(if is_told { Command::Cut } else { Command::Finish });
             }
         }
     }

@@ -13,6 +13,9 @@ use laneway_tests::fault_relay::{Fault, Relay};
 use laneway_tests::process::{run, wait_for};
 use laneway_tests::usage::resident_kib;
 
+use crate::frames::{
+    END_HEADERS, END_STREAM, HEADERS, INITIAL_WINDOW_SIZE, Outcome, Peer, WINDOW_UPDATE, block, get as get_http2,
+};
 use crate::sidecar::Sidecar;
 
 /// A test fails rather than hangs.
@@ -21,18 +24,20 @@ const DEADLINE: Duration = Duration::from_secs(20);
 const LATE: Duration = Duration::from_secs(4);
 /// Shorter than [`LATE`].
 const BODY_TIMEOUT: [&str; 2] = ["--body-timeout", "1s"];
+/// RFC 9113 section 6.9.1.
+const WINDOW_MAX: u32 = (1 << 31) - 1;
 /// What a stalled body may cost the sidecar.
 const GROWTH_MAX_KIB: u64 = 2 << 10;
 
 /// An instance that answers `/N` with so many bytes, `/late/N` with half of them, a pause, and the rest.
-struct Origin {
-    address: SocketAddr,
+pub(crate) struct Origin {
+    pub(crate) address: SocketAddr,
     /// Connections that ended while it was about to answer.
     abandoned: Arc<AtomicU32>,
 }
 
 impl Origin {
-    fn start() -> Origin {
+    pub(crate) fn start() -> Origin {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
         let origin = Origin { address: listener.local_addr().expect("it is bound"), abandoned: Arc::default() };
         let abandoned = Arc::clone(&origin.abandoned);
@@ -109,7 +114,8 @@ fn answer(stream: &mut TcpStream) -> (u16, usize) {
     }
 }
 
-fn get(to: SocketAddr, path: &str) -> (u16, usize) {
+/// One GET over a connection of its own.
+pub(crate) fn get(to: SocketAddr, path: &str) -> (u16, usize) {
     let mut stream = connect(to);
     ask(&mut stream, "GET", path, "");
     answer(&mut stream)
@@ -202,6 +208,33 @@ fn a_body_that_waits_for_its_client_is_cut_and_one_that_waits_for_its_instance_i
     let growth = resident_kib(sidecar.process.id()).expect("it runs").saturating_sub(before);
     assert!(growth < GROWTH_MAX_KIB, "{growth} KiB more");
     assert!(answer(&mut takes_nothing).1 < 67_108_864);
+}
+
+#[test]
+fn a_client_of_http2_is_cut_when_it_stops_in_a_head_or_takes_nothing_and_not_when_its_window_is_closed() {
+    let origin = Origin::start();
+    let limits = [&BODY_TIMEOUT[..], &["--header-timeout", "1s"]].concat();
+    let sidecar = Sidecar::start_with("faults-stalled-2", "http1", origin.address, &limits);
+    let ask = |settings: &[(u16, u32)], path: &str, flags: u8| {
+        let mut peer = Peer::connect(sidecar.address, settings);
+        peer.send(HEADERS, END_STREAM | flags, 1, &block(&get_http2(path))).expect("the sidecar reads");
+        peer
+    };
+    // First, so that it has rested for longer than the others when they are cut.
+    let mut rests = ask(&[(INITIAL_WINDOW_SIZE, 0)], "/1000", END_HEADERS);
+    let mut stops = ask(&[], "/1000", 0);
+    let mut takes_nothing = ask(&[(INITIAL_WINDOW_SIZE, WINDOW_MAX)], "/67108864", END_HEADERS);
+    let more = (WINDOW_MAX - 65_535).to_be_bytes();
+    takes_nothing.send(WINDOW_UPDATE, 0, 0, &more).expect("the sidecar reads");
+
+    for reason in ["slow-head", "slow-body"] {
+        let cut = wait_for(DEADLINE, || (sidecar.failures(reason) == 1).then_some(()));
+        assert!(cut.is_some(), "{reason}: {}: {}", sidecar.failures(reason), sidecar.process.log());
+    }
+    assert_eq!(stops.outcome(1), Outcome::Closed);
+    assert_eq!(takes_nothing.outcome(1), Outcome::Closed);
+    rests.send(WINDOW_UPDATE, 0, 1, &1000_u32.to_be_bytes()).expect("the sidecar reads");
+    assert_eq!(rests.outcome(1), Outcome::Answer(200));
 }
 
 #[test]

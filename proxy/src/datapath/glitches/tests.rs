@@ -73,3 +73,29 @@ fn time_gives_back() {
         assert!(!credit.is_spent(), "second {second}");
     }
 }
+
+#[test]
+fn a_head_is_coming_from_its_first_byte_to_its_last() {
+    let mut bytes = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec();
+    let inside = [(HEADERS, 0, 5), (CONTINUATION, 0, 5), (CONTINUATION, END_HEADERS, 5)];
+    let outside = [(DATA, 0, 5), (HEADERS, END_HEADERS, 0), (SETTINGS, 0, 0), (PING, 0, 8)];
+    let mut expected = vec![false; bytes.len()];
+    for (frames, is_open_after) in
+        [(&inside[..], [true, true, false]), (&outside[..3], [false; 3]), (&outside[3..], [false; 3])]
+    {
+        for (&(kind, flags, length), is_open) in frames.iter().zip(is_open_after) {
+            let is_head = matches!(kind, HEADERS | CONTINUATION);
+            bytes.extend_from_slice(&[0, 0, length, kind, flags, 0, 0, 0, 1]);
+            bytes.extend(std::iter::repeat_n(0xff, usize::from(length)));
+            // Inside its own header; behind that until the payload is whole, where it is a head.
+            expected.extend([true; HEADER_BYTES - 1]);
+            expected.extend(std::iter::repeat_n(is_head, usize::from(length)));
+            expected.push(is_open);
+        }
+    }
+    let mut frames = Frames::after(PREFACE_BYTES);
+    for (at, (byte, expected)) in bytes.iter().zip(expected).enumerate() {
+        frames.feed(std::slice::from_ref(byte), |_| ());
+        assert_eq!(frames.is_inside_head(), expected, "behind byte {at}");
+    }
+}
