@@ -50,7 +50,7 @@ pub(crate) fn is_gateway_error(status: u16) -> bool {
 /// What a time limit that was passed comes to.
 pub(crate) fn means(overrun: Overrun) -> (Failure, Reach) {
     match overrun {
-        Overrun::Request => (Failure::RequestTimeout, Reach::Final),
+        Overrun::Request => (Failure::RequestTimeout, Reach::Late),
         Overrun::Attempt => (Failure::RequestTimeout, Reach::Unknown),
         Overrun::Idle => (Failure::IdleTimeout, Reach::Final),
     }
@@ -120,7 +120,8 @@ impl Attempts {
         let mut waiting = pin!(claim.await_place());
         poll_fn(|cx| match waiting.as_mut().poll(cx) {
             Poll::Ready(placed) => Poll::Ready(placed.map_err(|failure| (failure, Reach::Final))),
-            Poll::Pending => poll_clock(clock, cx, progress).map(|overrun| Err(means(overrun))),
+            // It waits for others, and not for the instance.
+            Poll::Pending => poll_clock(clock, cx, progress).map(|overrun| Err((means(overrun).0, Reach::Final))),
         })
         .await
     }
@@ -175,7 +176,7 @@ impl Attempts {
         let Lost { failure, reach, is_idempotent, is_at_hand, path, account } = lost;
         // What an instance does not begin, or closes while it rests, is no failure: it may be going away in good order. What is
         // held counts when it is known what becomes of it.
-        if matches!(reach, Reach::Unsent | Reach::Dropped | Reach::Unknown) && failure.is_of_instance() {
+        if matches!(reach, Reach::Unsent | Reach::Dropped | Reach::Unknown | Reach::Late) && failure.is_of_instance() {
             self.note_failure(worker, &self.claim);
         }
         let rules = self.called.as_ref().map_or(worker.unasked.retry, |called| self.conduct(worker, called).retry);

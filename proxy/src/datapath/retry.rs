@@ -19,7 +19,9 @@ pub(crate) enum Reach {
     Unknown,
     /// It says that it cannot answer it (502, 503, 504); that answer is held.
     Held,
-    /// Whatever happened, there is to be no other try: its time is over, or the fault is the client's or ours.
+    /// The instance had it until its time was over.
+    Late,
+    /// Whatever happened, there is to be no other try: the fault is the client's or ours.
     Final,
 }
 
@@ -86,7 +88,7 @@ impl Tries {
             Reach::Dropped if rules.on_unprocessed => (is_idempotent, true, Cause::Unprocessed),
             Reach::Dropped => (is_idempotent, rules.on_gateway_error, Cause::GatewayError),
             Reach::Unknown | Reach::Held => (is_idempotent, rules.on_gateway_error, Cause::GatewayError),
-            Reach::Final => return Again::No,
+            Reach::Late | Reach::Final => return Again::No,
         };
         if !may_repeat || !is_at_hand {
             return Again::No;

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::thread;
+use std::time::Duration;
 
 use laneway_tests::fault_relay::{Fault, Relay};
-use laneway_tests::process::wait_for;
+use laneway_tests::process::{signal, wait_for};
 
 use crate::instance::{Asker, DEADLINE, Front, Instance, Said, endpoint};
 
@@ -179,4 +180,32 @@ fn who_finds_neither_place_nor_room_to_wait_is_told_at_once() {
     let refused = std::mem::replace(&mut others[refused], ask("/")).join().expect("it does not panic");
     assert_eq!((refused.status, refused.error.as_str()), (503, "overflow service=b"));
     assert_eq!(instance.heard(), 1, "who waits is not sent");
+}
+
+/// A machine that is paused, or a process that is stopped: all its calls are late at once, and no instance is to blame.
+#[test]
+fn what_is_late_because_the_sidecar_stood_still_counts_against_nobody() {
+    let rules = "timeouts: {default: 1s}\noutlierDetection: {consecutiveFailures: 2}";
+    for is_stopped in [true, false] {
+        let (one, other) = (Instance::start("A"), Instance::start("B"));
+        let front = Front::start("stopped", &[endpoint(&one, ""), endpoint(&other, "")], &policy(rules));
+        let mut askers: Vec<_> = (0..12).map(|_| Asker::new(front.address)).collect();
+        for asker in &mut askers {
+            asker.send("GET /silent HTTP/1.1\r\nhost: sc-b\r\n\r\n").expect("the sidecar reads");
+        }
+        let heard = || (one.heard() + other.heard() == 12).then_some(());
+        if is_stopped {
+            wait_for(DEADLINE, heard).expect("all are with the instances");
+            signal(front.process.id(), libc::SIGSTOP);
+            // This is the time that is missing to it.
+            thread::sleep(Duration::from_secs(4));
+            signal(front.process.id(), libc::SIGCONT);
+        }
+        for asker in &mut askers {
+            let said = asker.hear().expect("it is answered");
+            assert_eq!(said.error, "request-timeout service=b");
+        }
+        let out = front.metric_when("laneway_endpoints_ejected", "baseline", u64::from(!is_stopped));
+        assert_eq!(out, u64::from(!is_stopped), "stopped: {is_stopped}: {}", front.process.log());
+    }
 }

@@ -24,6 +24,7 @@ fn a_request_goes_out_once_more_where_it_was_not_begun_or_doing_it_twice_does_no
         (usual, Reach::Unknown, true, true, Again::No),
         (all, Reach::Unknown, true, true, Again::Elsewhere(Cause::GatewayError)),
         (all, Reach::Unknown, false, true, Again::No),
+        (all, Reach::Late, true, true, Again::No),
         (all, Reach::Final, true, true, Again::No),
         (Retry { on_connect: false, ..usual }, Reach::Unsent, true, true, Again::No),
         (Retry { retries_max: 0, ..usual }, Reach::Unsent, true, true, Again::No),
