@@ -71,9 +71,11 @@ def soak(pid, args, tools):
         say(f"{answered:,} requests: {looks[-1]}")
     time.sleep(SETTLED_S)
     before = look(pid, answered)
-    crowd = [Client(peers.PLAIN) for _ in range(args.crowd)]
-    for client in crowd:
-        client.ask(1)
+    crowd = []
+    for _ in range(args.crowd):
+        # Asked at once: a client that is silent for a second gets an instance's connection of its own, which ends it when it likes.
+        crowd.append(Client(peers.PLAIN))
+        crowd[-1].ask(1)
     height = look(pid, answered)
     for client in crowd:
         client.close()
