@@ -83,6 +83,11 @@ impl Control {
     }
 
     /// Where sidecars connect.
+    /// Where sidecars come to.
+    pub fn discovery(&self) -> SocketAddr {
+        self.discovery
+    }
+
     pub fn discovery_url(&self) -> String {
         format!("http://{}", self.discovery)
     }

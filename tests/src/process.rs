@@ -163,11 +163,14 @@ pub fn wait_for<T>(deadline: Duration, mut ask: impl FnMut() -> Option<T>) -> Op
 }
 
 /// Spawns from a thread that lives as long as the process: a parent-death signal is sent when the spawning *thread* ends,
-/// and a test is a thread.
+/// and a test is a thread. One that has left the host spawns itself: its children are to live, and end, with it.
 pub fn spawn(mut command: Command) -> std::io::Result<Child> {
     type Job = (Command, mpsc::Sender<std::io::Result<Child>>);
     static SPAWNER: OnceLock<Mutex<mpsc::Sender<Job>>> = OnceLock::new();
     confine::die_with_parent(&mut command);
+    if confine::has_left_the_host() {
+        return command.spawn();
+    }
     let spawner = SPAWNER.get_or_init(|| {
         let (sender, jobs) = mpsc::channel::<Job>();
         std::thread::spawn(move || {

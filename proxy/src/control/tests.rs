@@ -195,3 +195,21 @@ async fn keys_from_the_disk_count_and_are_given_up_too() {
     asked.now(&pod.demand);
     assert!(pod.rest(|_| ()).await.is_empty() && asked.holds(&pod.demand), "nothing is left to give up");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_bug_in_taking_a_configuration_leaves_the_last_good_one_and_what_comes_next_is_taken() {
+    let mut pod = Pod::new();
+    pod.ask("host/sc-b").await;
+    let held = |pod: &Pod| pod.follower.session.resources().versions(TYPE_SERVICE).len();
+    assert_eq!(held(&pod), 1);
+    let done: Option<()> = pod.follower.guarded(|session, _| {
+        session.receive(answer(&pod.mesh, TYPE_SERVICE, "host/sc-c"));
+        assert_eq!(session.resources().versions(TYPE_SERVICE).len(), 2);
+        panic!("a bug");
+    });
+    assert!(done.is_none());
+    assert_eq!(held(&pod), 1, "half of it is not kept");
+    assert!(knows(&pod.view.current(), "sc-b"), "the data path goes on with what it had");
+    pod.ask("host/sc-c").await;
+    assert!(knows(&pod.view.current(), "sc-b") && knows(&pod.view.current(), "sc-c"));
+}

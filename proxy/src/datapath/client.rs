@@ -131,3 +131,6 @@ pub(crate) async fn serve_http(worker: Rc<Worker>, direction: Direction, opened:
         serve1::serve(worker, wire, connection, route).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,6 +3,7 @@
 //! Everything that allocates is done before the fork; afterwards there are system calls only. Called by [`super`] and by
 //! [`crate::mesh`].
 
+use std::cell::Cell;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{Error, Result};
@@ -11,6 +12,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
+
+thread_local! {
+    static HAS_LEFT: Cell<bool> = const { Cell::new(false) };
+}
 
 /// The child is killed when the thread that spawns it ends. Call it last: a change of user clears the setting.
 pub fn die_with_parent(command: &mut Command) {
@@ -94,6 +99,24 @@ pub fn enter_namespace(name: &str) -> Result<()> {
     let namespace = File::open(Path::new("/run/netns").join(name))?;
     // SAFETY: the descriptor is open for the length of the call; only this thread changes.
     check(unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) })
+}
+
+/// This thread, and what it starts, has a network with nothing but loopback, which is down, and mounts of its own; for good: use a
+/// thread made for it.
+pub fn leave_the_host() -> Result<()> {
+    let none = std::ptr::null();
+    // SAFETY: system calls with plain numbers and strings that live for ever; only this thread changes.
+    unsafe {
+        check(libc::unshare(libc::CLONE_NEWNET | libc::CLONE_NEWNS))?;
+        check(libc::mount(c"none".as_ptr(), c"/".as_ptr(), none, libc::MS_SLAVE | libc::MS_REC, none.cast()))?;
+    }
+    HAS_LEFT.set(true);
+    Ok(())
+}
+
+/// Whether it did.
+pub fn has_left_the_host() -> bool {
+    HAS_LEFT.get()
 }
 
 /// Whether the process is root.

@@ -276,9 +276,25 @@ impl Asker {
         self.ask(&format!("POST {path} HTTP/1.1\r\nhost: sc-b\r\n{headers}content-length: 8\r\n\r\norder 66"))
     }
 
-    /// An error: the connection ended without a whole answer; the next request has a new one.
     fn ask(&mut self, request: &str) -> Result<Said, String> {
-        self.stream.write_all(request.as_bytes()).map_err(|error| error.to_string())?;
+        self.send(request)?;
+        self.hear()
+    }
+
+    pub(crate) fn send(&mut self, request: &str) -> Result<(), String> {
+        self.stream.write_all(request.as_bytes()).map_err(|error| error.to_string())
+    }
+
+    /// Has something come for it?
+    pub(crate) fn has_answer(&self) -> bool {
+        self.stream.set_nonblocking(true).expect("a socket");
+        let is_there = self.stream.peek(&mut [0]).is_ok();
+        self.stream.set_nonblocking(false).expect("a socket");
+        is_there
+    }
+
+    /// An error: the connection ended without a whole answer; the next request has a new one.
+    pub(crate) fn hear(&mut self) -> Result<Said, String> {
         let mut heard = Vec::new();
         loop {
             let mut bytes = [0; 4096];

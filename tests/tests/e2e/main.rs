@@ -27,6 +27,7 @@ mod instance;
 mod lifecycle;
 mod lists;
 mod metrics;
+mod network;
 mod path;
 mod prometheus;
 mod propagation;

@@ -5,8 +5,9 @@ use std::time::Duration;
 use laneway_tests::conformance::names;
 use laneway_tests::mesh::{Mesh, Plan};
 use laneway_tests::process::wait_for;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{curl_as_sidecar, namespaces_or_skip};
+use crate::support::{curl_as_sidecar, from_pod, namespaces_or_skip};
 
 /// A pod that hands over has to learn of its own service first.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -50,4 +51,40 @@ fn a_request_is_handed_over_once_and_never_back() {
     assert_eq!(from_sidecar("a-base", "a-gray", "x-user-id: 101"), "Agray -> B", "served, and not coloured");
     assert_eq!(from_sidecar("a-gray", "a-base", "x-user-id: 100"), "A -> B", "its rules are not asked again");
     assert_eq!(from_sidecar("a-gray", "a-base", "x-mse-tag: gray"), "A -> Bgray", "the tag is that of who handed over");
+}
+
+/// Behind the redirect both connections are from the same port to the same listener, which a host must keep apart.
+#[test]
+fn an_application_may_use_one_local_port_for_two_destinations() {
+    const LOCAL_PORT: u16 = 5555;
+    if !namespaces_or_skip("an_application_may_use_one_local_port_for_two_destinations") {
+        return;
+    }
+    let mesh = Mesh::up(Plan::chain("one-port", true, &[("a", &[""]), ("b", &[""]), ("c", &[""])]));
+    let mesh = mesh.expect("the mesh comes up");
+    let to = [("b-base", "sc-b"), ("c-base", "sc-c")].map(|(pod, host)| (mesh.socket(pod).expect("a pod"), host));
+    let answers = from_pod(&mesh, "a-base", async move {
+        let mut connections = Vec::new();
+        for (to, host) in to {
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.set_reuseaddr(true)?;
+            socket.bind((std::net::Ipv4Addr::UNSPECIFIED, LOCAL_PORT).into())?;
+            connections.push((tokio::time::timeout(DEADLINE, socket.connect(to)).await??, host));
+        }
+        let mut answers = Vec::new();
+        for (connection, host) in &mut connections {
+            let request = format!("GET / HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n");
+            connection.write_all(request.as_bytes()).await?;
+            let mut answer = String::new();
+            tokio::time::timeout(DEADLINE, connection.read_to_string(&mut answer)).await??;
+            answers.push(answer);
+        }
+        Ok(answers)
+    });
+    let answers = answers.expect("both connections stand");
+    for (answer, name) in answers.iter().zip(["B", "C"]) {
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let body = answer.split("\r\n\r\n").nth(1).unwrap_or_default();
+        assert!(names(body.trim()).starts_with(name), "{name}: {answer}");
+    }
 }
