@@ -47,7 +47,7 @@ resilience: programs
 # Format, lints, architecture, coverage, what a decision costs
 check: programs
     cargo fmt --all -- --check
-    cargo clippy --workspace --all-targets --quiet -- --deny warnings
+    cargo clippy --profile quick --workspace --all-targets --quiet -- --deny warnings
     cargo test --quiet --profile quick --workspace --test architecture
     python3 tests/coverage.py
     @python3 tests/load/decide.py

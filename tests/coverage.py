@@ -47,9 +47,10 @@ def main():
     counts = target / "coverage"
     shutil.rmtree(counts, ignore_errors=True)
     counts.mkdir(parents=True)
-    # Only our packages are counted; the wrapper gives them files of their own beside the uncounted ones.
+    # Only our packages are counted; the wrapper gives them files of their own beside the uncounted ones. Which lines run is the same
+    # without optimisation, and it is built in half the time.
     wrapper = counts / "rustc"
-    wrapper.write_text('#!/bin/sh\nexec "$@" -Cinstrument-coverage\n')
+    wrapper.write_text('#!/bin/sh\nexec "$@" -Cinstrument-coverage -Copt-level=0\n')
     wrapper.chmod(0o755)
     environment = dict(os.environ, RUSTC_WORKSPACE_WRAPPER=str(wrapper), LLVM_PROFILE_FILE=str(counts / "%p-%m.profraw"))
     # The redirect's pure tests hold its text against golden files, from outside the library.
