@@ -61,9 +61,7 @@ impl std::fmt::Debug for HandOver<'_> {
     }
 }
 
-/// Load and health of instances, as this worker sees them. Addresses have their port filled in. The 10 s for which a sick
-/// tag stays passed over after it is well again is the caller's: it has the clock, so it goes on calling such instances
-/// ejected.
+/// Load and health of instances, as this worker sees them. Addresses have their port filled in.
 pub trait Load {
     /// Requests outstanding.
     fn outstanding(&self, endpoint: EndpointAddr) -> u32;
@@ -71,6 +69,15 @@ pub trait Load {
     /// Is any instance ejected? `false` saves asking for each of them.
     fn has_ejected(&self) -> bool {
         true
+    }
+    /// Is any tag remembered as one that was below its thresholds? `false` saves asking for each of them.
+    fn has_recovering(&self) -> bool {
+        false
+    }
+    /// The instances of a tag are above the thresholds, or below. Is it passed over, as it was below a moment ago? Whoever has a
+    /// clock remembers.
+    fn is_recovering(&self, _service: &Arc<str>, _tag: Tag, is_above: bool) -> bool {
+        !is_above
     }
     /// Is any instance given less than its share? `false` saves asking for each of them.
     fn has_warming(&self) -> bool {

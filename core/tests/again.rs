@@ -1,14 +1,14 @@
 //! Where a request goes whose instance failed: of the same tag first, then along the fallback of its lane, and who is chosen from
-//! together with whom.
+//! together with whom. And where one goes whose lane is well again since a moment.
 
 mod world;
 
-use laneway_core::decide::{Scratch, decide_again};
+use laneway_core::decide::{InFlight, Load, Scratch, decide_again, decide_outbound};
 use laneway_core::name;
-use laneway_core::snapshot::Identity;
+use laneway_core::snapshot::{EndpointAddr, Identity};
 use laneway_core::tag::{RequestTag, Tag};
 use laneway_core::why::Why;
-use world::{FixedLoad, World};
+use world::{FixedLoad, Lines, World, facts, own_source};
 
 fn tag(text: &str) -> Tag {
     Tag::parse(text.as_bytes()).expect("a tag")
@@ -71,4 +71,52 @@ fn siblings_are_those_of_the_same_tag_that_are_usable() {
         assert_eq!((siblings.addresses.len(), siblings.has_fallback), (count, has_fallback), "{}", mesh[index]);
     }
     assert!(snapshot.siblings("192.0.2.1:1".parse().expect("an address")).is_none());
+}
+
+/// Every tag was below its thresholds a moment ago.
+struct JustBack;
+
+impl Load for JustBack {
+    fn outstanding(&self, _: EndpointAddr) -> u32 {
+        0
+    }
+
+    fn is_ejected(&self, _: EndpointAddr) -> bool {
+        false
+    }
+
+    fn has_recovering(&self) -> bool {
+        true
+    }
+
+    fn is_recovering(&self, service: &std::sync::Arc<str>, _: Tag, _: bool) -> bool {
+        assert_eq!(**service, *name::service("default", "b"));
+        true
+    }
+}
+
+#[test]
+fn a_lane_that_is_well_again_is_passed_over_for_a_while_unless_nobody_else_is_there() {
+    let lane = "kind: Lane\nname: gray\n";
+    let strict = "kind: Lane\nname: gray\nfallback: {mode: strict}\n";
+    for (mesh, documents, expected) in [
+        ("B Bgray", lane, ("B", Why::FallbackUnhealthy)),
+        ("Bgray", lane, ("Bgray", Why::Hit)),
+        ("B Bgray", strict, ("Bgray", Why::Hit)),
+        // Not well at all.
+        ("B Bgray", "kind: Lane\nname: gray\nfallback: {mode: strict, minHealthy: 2}\n", ("", Why::StrictReject)),
+    ] {
+        let instances: Vec<String> = mesh.split(' ').map(str::to_owned).collect();
+        let world = World::new(&instances, documents).expect("a good world");
+        let identity = Identity { namespace: "default".into(), service: "z".into(), tag: None };
+        let snapshot = world.snapshot(&identity);
+        let destination = snapshot.destination(None, None, Some(&name::service("default", "b")));
+        let lines = Lines(vec![("x-mse-tag".to_owned(), "gray".to_owned())]);
+        let facts = facts(&lines, own_source(&snapshot));
+        let (in_flight, mut scratch) = (InFlight::default(), Scratch::new(7));
+        let decision = decide_outbound(&snapshot, &destination, &facts, &in_flight, &JustBack, &mut scratch);
+        let decision = decision.expect("b is known");
+        let found = decision.endpoint.and_then(|found| world.pod_at(found.address.0)).map(world::Pod::label);
+        assert_eq!((found.unwrap_or_default().as_str(), decision.why), expected, "{mesh}, {documents}");
+    }
 }

@@ -37,6 +37,7 @@ mod path;
 mod pipe;
 mod pool;
 mod propagate;
+mod recovery;
 mod refusal;
 mod relay;
 mod retry;

@@ -5,6 +5,7 @@ use super::{
 };
 use crate::facts::{NoHeaders, Source};
 use crate::snapshot::Destination;
+use crate::table::Health;
 use crate::why::{TagSource, Why};
 use crate::witness::{Nobody, Step, Witness};
 
@@ -134,6 +135,18 @@ impl<'s, T: Witness<'s>> Routing<'s, '_, T> {
             Ok(endpoint) => return Choice { why: Why::Hit, endpoint: Some(endpoint), wanted: Some(tag) },
             Err(reason) => reason,
         };
+        let elsewhere = self.along_the_chain(tag, fallback, reason);
+        if elsewhere.endpoint.is_none()
+            && let Some(endpoint) = self.recovering(tag, fallback)
+        {
+            // It is well again, and better than nobody.
+            return Choice { why: Why::Hit, endpoint: Some(endpoint), wanted: Some(tag) };
+        }
+        elsewhere
+    }
+
+    /// The lane of this tag has too few usable instances here.
+    fn along_the_chain(&mut self, tag: Tag, fallback: &'s Fallback, reason: Why) -> Choice<'s> {
         for (index, &next) in fallback.chain.iter().enumerate() {
             self.witness.step(|| Step::Chain { index, tag: next });
             let Some(next) = next else {
@@ -200,14 +213,10 @@ impl<'s, T: Witness<'s>> Routing<'s, '_, T> {
             self.witness.step(|| Step::Pool { tag, health: None, fallback, verdict: Err(Why::FallbackAbsent) });
             return Err(Why::FallbackAbsent);
         };
-        let pools = [pool];
-        let among = self.among(&pools, false);
-        let health = among.health(self.load);
-        let share = u64::from(health.usable) * u64::from(laneway_proto::contract::BASIS_POINTS);
-        let share_min = u64::from(health.counted) * u64::from(fallback.basis_points_min);
+        let (health, is_above) = self.health(pool, fallback);
         let verdict = if health.counted == 0 {
             Err(Why::FallbackAbsent)
-        } else if health.usable < fallback.healthy_min || share < share_min {
+        } else if self.is_passed_over(tag, is_above) {
             Err(Why::FallbackUnhealthy)
         } else {
             Ok(())
@@ -215,6 +224,26 @@ impl<'s, T: Witness<'s>> Routing<'s, '_, T> {
         self.witness.step(|| Step::Pool { tag, health: Some(health), fallback, verdict });
         verdict?;
         self.pick_of_pool(pool).ok_or(Why::FallbackUnhealthy)
+    }
+
+    /// Those of a pool, and whether they are enough.
+    fn health(&self, pool: u32, fallback: &Fallback) -> (Health, bool) {
+        let pools = [pool];
+        let health = self.among(&pools, false).health(self.load);
+        let share = u64::from(health.usable) * u64::from(laneway_proto::contract::BASIS_POINTS);
+        let share_min = u64::from(health.counted) * u64::from(fallback.basis_points_min);
+        (health, health.counted > 0 && health.usable >= fallback.healthy_min && share >= share_min)
+    }
+
+    /// An instance of a tag that is passed over for nothing but having been below its thresholds a moment ago.
+    fn recovering(&mut self, tag: Tag, fallback: &Fallback) -> Option<&'s Endpoint> {
+        let pool = self.service.table.pool_of(Some(tag)).filter(|_| self.load.has_recovering())?;
+        self.health(pool, fallback).1.then(|| self.pick_of_pool(pool))?
+    }
+
+    fn is_passed_over(&self, tag: Tag, is_above: bool) -> bool {
+        let is_usual = is_above && !self.load.has_recovering();
+        !is_usual && self.load.is_recovering(&self.service.name, tag, is_above)
     }
 
     fn by_policy_or_baseline(&mut self, otherwise: Why, chosen: Why, any_last: bool) -> Choice<'s> {

@@ -15,8 +15,6 @@ use laneway_proto::contract::BASIS_POINTS;
 
 /// What comes back gets its share in this time, where the policy has no warm-up.
 const RETURN_SECONDS: u32 = 10;
-/// A tag that was out as a whole stays passed over for so long after its instances are back: requests do not go to and fro.
-const HYSTERESIS_SECONDS: u32 = 10;
 /// The least share of one that warms up: without requests nothing gets warm.
 const SHARE_MIN: u32 = WHOLE_SHARE / 20;
 
@@ -107,13 +105,6 @@ impl Health {
         let lasts = seconds(rules.base_ejection).saturating_mul(ejections).min(seconds(rules.max_ejection));
         let until = now.saturating_add(lasts);
         records.insert(address, Record { state: State::Out { until }, ejections, warmup: Warm::of(warmup) });
-        if out + 1 == counted && among.has_fallback {
-            for other in among.addresses {
-                if let Some(Record { state: State::Out { until }, .. }) = records.get_mut(other) {
-                    *until = until.saturating_add(HYSTERESIS_SECONDS);
-                }
-            }
-        }
         self.count(&records);
         Verdict::Out { seconds: until - now }
     }

@@ -5,15 +5,18 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use laneway_core::decide::Load;
 use laneway_core::snapshot::EndpointAddr;
+use laneway_core::tag::Tag;
 
 use super::activity::CoarseClock;
 use super::connect::{From, Held};
 use super::ejection::Health;
 use super::limit::{Dials, Places};
 use super::link::Sender;
+use super::recovery::Recovery;
 use super::wire::Wire;
 use crate::habits::{INSTANCES_MAX, Instance};
 
@@ -34,6 +37,7 @@ pub(crate) struct Pool {
     clock: CoarseClock,
     idle_seconds_max: u32,
     pub(crate) health: Health,
+    pub(crate) recovery: Recovery,
 }
 
 /// Instances that one request has tried are out for it; `with_ejected`: those that are out for all are not.
@@ -76,7 +80,13 @@ struct Idle {
 
 impl Pool {
     pub(crate) fn new(clock: CoarseClock, idle_seconds_max: u32) -> Pool {
-        Pool { hosts: RefCell::default(), clock, idle_seconds_max, health: Health::default() }
+        Pool {
+            hosts: RefCell::default(),
+            clock,
+            idle_seconds_max,
+            health: Health::default(),
+            recovery: Recovery::default(),
+        }
     }
 
     pub(crate) fn host(&self, key: Key) -> Rc<Host> {
@@ -163,6 +173,14 @@ impl Load for Pool {
 
     fn has_ejected(&self) -> bool {
         self.health.has_ejected()
+    }
+
+    fn has_recovering(&self) -> bool {
+        self.recovery.is_any()
+    }
+
+    fn is_recovering(&self, service: &Arc<str>, tag: Tag, is_above: bool) -> bool {
+        self.recovery.is_passed_over(service, tag, is_above, self.clock.seconds())
     }
 
     fn has_warming(&self) -> bool {

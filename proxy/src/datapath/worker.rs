@@ -278,6 +278,7 @@ impl Worker {
             }
             self.upstream.pool.sweep();
             self.upstream.traffics.tick();
+            self.upstream.pool.recovery.tick(now);
             let health = &self.upstream.pool.health;
             let had_ejected = health.has_ejected();
             health.tick(now);
