@@ -456,17 +456,25 @@ impl Snapshot {
         let (at, position) = self.instance_at(address)?;
         let service = &self.services[at as usize];
         let pool = &service.table.pools[position.pool as usize];
-        let is_baseline = service.baseline.contains(&position.pool);
-        // A tag that a policy chose falls back too.
-        let has_fallback = !is_baseline
-            && pool.tag.is_none_or(|tag| match self.lane(tag) {
-                Some(lane) => !lane.fallback(&service.name).chain.is_empty(),
-                None => !self.group.fallback.chain.is_empty(),
-            });
+        let has_fallback = !service.baseline.contains(&position.pool) && self.leads_on(service, position);
         let endpoints = &service.table.set(position).endpoints;
         let usable = endpoints.iter().filter(|endpoint| endpoint.state.is_usable());
         let addresses = usable.map(|endpoint| endpoint.address.with_port(address.port()).0).collect();
         Some(Siblings { service, tag: pool.tag, has_fallback, addresses })
+    }
+
+    /// Is anybody usable behind the instances of this one's tag, along its fallback? A tag that a policy chose falls back too.
+    fn leads_on(&self, service: &Service, position: At) -> bool {
+        let table = &service.table;
+        let (tag, port_name) = (table.pools[position.pool as usize].tag, &table.set(position).port_name);
+        let lane = tag.and_then(|tag| self.lane(tag));
+        let fallback = lane.map_or(&self.group.fallback, |lane| lane.fallback(&service.name));
+        let is_usable = |pool: &u32| *pool != position.pool && table.pools[*pool as usize].has_usable(port_name);
+        fallback.chain.iter().any(|next| match next {
+            Some(next) if self.lane(*next).is_some_and(|lane| lane.is_off()) => false,
+            Some(next) => table.pool_of(Some(*next)).as_ref().is_some_and(is_usable),
+            None => service.baseline.iter().any(is_usable) || (fallback.any_last && service.any.iter().any(is_usable)),
+        })
     }
 
     /// Resource name of the own service; empty without one.

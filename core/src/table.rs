@@ -129,6 +129,13 @@ impl Table {
     }
 }
 
+impl Pool {
+    /// Is any of its instances with that port usable?
+    pub(crate) fn has_usable(&self, port_name: &str) -> bool {
+        self.sets.iter().any(|set| *set.port_name == *port_name && set.usable > 0)
+    }
+}
+
 /// Position of an endpoint in its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct At {

@@ -70,6 +70,14 @@ fn siblings_are_those_of_the_same_tag_that_are_usable() {
         let siblings = snapshot.siblings(world.pods[index].address).expect("it is known");
         assert_eq!((siblings.addresses.len(), siblings.has_fallback), (count, has_fallback), "{}", mesh[index]);
     }
+    // Nobody is behind them: one that fails is better than nobody.
+    for (mesh, documents) in [("Bgray", ""), ("B draining,Bgray", ""), ("Bblue,Bgray", "kind: Lane\nname: blue\n")] {
+        let mesh: Vec<String> = mesh.split(',').map(str::to_owned).collect();
+        let world = World::new(&mesh, documents).expect("a good world");
+        let snapshot = world.snapshot(&identity);
+        let last = world.pods.last().expect("an instance").address;
+        assert!(!snapshot.siblings(last).expect("it is known").has_fallback, "{mesh:?}");
+    }
     assert!(snapshot.siblings("192.0.2.1:1".parse().expect("an address")).is_none());
 }
 
