@@ -25,7 +25,7 @@ pub(crate) struct Wire {
     unsent: Vec<u8>,
     /// Of `unsent`, what was written.
     sent: usize,
-    /// The peer has ended its direction, as seen by [`Wire::poll_broken`].
+    /// The peer has ended its direction, and that was read.
     is_ended: bool,
 }
 
@@ -45,9 +45,10 @@ impl Wire {
 
     /// Reads more behind what is unread: for who needs it in one piece. Returns the bytes that came; 0: the peer has ended.
     pub(crate) fn poll_read_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        let Wire { stream, unread, .. } = self;
+        let Wire { stream, unread, is_ended, .. } = self;
         buffers::with_read_buffer(|buffer| {
             let count = ready!(poll_read(stream, cx, buffer))?;
+            *is_ended |= count == 0;
             if unread.capacity() == 0 {
                 *unread = buffers::take();
             }
@@ -68,9 +69,10 @@ impl Wire {
             self.use_up(used);
             return Poll::Ready(Ok(result));
         }
-        let Wire { stream, unread, .. } = self;
+        let Wire { stream, unread, is_ended, .. } = self;
         buffers::with_read_buffer(|buffer| {
             let count = ready!(poll_read(stream, cx, buffer))?;
+            *is_ended |= count == 0;
             let (used, result) = each(&buffer[..count]);
             if used < count {
                 *unread = buffers::take();
@@ -175,7 +177,6 @@ impl Wire {
             // Cheaper than a read that finds nothing, and nothing is what it nearly always finds.
             let _ = ready!(self.stream.poll_read_ready(cx));
             match ready!(self.poll_read_more(cx)) {
-                Ok(0) => self.is_ended = true,
                 Ok(_) => {}
                 Err(error) => return Poll::Ready(error),
             }
@@ -183,8 +184,13 @@ impl Wire {
         Poll::Pending
     }
 
-    /// What became of the last message that was sent, of so many bytes.
+    /// What became of the last message that was sent, of so many bytes. A peer that ended its direction has acknowledged with that
+    /// what it took; of one that reset the connection nothing is known, for acknowledgements may come late, and that of a reset is
+    /// not looked at.
     pub(crate) fn fate(&self, bytes: usize) -> Fate {
+        if !self.is_ended {
+            return Fate::Taken;
+        }
         let written = bytes.saturating_sub(self.unsent_bytes());
         // Where the kernel does not tell, nothing is proved.
         sockopt::fate(&self.stream, written).unwrap_or(Fate::Taken)
@@ -240,3 +246,6 @@ impl AsyncWrite for Wire {
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }
+
+#[cfg(test)]
+mod tests;
