@@ -71,24 +71,24 @@ pub async fn follow(
     status: Status,
     recalled: oneshot::Sender<()>,
 ) {
+    let mut session = Session::new(config.identity.clone());
+    let former = config.habits.former_keys();
     let mut follower = Follower {
-        session: Session::new(config.identity.clone()),
+        // Opened with them; the own service is asked for in any case.
+        awaited: former.iter().filter(|key| !session.want(key).is_empty()).cloned().collect(),
+        session,
         revision: publisher.current_revision(),
         publisher,
         status: status.clone(),
         unsettled: Vec::new(),
         habits: config.habits.clone(),
-        awaited: config.habits.former_keys().into_iter().collect(),
+        is_settling: false,
         saver: config
             .cache
             .clone()
             .map(|path| Saver::start(path, config.identity.clone(), status.clone(), config.habits.clone())),
     };
-    for key in &follower.awaited {
-        // Opened with it.
-        drop(follower.session.want(key));
-    }
-    demands.recalled(&follower.awaited.iter().cloned().collect::<Vec<_>>());
+    demands.recalled(&former);
     let is_recalled = follower.recall(&config, &demands).await;
     // Nobody listens where the program is on its way out.
     let _ = recalled.send(());
@@ -146,6 +146,8 @@ struct Follower {
     habits: Habits,
     /// Keys of the process before that have no answer yet.
     awaited: BTreeSet<Arc<str>>,
+    /// Ready when they have answers, or have been waited for long enough.
+    is_settling: bool,
 }
 
 impl Follower {
@@ -281,7 +283,7 @@ impl Follower {
     fn complete(&mut self) {
         if self.awaited.is_empty() {
             self.status.reached(State::Ready);
-        } else {
+        } else if !std::mem::replace(&mut self.is_settling, true) {
             let status = self.status.clone();
             tokio::task::spawn_local(async move {
                 tokio::time::sleep(AWAITED_WAIT).await;

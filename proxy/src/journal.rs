@@ -267,6 +267,17 @@ impl Journal {
 }
 
 impl Entry {
+    /// Another instance has the request now.
+    pub fn turned(&mut self, to: SocketAddr, tag: Option<Tag>) {
+        self.seen.upstream = Some(to);
+        self.seen.endpoint_tag = tag;
+    }
+
+    /// That is why it is there.
+    pub fn is_because(&mut self, why: Why) {
+        self.seen.why = why;
+    }
+
     /// Tells of the request, which has ended.
     pub fn tell(self, ended: Ended) {
         let Entry { journal, seen, at, is_logged, span } = self;

@@ -19,6 +19,7 @@ use laneway_core::snapshot::Identity;
 use laneway_proto::xds::{DeltaDiscoveryResponse, Resource};
 use prost::Message as _;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::habits::{Habits, Instance, Written};
@@ -37,6 +38,8 @@ const HASH_BYTES: usize = size_of::<u64>();
 const FILE_BYTES_MAX: u64 = 256 << 20;
 /// Pause between two writes: a storm of changes costs the disk one file a second.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// The same where nothing but what is called has changed, which of a busy sidecar changes all the time.
+const HABITS_EVERY: Duration = Duration::from_secs(10);
 
 /// What the file holds.
 #[derive(Clone, PartialEq, prost::Message)]
@@ -204,10 +207,15 @@ impl Saver {
 impl Shared {
     async fn write_always(self: Rc<Self>, status: Status) {
         let mut is_failing = false;
+        let mut habits_from = Instant::now();
         loop {
+            let habits_changed = async {
+                tokio::time::sleep_until(habits_from).await;
+                self.habits.changed().await;
+            };
             tokio::select! {
                 () = self.changed.notified() => {}
-                () = self.habits.changed() => {}
+                () = habits_changed => habits_from = Instant::now() + HABITS_EVERY,
             }
             // The file is the successor's now, if there is one.
             if status.state() == State::Draining {

@@ -53,6 +53,7 @@ impl Pod {
             saver: None,
             habits: Habits::default(),
             awaited: Default::default(),
+            is_settling: false,
         };
         let (demand, demands) = demand();
         let (objects, catalog, _) = sort(read(MESH).expect("good documents")).expect("each once");

@@ -1,8 +1,10 @@
 //! One request from its decision to its last byte: counted, and told of where anybody wants it told, when this is dropped, however
 //! it ended. The one place that metric, access log and trace hear of it.
 
+use std::net::SocketAddr;
 use std::time::Instant;
 
+use laneway_core::tag::Tag;
 use laneway_core::why::{TagSource, Why};
 
 use super::failure::Failure;
@@ -73,11 +75,21 @@ impl Account {
         }
     }
 
-    /// It goes to another instance, which counts elsewhere.
-    pub(crate) fn turned(&mut self, flow: Option<Handle>, why: Why) {
+    /// It goes to another instance.
+    pub(crate) fn turned(&mut self, to: SocketAddr, tag: Option<Tag>) {
+        if let Some(told) = self.0.as_mut().and_then(|open| open.told.as_mut()) {
+            told.entry.turned(to, tag);
+        }
+    }
+
+    /// That is of another tag: it counts there.
+    pub(crate) fn counts_elsewhere(&mut self, flow: Option<Handle>, why: Why) {
         if let Some(open) = &mut self.0 {
             open.flow = flow;
             open.outcome.why = why;
+            if let Some(told) = &mut open.told {
+                told.entry.is_because(why);
+            }
         }
     }
 

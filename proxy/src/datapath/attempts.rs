@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use laneway_core::conduct::Conduct;
+use laneway_core::snapshot::Protocol;
 
 use super::account::{Account, Moved};
 use super::deadline::{self, Clock, Overrun, Progress};
@@ -35,6 +36,8 @@ pub(crate) struct Attempts {
 pub(crate) struct Lost<'l> {
     pub(crate) failure: Failure,
     pub(crate) reach: Reach,
+    /// Whatever is proved of the request: the instance took a fresh connection, and ended it without a word.
+    pub(crate) is_dropped: bool,
     pub(crate) is_idempotent: bool,
     /// All of the request can be said again.
     pub(crate) is_at_hand: bool,
@@ -47,11 +50,22 @@ pub(crate) fn is_gateway_error(status: u16) -> bool {
     matches!(status, 502..=504)
 }
 
-/// What a time limit that was passed comes to.
-pub(crate) fn means(overrun: Overrun) -> (Failure, Reach) {
+/// What a time limit that was passed comes to, while an instance has the request.
+pub(crate) fn means(overrun: Overrun, progress: Progress) -> (Failure, Reach) {
     match overrun {
         Overrun::Request => (Failure::RequestTimeout, Reach::Late),
         Overrun::Attempt => (Failure::RequestTimeout, Reach::Unknown),
+        // The instance is silent, or the client is.
+        Overrun::Idle if progress.is_request_whole => (Failure::IdleTimeout, Reach::Late),
+        Overrun::Idle => (Failure::IdleTimeout, Reach::Final),
+    }
+}
+
+/// The same before anything was sent.
+pub(crate) fn means_unsent(overrun: Overrun) -> (Failure, Reach) {
+    match overrun {
+        Overrun::Request => (Failure::RequestTimeout, Reach::Late),
+        Overrun::Attempt => (Failure::RequestTimeout, Reach::Unsent),
         Overrun::Idle => (Failure::IdleTimeout, Reach::Final),
     }
 }
@@ -121,7 +135,9 @@ impl Attempts {
         poll_fn(|cx| match waiting.as_mut().poll(cx) {
             Poll::Ready(placed) => Poll::Ready(placed.map_err(|failure| (failure, Reach::Final))),
             // It waits for others, and not for the instance.
-            Poll::Pending => poll_clock(clock, cx, progress).map(|overrun| Err((means(overrun).0, Reach::Final))),
+            Poll::Pending => {
+                poll_clock(clock, cx, progress).map(|overrun| Err((means_unsent(overrun).0, Reach::Final)))
+            }
         })
         .await
     }
@@ -173,10 +189,11 @@ impl Attempts {
 
     /// The request got no answer, or one that is to be looked at. Does it go out once more? Then the claim is where it goes.
     pub(crate) fn go_again(&mut self, worker: &Worker, route: &dyn Route, lost: Lost<'_>) -> bool {
-        let Lost { failure, reach, is_idempotent, is_at_hand, path, account } = lost;
+        let Lost { failure, reach, is_dropped, is_idempotent, is_at_hand, path, account } = lost;
         // What an instance does not begin, or closes while it rests, is no failure: it may be going away in good order. What is
         // held counts when it is known what becomes of it.
-        if matches!(reach, Reach::Unsent | Reach::Dropped | Reach::Unknown | Reach::Late) && failure.is_of_instance() {
+        let counts = is_dropped || matches!(reach, Reach::Unsent | Reach::Dropped | Reach::Unknown | Reach::Late);
+        if counts && failure.is_of_instance() {
             self.note_failure(worker, &self.claim);
         }
         let rules = self.called.as_ref().map_or(worker.unasked.retry, |called| self.conduct(worker, called).retry);
@@ -211,13 +228,18 @@ impl Attempts {
         }
         worker.counters.retried(cause.label());
         tracing::debug!(from = %left, to = %onward.target.address, cause = cause.label(), "tries another instance");
+        account.turned(onward.target.address, onward.tag);
         if let Some(why) = onward.why {
-            account.turned(onward.flow, why);
+            account.counts_elsewhere(onward.flow, why);
             if let Some(path) = path {
                 *path = Rc::new(path.turned(&onward.service, onward.tag, why));
             }
         }
-        let mut claim = worker.upstream.claim(onward.target);
+        let mut target = onward.target;
+        if target.protocol == Protocol::Detect {
+            target.protocol = self.claim.target.protocol;
+        }
+        let mut claim = worker.upstream.claim(target);
         claim.limit(conduct.limits, worker.config.workers);
         let left = std::mem::replace(&mut self.claim, claim);
         if reach == Reach::Held {

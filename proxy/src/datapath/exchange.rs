@@ -241,7 +241,11 @@ impl Exchange {
         if wire.unsent_bytes() > 0 {
             return true;
         }
-        let instance_takes = matches!(&self.instance, Instance::One(conn) if conn.wire.unsent_bytes() == 0);
+        let instance_takes = match &self.instance {
+            Instance::One(conn) => conn.wire.unsent_bytes() == 0,
+            Instance::Two(_) => self.up.is_starving,
+            Instance::Gone => false,
+        };
         let may_send = !self.asked.expects_continue || self.interims > 0;
         self.upward == Upward::Running && self.down.is_none() && instance_takes && may_send
     }

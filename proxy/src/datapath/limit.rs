@@ -72,6 +72,9 @@ pub(crate) struct Dials {
     /// In a row.
     timeouts: Cell<u32>,
     is_probed: Cell<bool>,
+    /// That have ended, and how the last one did.
+    ended: Cell<u32>,
+    failure: Cell<Option<Failure>>,
 }
 
 /// One that is being opened.
@@ -89,6 +92,21 @@ impl Dials {
         }
         Ok(Dial { dials: self, is_probe })
     }
+
+    /// None stood of late, and another one is trying.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.is_probed.get()
+    }
+
+    /// For [`Dials::failed_since`].
+    pub(crate) fn ended(&self) -> u32 {
+        self.ended.get()
+    }
+
+    /// One that others waited for has failed: they would fare no better.
+    pub(crate) fn failed_since(&self, ended: u32) -> Option<Failure> {
+        self.failure.get().filter(|_| self.ended.get() != ended)
+    }
 }
 
 impl Dial<'_> {
@@ -98,6 +116,8 @@ impl Dial<'_> {
             Some(_) | None => 0,
         };
         self.dials.timeouts.set(timeouts);
+        self.dials.ended.set(self.dials.ended.get().wrapping_add(1));
+        self.dials.failure.set(failure);
     }
 }
 

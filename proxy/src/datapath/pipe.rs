@@ -63,6 +63,8 @@ pub(crate) struct Pipe {
     pub(crate) grpc_status: Option<u16>,
     /// Names that may not stand in trailers, where there can be any.
     names: Option<Rc<Names>>,
+    /// From a connection to a stream: there is room, and nothing comes.
+    pub(crate) is_starving: bool,
 }
 
 /// Why a body cannot be moved on.
@@ -128,7 +130,7 @@ impl Pipe {
     pub(crate) fn new(source: Source, sink: Sink, names: &Rc<Names>) -> Pipe {
         let has_trailers = matches!(source, Source::Wire(Decoder::Chunked(_)) | Source::Stream(_));
         let names = has_trailers.then(|| Rc::clone(names));
-        Pipe { source, sink, moved_bytes: 0, grpc_status: None, names }
+        Pipe { source, sink, moved_bytes: 0, grpc_status: None, names, is_starving: false }
     }
 
     /// Nothing of the body is lost: nothing was moved, or all of it is kept.
@@ -253,7 +255,7 @@ impl Pipe {
     }
 
     fn poll_wire_to_stream(&mut self, cx: &mut Context<'_>, from: &mut Wire) -> Poll<Result<(), Broken>> {
-        let Pipe { source: Source::Wire(decoder), sink, moved_bytes, names, .. } = self else {
+        let Pipe { source: Source::Wire(decoder), sink, moved_bytes, names, is_starving, .. } = self else {
             return Poll::Ready(Ok(()));
         };
         loop {
@@ -267,8 +269,10 @@ impl Pipe {
                 *sink = Sink::Ended;
                 return Poll::Ready(ended.map_err(|_| Broken::Sink));
             }
+            *is_starving = false;
             let room = ready!(poll_room(cx, to, READ_BYTES))?;
             let Poll::Ready(moved) = from.poll_bytes(cx, |bytes| decode(decoder, bytes, room)) else {
+                *is_starving = true;
                 return poll_given_up(cx, to);
             };
             match moved {
@@ -293,8 +297,9 @@ impl Pipe {
     }
 
     fn poll_stream_to_wire(&mut self, cx: &mut Context<'_>, to: &mut Wire) -> Poll<Result<(), Broken>> {
-        let Pipe { source: Source::Stream(from), sink: Sink::Wire(framing), moved_bytes, grpc_status: said, names } =
-            self
+        let Pipe {
+            source: Source::Stream(from), sink: Sink::Wire(framing), moved_bytes, grpc_status: said, names, ..
+        } = self
         else {
             return Poll::Ready(Ok(()));
         };
@@ -349,7 +354,7 @@ impl Pipe {
     }
 
     fn poll_stream_to_stream(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
-        let Pipe { source: Source::Stream(from), sink, moved_bytes, grpc_status: said, names } = self else {
+        let Pipe { source: Source::Stream(from), sink, moved_bytes, grpc_status: said, names, .. } = self else {
             return Poll::Ready(Ok(()));
         };
         loop {

@@ -6,6 +6,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::io::ErrorKind;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use laneway_core::snapshot::Protocol;
 
 use super::account::Account;
 use super::activity::{Command, Connection, Running};
-use super::attempts::{Attempts, Lost, means, poll_clock};
+use super::attempts::{Attempts, Lost, means, means_unsent, poll_clock};
 use super::buffers;
 use super::deadline::{Overrun, Progress};
 use super::evidence::InFlightGuard;
@@ -245,8 +246,9 @@ impl Served {
 
     /// A time limit was passed.
     fn overrun(&self, job: &mut Job, overrun: Overrun) -> Outcome {
-        let (failure, reach) = means(overrun);
-        if job.sent.as_ref().is_some_and(|exchange| exchange.progress().is_answered) {
+        let progress = job.sent.as_ref().map(Exchange::progress).unwrap_or_default();
+        let (failure, reach) = means(overrun, progress);
+        if progress.is_answered {
             return self.break_off(job, failure);
         }
         Outcome::Failed(failure, reach)
@@ -287,7 +289,7 @@ impl Served {
                 if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
                     return Poll::Ready(sent);
                 }
-                poll_clock(&mut clock, cx, progress).map(|overrun| Err(means(overrun)))
+                poll_clock(&mut clock, cx, progress).map(|overrun| Err(means_unsent(overrun)))
             })
             .await
         };
@@ -307,7 +309,7 @@ impl Served {
 
     /// A request got no answer. May it go out once more? Then it waits for a connection.
     async fn goes_again(&mut self, job: &mut Job, failure: Failure, mut reach: Reach) -> bool {
-        let mut is_at_hand = true;
+        let (was, mut is_at_hand) = (reach, true);
         if let Some(exchange) = &job.sent {
             is_at_hand = job.keeps_body || exchange.is_body_at_hand();
             if let Instance::One(conn) = &exchange.instance
@@ -320,7 +322,8 @@ impl Served {
             }
         }
         let Job { path, account, asked, .. } = job;
-        let lost = Lost { failure, reach, is_idempotent: asked.is_idempotent, is_at_hand, path, account };
+        let is_dropped = was == Reach::Dropped;
+        let lost = Lost { failure, reach, is_dropped, is_idempotent: asked.is_idempotent, is_at_hand, path, account };
         let goes = job.attempts.go_again(&self.worker, &*self.route, lost);
         if goes {
             job.sent = None;
@@ -342,7 +345,12 @@ impl Served {
         let unread = if job.keeps_body { &[] } else { wire.unread() };
         let pushed = up.push(&job.head, unread, &mut conn.wire);
         match pushed {
-            Ok(used) => wire.use_up(used),
+            Ok(used) => {
+                if used > 0 {
+                    job.keep_body(&wire.unread()[..used]);
+                    wire.use_up(used);
+                }
+            }
             Err(Broken::Untaken) => return Err((Failure::UpstreamClosed, Reach::Unprocessed)),
             Err(Broken::Sink) => return Err((Failure::UpstreamClosed, Reach::Unknown)),
             Err(Broken::Source(reason)) => return Err((Failure::BadRequest(reason), Reach::Final)),
@@ -383,7 +391,18 @@ impl Served {
         let closes = refused.closes || !is_read;
         let text = refused.refusal.to_http1(refused.is_head, closes);
         self.wire.queue(&text);
-        match poll_fn(|cx| self.wire.poll_flush(cx)).await {
+        let flushed = poll_fn(|cx| {
+            if self.connection.listen(cx) == Command::Cut {
+                return Poll::Ready(Err(ErrorKind::ConnectionAborted.into()));
+            }
+            let flushed = self.wire.poll_flush(cx);
+            match flushed.is_pending() {
+                true => self.connection.waits_for_client(0),
+                false => self.connection.waits_for_nobody(),
+            }
+            flushed
+        });
+        match flushed.await {
             Ok(()) if !closes => After::Persist,
             Ok(()) => After::Close,
             Err(_) => After::Drop,
@@ -403,7 +422,11 @@ impl Served {
 
     /// Ends our side and reads over what the client still sends, for a while: a reset would take our answer from it.
     async fn close(&mut self) {
-        if poll_fn(|cx| self.wire.poll_end(cx)).await.is_err() {
+        let ended = poll_fn(|cx| match self.connection.listen(cx) {
+            Command::Cut => Poll::Ready(Err(ErrorKind::ConnectionAborted.into())),
+            Command::Run | Command::Announce | Command::Finish => self.wire.poll_end(cx),
+        });
+        if ended.await.is_err() {
             return;
         }
         let mut left = LINGER_BYTES_MAX;
@@ -491,6 +514,7 @@ fn begin(
         (request.bytes, Next::Refuse(Box::new(refused)))
     };
     if worker.pressure.level() != Level::Easy {
+        worker.counters.failure(Failure::Memory.label());
         return refuse(Failure::Memory, None);
     }
     let Plan { target, called, request_timeout, service, rewrite, path, in_flight, account } = match route.route(&head)

@@ -12,7 +12,7 @@ use tokio::task::spawn_local;
 
 use super::account::Account;
 use super::activity::{Command, Connection, Running};
-use super::attempts::{Attempts, Lost, means, poll_clock};
+use super::attempts::{Attempts, Lost, means, means_unsent, poll_clock};
 use super::deadline::Progress;
 use super::exchange::{Asked, Client, End, Exchange, Failed, Instance, stream_or_end};
 use super::failure::Failure;
@@ -130,7 +130,10 @@ impl Stream {
                 return self.refuse(&Refusal { failure: Failure::UnknownDestination, service: "".into(), is_grpc });
             }
         };
-        let Plan { target, called, request_timeout, service, rewrite, path, in_flight, account } = plan;
+        let Plan { mut target, called, request_timeout, service, rewrite, path, in_flight, account } = plan;
+        if target.protocol == Protocol::Detect {
+            target.protocol = Protocol::Http2;
+        }
         let _in_flight = in_flight;
         let is_end = body.is_end_stream();
         let mut job = Job {
@@ -202,7 +205,7 @@ impl Stream {
             let mut exchange = match self.send_in_time(job, said, progress).await {
                 Ok(exchange) => exchange,
                 Err((failure, reach)) => {
-                    if self.goes_again(job, failure, reach, true) {
+                    if self.goes_again(job, (failure, reach), false, true) {
                         continue;
                     }
                     return Err(before((failure, reach)));
@@ -213,8 +216,9 @@ impl Stream {
                 let ended = poll_fn(|cx| match exchange.poll(cx, &mut Client::Two(&mut self.respond)) {
                     Poll::Ready(ended) => Poll::Ready(ended),
                     Poll::Pending => attempts.poll_overrun(cx, || exchange.progress()).map(|overrun| {
-                        let (failure, reach) = means(overrun);
-                        match exchange.progress().is_answered {
+                        let progress = exchange.progress();
+                        let (failure, reach) = means(overrun, progress);
+                        match progress.is_answered {
                             true => Err(Failed::Late(failure)),
                             false => Err(Failed::Before { failure, reach }),
                         }
@@ -223,7 +227,7 @@ impl Stream {
                 match ended.await {
                     Err(Failed::Held) => {
                         let is_at_hand = exchange.is_body_at_hand();
-                        if self.goes_again(job, Failure::UpstreamClosed, Reach::Held, is_at_hand) {
+                        if self.goes_again(job, (Failure::UpstreamClosed, Reach::Held), false, is_at_hand) {
                             break None;
                         }
                         exchange.let_go();
@@ -245,8 +249,9 @@ impl Stream {
                 Some(Ok(End::Tunnel)) => return Ok(()),
                 Some(Err(Failed::Before { failure, reach })) => {
                     let is_at_hand = exchange.is_body_at_hand();
+                    let is_dropped = reach == Reach::Dropped;
                     let reach = self.proved(&exchange, reach, job.asked.is_idempotent, said).await;
-                    if !self.goes_again(job, failure, reach, is_at_hand) {
+                    if !self.goes_again(job, (failure, reach), is_dropped, is_at_hand) {
                         return Err(before((failure, reach)));
                     }
                 }
@@ -256,9 +261,16 @@ impl Stream {
         }
     }
 
-    fn goes_again(&self, job: &mut Job, failure: Failure, reach: Reach, is_at_hand: bool) -> bool {
+    /// `is_dropped`: the instance took a fresh connection and ended it without a word, whatever is proved of the request.
+    fn goes_again(
+        &self,
+        job: &mut Job,
+        (failure, reach): (Failure, Reach),
+        is_dropped: bool,
+        is_at_hand: bool,
+    ) -> bool {
         let Job { asked, attempts, path, account, .. } = job;
-        let lost = Lost { failure, reach, is_idempotent: asked.is_idempotent, is_at_hand, path, account };
+        let lost = Lost { failure, reach, is_dropped, is_idempotent: asked.is_idempotent, is_at_hand, path, account };
         attempts.go_again(&self.worker, &*self.route, lost)
     }
 
@@ -287,7 +299,7 @@ impl Stream {
             let mut sending = Box::pin(self.send(job, said));
             poll_fn(|cx| match sending.as_mut().poll(cx) {
                 Poll::Ready(sent) => Poll::Ready(sent),
-                Poll::Pending => poll_clock(&mut clock, cx, progress).map(|overrun| Err(means(overrun))),
+                Poll::Pending => poll_clock(&mut clock, cx, progress).map(|overrun| Err(means_unsent(overrun))),
             })
             .await
         };
@@ -361,6 +373,7 @@ fn said(request: http::Request<()>, protocol: Protocol, rewrite: &Rewrite, is_en
             let framing = translate::request_2_to_1(&request, rewrite, !is_end, &mut head)?;
             Ok(Said::One(head, framing))
         }
+        // What the client speaks, where nothing is declared.
         Protocol::Http2 | Protocol::Detect | Protocol::Opaque => {
             Ok(Said::Two(translate::request_2_to_2(request, rewrite)?))
         }

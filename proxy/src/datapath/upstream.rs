@@ -140,9 +140,16 @@ impl Upstream {
         if let Some(sender) = shared(host).await {
             return Ok(sender);
         }
+        if host.dials.is_shut() {
+            return Err(Failure::Unreachable);
+        }
+        let ended = host.dials.ended();
         let _turn = host.opening.lock().await;
         if let Some(sender) = shared(host).await {
             return Ok(sender);
+        }
+        if let Some(failure) = host.dials.failed_since(ended) {
+            return Err(failure);
         }
         let (stream, held) = self.dial(claim).await?;
         let link = Rc::<Link>::default();

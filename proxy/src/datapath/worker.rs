@@ -382,7 +382,8 @@ impl Worker {
         key.from == From::Marker || own.contains(&key.address.ip()) || snapshot.may_be_called(key.address)
     }
 
-    /// Follows the snapshots: opens what an earlier process had open, says that this worker has seen one, and closes idle connections to what may not be called.
+    /// Follows the snapshots: opens what an earlier process had open, says that this worker has seen one, and closes idle connections
+    /// to what may not be called.
     pub(crate) async fn follow(self: Rc<Self>) {
         let mut reader = self.reader.clone();
         let mut warming = Warming::default();
@@ -391,7 +392,11 @@ impl Worker {
             let revision = {
                 let snapshot = self.reader.load();
                 let health = &self.upstream.pool.health;
+                let had_ejected = health.has_ejected();
                 health.retain(|address| snapshot.may_be_called(address));
+                if had_ejected {
+                    self.tell_ejected();
+                }
                 for (address, warmup) in known.newcomers(&snapshot) {
                     health.is_new(address, warmup, self.clock.seconds());
                 }

@@ -34,6 +34,7 @@ mod propagation;
 mod redirect;
 mod refusals;
 mod releases;
+mod repeats;
 mod resilience;
 mod rules;
 mod scenarios;

@@ -54,3 +54,22 @@ fn one_connection_is_tried_where_the_last_ones_did_not_stand() {
     let _one = dials.begin().expect("it is well");
     assert!(dials.begin().is_ok());
 }
+
+/// Of HTTP/2 one opens the connection and the others wait for it: when it fails they go elsewhere, and do not try one by one.
+#[test]
+fn who_waited_for_a_dial_that_failed_hears_of_it_and_who_comes_later_tries() {
+    let dials = Dials::default();
+    let before = dials.ended();
+    assert!(dials.failed_since(before).is_none(), "none has ended");
+    dials.begin().expect("the first tries").ended(Some(Failure::ConnectTimeout));
+    assert!(matches!(dials.failed_since(before), Some(Failure::ConnectTimeout)));
+    assert!(dials.failed_since(dials.ended()).is_none(), "it came later");
+    assert!(!dials.is_shut());
+    dials.begin().expect("so does the second").ended(Some(Failure::ConnectTimeout));
+    let probe = dials.begin().expect("one probes");
+    assert!(dials.is_shut(), "the others do not wait for it");
+    probe.ended(None);
+    drop(probe);
+    assert!(!dials.is_shut());
+    assert!(dials.failed_since(before).is_none(), "it stands");
+}
