@@ -2,7 +2,7 @@
 //! was answered once) is kept apart from the stream itself, of which nothing is kept: each opens with everything again.
 //!
 //! ```text
-//!  open() -> first messages          want(key) -> subscribe in three types
+//!  open() -> first messages          want(key) -> subscribe in four types
 //!  receive(response) -> Reply { ACK or NACK, changed?, answered keys }      forget(keys) -> unsubscribe, and drop what only they held
 //!  recall(what was on disk) -> the same, of no stream
 //! ```

@@ -3,9 +3,13 @@
 //!
 //! ```text
 //!  accept -> sockopt(original destination) -> client(detect) -+-> serve1 | serve2 -> route: inbound | outbound -> decide
+//!                                                             |      |-> attempts: retry, budget, deadline, limit
 //!                                                             |      \-> exchange: upstream(pool | connect), translate, pipe
 //!                                                             \-> opaque -> connect, relay
 //! ```
+//! An answer that does not come goes back once: `attempts` asks `route` for another instance. Whom a choice passes over is known by
+//! the pool: `ejection` (failed too often), `newcomers` and what comes back (part of a share), `recovery` (tags that were sick),
+//! `limit` (connections that do not come to stand).
 //! One worker is one thread with its own listeners, pools and view of the snapshot. `app` binds and runs it.
 
 mod accept;

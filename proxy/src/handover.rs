@@ -30,7 +30,7 @@ mod descriptors;
 #[cfg(test)]
 mod tests;
 
-/// The first bytes of every hand-over of this form; another form gets another number.
+/// The first bytes of every hand-over of this form; another form begins with others.
 const FORM: &[u8; 8] = b"LANEWAYH";
 const COUNT_BYTES: usize = size_of::<u32>();
 /// 64 workers with 16 listeners each, and more than anybody has.
@@ -217,6 +217,12 @@ impl Offer {
                     continue;
                 }
             };
+            let asked_by = stream.peer_cred().map(|peer| peer.uid()).map_err(HandoverError::from);
+            if let Err(error) = asked_by.and_then(|uid| check_user(&self.config.path, uid)) {
+                let error = anyhow::Error::from(error);
+                warn!(error = %format!("{error:#}"), "no successor of ours: it is given nothing");
+                continue;
+            }
             engaged(true);
             match self.give(stream, habits()).await {
                 Ok(()) => return,
@@ -230,7 +236,6 @@ impl Offer {
     }
 
     async fn give(&self, stream: UnixStream, habits: Vec<u8>) -> Result<(), HandoverError> {
-        check_user(&self.config.path, stream.peer_cred()?.uid())?;
         info!("a successor takes the listening sockets; this process serves until it is ready");
         let sockets = self.sockets.iter().map(OwnedFd::try_clone).collect::<io::Result<Vec<_>>>()?;
         let stream = stream.into_std()?;

@@ -72,7 +72,7 @@ fn drain(admin: SocketAddr, timeout: Duration) -> Result<String, HookError> {
         Err(error) => return Err(nobody(format!("does not answer: {error}"))),
     }
     // It answers until it ends; then nobody does, or whoever was started after it.
-    while process_at(admin).is_ok_and(|now| now == process) {
+    while is_there(admin, process) {
         if Instant::now() >= end {
             return Err(HookError::NotDrained { process, timeout });
         }
@@ -84,8 +84,19 @@ fn drain(admin: SocketAddr, timeout: Duration) -> Result<String, HookError> {
 /// The id of the sidecar that answers there.
 fn process_at(admin: SocketAddr) -> Result<u64, String> {
     let (code, text) = ask(admin, "GET", "/version").map_err(|error| format!("does not answer: {error}"))?;
-    let version: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
-    version["pid"].as_u64().ok_or_else(|| format!("answers {code} as no sidecar does"))
+    process_of(&text).ok_or_else(|| format!("answers {code} as no sidecar does"))
+}
+
+/// Does that process still hold the port? One that is too busy to answer does.
+fn is_there(admin: SocketAddr, process: u64) -> bool {
+    match ask(admin, "GET", "/version") {
+        Ok((_, text)) => process_of(&text) == Some(process),
+        Err(error) => error.kind() != io::ErrorKind::ConnectionRefused,
+    }
+}
+
+fn process_of(version: &str) -> Option<u64> {
+    serde_json::from_str::<serde_json::Value>(version).ok()?["pid"].as_u64()
 }
 
 /// Asks one question. Status and body.

@@ -53,7 +53,7 @@ impl Pressure {
     }
 }
 
-/// Looks for ever, and says so when the level changes.
+/// Looks for ever, and says when requests begin to be refused for it, and when no more.
 pub async fn watch(limit_bytes: u64, pressure: Pressure) {
     let mut before = Level::Easy;
     loop {
