@@ -70,6 +70,10 @@ pub const PORT_STATUS: u16 = 15421;
 pub const PORT_ADMIN: u16 = 15400;
 pub const PORT_DISCOVERY: u16 = 15410;
 pub const PORT_CONTROL: u16 = 15411;
+/// Below it the status port of a sidecar tells whether its application takes connections on a port: `/app-health/8080`.
+pub const APP_HEALTH_PATH: &str = "/app-health/";
+/// Ports that a sidecar may be asked about; more than one pod's probes dial.
+pub const PROBE_PORTS_MAX: usize = 64;
 /// The proxy's uid: its own traffic is not redirected.
 pub const PROXY_UID: u32 = 2337;
 /// Where the inbound sidecar calls its application from, so that the redirect lets it through.

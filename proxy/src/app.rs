@@ -23,6 +23,7 @@ use tokio::task::LocalSet;
 use tracing::{error, info, warn};
 
 use crate::admin::{self, Admin};
+use crate::app_health::AppHealth;
 use crate::config::{Config, ConfigSource, Flags};
 use crate::control::{self, credentials::Files};
 use crate::current::{self, Demand, Publisher};
@@ -204,10 +205,15 @@ async fn serve_inside(
         None => None,
     };
     opened.send_replace(true);
-    let shown = status.clone();
-    let public = tokio::task::spawn_local(pages::serve(public, status::BOUNDS, move |asked| shown.page(asked)));
+    let (shown, health) = (status.clone(), AppHealth::new(config.app_health.clone()));
+    let public = tokio::task::spawn_local(pages::serve(public, status::BOUNDS, move |asked| {
+        let (shown, health) = (shown.clone(), health.clone());
+        async move { health.page(&asked).await.unwrap_or_else(|| shown.page(&asked)) }
+    }));
     let admin = Admin { status: status.clone(), logging, pod_name: config.pod_name.clone(), started };
-    let private = tokio::task::spawn_local(pages::serve(private, admin::BOUNDS, move |asked| admin.page(asked)));
+    let private = tokio::task::spawn_local(pages::serve(private, admin::BOUNDS, move |asked| {
+        std::future::ready(admin.page(&asked))
+    }));
 
     let is_successor = successor.is_some();
     let (first, ended) = tokio::select! {

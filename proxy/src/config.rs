@@ -12,9 +12,10 @@ use laneway_core::name;
 use laneway_core::snapshot::Identity;
 use laneway_core::tag::Tag;
 use laneway_proto::contract::{
-    ENV_TAG, ENV_TAG_COMPAT, NAMESPACE_DEFAULT, PORT_ADMIN, PORT_INBOUND, PORT_OUTBOUND, PORT_STATUS,
+    ENV_TAG, ENV_TAG_COMPAT, NAMESPACE_DEFAULT, PORT_ADMIN, PORT_INBOUND, PORT_OUTBOUND, PORT_STATUS, PROBE_PORTS_MAX,
 };
 
+use crate::app_health;
 use crate::control::credentials::Files;
 use crate::datapath::{Direction, Limits, Listener, Timeouts};
 use crate::hooks::Hook;
@@ -49,6 +50,8 @@ pub struct Flags {
     identity: IdentityFlags,
     #[command(flatten)]
     listeners: ListenerFlags,
+    #[command(flatten)]
+    health: HealthFlags,
     #[command(flatten)]
     timing: TimingFlags,
     #[command(flatten)]
@@ -132,12 +135,19 @@ struct ListenerFlags {
     /// Where what others send is redirected to.
     #[arg(long, value_name = "ADDRESS", env = "LANEWAY_INBOUND", default_value_t = any(PORT_INBOUND))]
     inbound: SocketAddr,
-    /// /ready, /live, /metrics.
+    /// /ready, /live, /metrics, /app-health/PORT.
     #[arg(long, value_name = "ADDRESS", env = "LANEWAY_STATUS", default_value_t = any(PORT_STATUS))]
     status: SocketAddr,
     /// What docs/admin.md tells of. Loopback only.
     #[arg(long, value_name = "ADDRESS", env = "LANEWAY_ADMIN", default_value_t = SocketAddr::from(([127, 0, 0, 1], PORT_ADMIN)))]
     admin: SocketAddr,
+}
+
+#[derive(Args, Debug)]
+struct HealthFlags {
+    /// Ports of the application that /app-health/PORT on the status port dials, comma between; at most 64.
+    #[arg(long, value_name = "PORTS", env = "LANEWAY_PROBE_PORTS", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(1..))]
+    probe_ports: Vec<u16>,
 }
 
 #[derive(Args, Debug)]
@@ -222,6 +232,7 @@ pub struct Config {
     pub telemetry: crate::telemetry::Config,
     pub journal: crate::journal::Config,
     pub status: SocketAddr,
+    pub app_health: app_health::Config,
     pub admin: SocketAddr,
     /// When to be ready without a configuration; `None`: never.
     pub boot_wait: Option<Duration>,
@@ -299,6 +310,7 @@ impl Flags {
         if timing.drain_max.0 < timing.drain_min.0 {
             return refuse("--drain-max / LANEWAY_DRAIN_MAX", "is shorter than --drain-min");
         }
+        let app_health = self.health.check(&own_addresses)?;
         Ok(Config {
             source,
             identity,
@@ -327,6 +339,7 @@ impl Flags {
             },
             journal,
             status: self.listeners.status,
+            app_health,
             admin: self.listeners.admin,
             memory_max_bytes: self.memory_max.bytes(),
             boot_wait: (!timing.fail_closed).then_some(timing.boot_wait.0),
@@ -339,6 +352,18 @@ impl Flags {
     /// The resources file, to be read before [`Flags::check`].
     pub fn resources(&self) -> Option<&PathBuf> {
         self.resources.as_ref()
+    }
+}
+
+impl HealthFlags {
+    fn check(self, own_addresses: &[IpAddr]) -> Result<app_health::Config, ConfigError> {
+        if self.probe_ports.len() > PROBE_PORTS_MAX {
+            let problem = format!("has {} ports; at most {}", self.probe_ports.len(), PROBE_PORTS_MAX);
+            return refuse("--probe-ports / LANEWAY_PROBE_PORTS", problem);
+        }
+        // The first is the pod's for a kubelet; interfaces tell loopback too.
+        let own = own_addresses.iter().find(|address| !address.is_loopback()).or(own_addresses.first());
+        Ok(app_health::Config { ports: self.probe_ports, address: own.copied() })
     }
 }
 

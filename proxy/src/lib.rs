@@ -10,6 +10,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod app_health;
 pub mod config;
 pub mod control;
 pub mod current;

@@ -4,6 +4,7 @@
 //! Bounded: so many askers at a time, each for so long, and of each the page that it was sent last.
 
 use std::convert::Infallible;
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -49,10 +50,10 @@ pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// Serves for ever. `page` looks at the head of a request alone; a body is never read.
-pub async fn serve(
+pub async fn serve<F: Future<Output = Page> + Send + 'static>(
     listener: TcpListener,
     bounds: Bounds,
-    page: impl Fn(&Parts) -> Page + Clone + Send + Sync + 'static,
+    page: impl Fn(Parts) -> F + Clone + Send + Sync + 'static,
 ) {
     let room = Arc::new(Semaphore::new(bounds.connections_max));
     loop {
@@ -76,10 +77,10 @@ pub async fn serve(
     }
 }
 
-async fn serve_one(stream: TcpStream, page: impl Fn(&Parts) -> Page) {
+async fn serve_one<F: Future<Output = Page>>(stream: TcpStream, page: impl Fn(Parts) -> F) {
     let service = service_fn(|request: Request<Incoming>| {
-        let (parts, _) = request.into_parts();
-        std::future::ready(Ok::<_, Infallible>(page(&parts)))
+        let made = page(request.into_parts().0);
+        async move { Ok::<_, Infallible>(made.await) }
     });
     let io = hyper_util::rt::TokioIo::new(stream);
     if let Err(error) = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await {

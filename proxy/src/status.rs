@@ -1,4 +1,4 @@
-//! How the sidecar is: told by its parts, and shown on the status port (/ready, /live, /metrics) to everybody, on the admin port
+//! How the sidecar is: told by its parts, and shown on the status port (/ready, /live, /metrics; /app-health is `app_health.rs`) to everybody, on the admin port
 //! (`admin.rs`) to whoever is on this machine.
 
 use std::collections::BTreeMap;
@@ -322,7 +322,7 @@ impl Status {
                 State::Draining => pages::text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
             },
             "/metrics" => pages::text(StatusCode::OK, self.metrics()),
-            _ => pages::text(StatusCode::NOT_FOUND, "here are /ready, /live and /metrics\n"),
+            _ => pages::text(StatusCode::NOT_FOUND, "here are /ready, /live, /metrics and /app-health/PORT\n"),
         }
     }
 }

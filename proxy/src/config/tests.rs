@@ -30,6 +30,7 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
         (&["--listen", "outbound=127.0.0.1:1,forward=127.0.0.1:2"], "--listen"),
         (&["--opaque-ports", "99999"], "--opaque-ports"),
         (&["--status", "somewhere"], "--status"),
+        (&["--probe-ports", "0"], "--probe-ports"),
         (&["--memory-max", "12"], "--memory-max"),
         (&["--memory-max", "1MiB"], "--memory-max"),
         (&["--colour", "gray"], "--colour"),
@@ -67,6 +68,15 @@ fn a_bad_value_is_refused_by_the_name_of_its_field() {
     ] {
         assert_eq!(checked(arguments, environment).expect_err("a bad value").field, field);
     }
+}
+
+#[test]
+fn no_more_ports_are_probed_than_a_pod_has_probes() {
+    let ports = |count: u16| (1..=count).map(|port| port.to_string()).collect::<Vec<_>>().join(",");
+    let config = checked(&["--probe-ports", &ports(64)], &[]).expect("good");
+    assert_eq!((config.app_health.ports.len(), config.app_health.address), (64, Some([10, 0, 0, 1].into())));
+    let refused = checked(&["--probe-ports", &ports(65)], &[]).expect_err("too many");
+    assert_eq!(refused.to_string(), "--probe-ports / LANEWAY_PROBE_PORTS: has 65 ports; at most 64");
 }
 
 #[test]

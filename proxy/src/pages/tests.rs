@@ -11,7 +11,7 @@ use super::{Bounds, bind, serve, text};
 async fn start(bounds: Bounds, page_bytes: usize) -> SocketAddr {
     let listener = bind(([127, 0, 0, 1], 0).into()).await.expect("a port");
     let address = listener.local_addr().expect("it is bound");
-    tokio::spawn(serve(listener, bounds, move |_| text(StatusCode::OK, vec![b'x'; page_bytes])));
+    tokio::spawn(serve(listener, bounds, move |_| std::future::ready(text(StatusCode::OK, vec![b'x'; page_bytes]))));
     address
 }
 

@@ -29,6 +29,7 @@ mod lists;
 mod metrics;
 mod network;
 mod path;
+mod probes;
 mod prometheus;
 mod propagation;
 mod redirect;
