@@ -26,6 +26,7 @@ pub mod expirer;
 pub mod fleet;
 pub mod guard;
 pub mod health;
+pub mod inject;
 pub mod json;
 pub mod lanectl;
 pub mod leader;

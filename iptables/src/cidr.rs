@@ -117,6 +117,16 @@ impl FromStr for CidrSet {
     }
 }
 
+impl fmt::Display for CidrSet {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, range) in self.ranges.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            write!(formatter, "{comma}{range}")?;
+        }
+        Ok(())
+    }
+}
+
 fn network(address: IpAddr, bits: u8) -> IpAddr {
     let bits = u32::from(bits);
     match address {

@@ -134,7 +134,7 @@ fn sources(package: &str) -> Vec<(PathBuf, String)> {
         for entry in fs::read_dir(&folder).expect("the folder is there").flatten() {
             let path = entry.path();
             if path.is_dir() {
-                folders.push(path);
+                folders.extend((!path.ends_with("tests")).then_some(path));
             } else if path.extension().is_some_and(|kind| kind == "rs")
                 && !["tests.rs", "hostile.rs"].iter().any(|name| path.ends_with(name))
             {

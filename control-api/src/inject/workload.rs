@@ -1,0 +1,90 @@
+//! Where the pods are in a document: the pod itself, the template of what makes pods, the items of a list.
+
+use std::fmt;
+
+use super::value::{Map, Value};
+
+/// What is said of an object in one line: `deployment/spring-cloud-a`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject {
+    kind: String,
+    namespace: Option<String>,
+    name: String,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.kind.to_ascii_lowercase(), self.name)?;
+        match &self.namespace {
+            Some(namespace) => write!(f, " in {namespace}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A kind that has pods: group of its API (before the `/`; none for `v1`), kind, fields down to the template.
+const KINDS: [(&str, &str, &[&str]); 8] = [
+    ("", "Pod", &[]),
+    ("", "ReplicationController", &["spec", "template"]),
+    ("apps", "Deployment", &["spec", "template"]),
+    ("apps", "StatefulSet", &["spec", "template"]),
+    ("apps", "DaemonSet", &["spec", "template"]),
+    ("apps", "ReplicaSet", &["spec", "template"]),
+    ("batch", "Job", &["spec", "template"]),
+    ("batch", "CronJob", &["spec", "jobTemplate", "spec", "template"]),
+];
+
+/// Calls `each` on every pod and every template of an object; other kinds are passed over. Where the way to a pod is wrong, it is
+/// told what is.
+pub(super) fn pods(object: &mut Map, each: &mut impl FnMut(Subject, Result<&mut Map, String>)) {
+    let group = match object.text("apiVersion").unwrap_or_default().split_once('/') {
+        Some((group, _)) => group,
+        None => "",
+    };
+    let kind = object.text("kind").unwrap_or_default();
+    if kind == "List" && group.is_empty() {
+        let subject = subject(object);
+        match object.get_mut("items") {
+            Some(Value::List(items)) => {
+                for (at, item) in items.iter_mut().enumerate() {
+                    match item {
+                        Value::Map(item) => pods(item, each),
+                        other => each(subject.clone(), Err(format!("items[{at}]: {}, not a map", other.kind()))),
+                    }
+                }
+            }
+            None | Some(Value::Null) => {}
+            Some(other) => each(subject, Err(format!("items: {}, not a list", other.kind()))),
+        }
+        return;
+    }
+    let known = KINDS.iter().find(|(of, name, _)| *of == group && *name == kind);
+    if let Some((_, _, path)) = known {
+        let subject = subject(object);
+        each(subject, descend(object, path));
+    }
+}
+
+fn subject(object: &Map) -> Subject {
+    let metadata = object.map("metadata");
+    let said = |key| metadata.and_then(|metadata| metadata.text(key)).map(str::to_owned);
+    let generated = || said("generateName").map(|name| format!("{name}*"));
+    Subject {
+        kind: object.text("kind").unwrap_or_default().to_owned(),
+        namespace: said("namespace"),
+        name: said("name").or_else(generated).unwrap_or_else(|| "?".to_owned()),
+    }
+}
+
+fn descend<'a>(object: &'a mut Map, path: &[&str]) -> Result<&'a mut Map, String> {
+    let mut at = object;
+    for (depth, key) in path.iter().enumerate() {
+        let shown = || path[..=depth].join(".");
+        at = match at.get_mut(key) {
+            Some(Value::Map(inner)) => inner,
+            Some(other) => return Err(format!("{}: {}, not a map", shown(), other.kind())),
+            None => return Err(format!("{}: is not there", shown())),
+        };
+    }
+    Ok(at)
+}
