@@ -2,7 +2,8 @@
 //!
 //! Answers go to stdout, what went wrong to stderr. Exit status: 0 done, 1 refused or failed, 2 wrong usage; of diff
 //! 0 no difference, 1 differences, 2 it failed. It holds no rules of its own: the control plane judges, lanectl says in
-//! which file and line the finding lies. `lint` alone judges here, by the code that the control plane runs.
+//! which file and line the finding lies. `lint` alone judges here, by the code that the control plane runs; `inject` and
+//! `uninject` ask nobody either.
 //!
 //! ```text
 //! arguments ─▶ one file for each verb ─▶ client      ─▶ control plane
@@ -24,6 +25,7 @@ mod documents;
 mod explain;
 mod find;
 mod history;
+mod inject;
 mod lane;
 mod lint;
 mod look;
@@ -120,6 +122,8 @@ async fn command(arguments: Arguments, name: &str, out: &mut String) -> Result<(
     let client = || Client::new(&arguments.server, &arguments.credentials);
     match arguments.command {
         Command::Lint(options) => lint::lint(&options, look, out),
+        Command::Inject(options) => inject::inject(&options, out),
+        Command::Uninject(options) => inject::uninject(&options, out),
         Command::Completion { shell } => {
             completion::completion(shell, name, out);
             Ok(())

@@ -13,6 +13,7 @@ mod control {
     mod grpcurl;
     mod history;
     mod http;
+    mod inject;
     mod lanectl;
     mod lanectl_history;
     mod peers;

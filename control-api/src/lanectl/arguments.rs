@@ -1,5 +1,6 @@
 //! What can be typed after `lanectl`, and its environment variables. One file for each family of verbs.
 
+mod inject;
 mod lanes;
 mod mesh;
 mod objects;
@@ -12,6 +13,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
+pub use self::inject::{Inject, Uninject};
 pub use self::lanes::{Close, Compare, Create, Do, Enable, List, Promote, SetPercentage, Switch};
 pub use self::mesh::{Ask, Explain, LogLevel, Sidecar, Status, Top, Watch, Watched};
 pub use self::objects::{Apply, Delete, Describe, Diff, Get, Kind, Kinds, Lint};
@@ -75,6 +77,10 @@ pub enum Command {
     Check,
     /// Everything that is wrong with documents, by file and line. Needs no control plane.
     Lint(Lint),
+    /// Put the sidecar into the pods of manifests. Needs no control plane.
+    Inject(Inject),
+    /// Take the sidecar out of the pods of manifests. Needs no control plane.
+    Uninject(Uninject),
     /// Create or replace objects from documents: all of them, or none.
     Apply(Apply),
     /// Show what apply would change. Exit status: 0 nothing, 1 something, 2 it failed.

@@ -143,9 +143,14 @@ pub(super) fn line(place: &str, finding: &Diagnostic) -> String {
     line
 }
 
-/// Every file that the paths name.
+/// Every file that the paths name, of documents of ours.
 pub(super) fn read_files(paths: &[PathBuf]) -> Result<Vec<File>, String> {
     super::keep_descriptors();
+    texts(paths)
+}
+
+/// Every file that the paths name.
+pub(super) fn texts(paths: &[PathBuf]) -> Result<Vec<File>, String> {
     let mut all = Vec::new();
     for path in paths {
         for path in files(path)? {

@@ -1,0 +1,50 @@
+//! `lanectl inject` and `lanectl uninject`: manifests in, manifests with or without sidecars out, and on stderr what was done to
+//! each pod. Needs no control plane. All or nothing: where one pod is refused nothing is printed, so that no half of it is applied.
+
+use super::Trouble;
+use super::arguments::{Inject, Uninject};
+use super::documents::{File, texts};
+use crate::inject::{self, Done};
+
+pub(super) fn inject(options: &Inject, out: &mut String) -> Result<(), Trouble> {
+    options.settings.plan().map_err(Trouble::Usage)?;
+    each(&texts(&options.files).map_err(Trouble::Said)?, out, |text| inject::inject(text, &options.settings))
+}
+
+pub(super) fn uninject(options: &Uninject, out: &mut String) -> Result<(), Trouble> {
+    each(&texts(&options.files).map_err(Trouble::Said)?, out, inject::uninject)
+}
+
+fn each(files: &[File], out: &mut String, work: impl Fn(&str) -> Result<Done, Vec<String>>) -> Result<(), Trouble> {
+    let (mut whole, mut told, mut wrong) = (String::new(), Vec::new(), Vec::new());
+    for file in files {
+        match work(&file.text) {
+            Ok(done) => {
+                join(&mut whole, &done.text);
+                told.extend(done.told);
+            }
+            Err(problems) => wrong.extend(problems.iter().map(|problem| format!("{}: {problem}", file.shown))),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Trouble::Said(wrong.join("\n")));
+    }
+    told.iter().for_each(|told| eprintln!("{told}"));
+    out.push_str(&whole);
+    Ok(())
+}
+
+/// One text behind the other: YAML with a mark between, JSON as it is.
+fn join(whole: &mut String, text: &str) {
+    if !whole.is_empty() {
+        if !whole.ends_with('\n') {
+            whole.push('\n');
+        }
+        let is_marked = text.starts_with("---");
+        let is_json = text.trim_start().starts_with('{');
+        if !is_marked && !is_json {
+            whole.push_str("---\n");
+        }
+    }
+    whole.push_str(text);
+}
