@@ -17,7 +17,7 @@ use super::quantity::{Cpu, Memory};
 
 /// What annotations and labels of ours begin with.
 pub const PREFIX: &str = "laneway.io/";
-/// Beside an URL of the control plane that has no host of its own in the cluster.
+/// A Service of this name in a namespace of this name: where a cluster has its control plane unless somebody says otherwise.
 pub const CONTROL_DEFAULT: &str = "http://laneway-control.laneway-system:15410";
 
 /// Longer than any service waits for its clients.

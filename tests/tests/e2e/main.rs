@@ -22,6 +22,7 @@ mod floods;
 mod frames;
 mod guard;
 mod h2spec;
+mod injected;
 mod injection;
 mod instance;
 mod lifecycle;
