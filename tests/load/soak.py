@@ -112,8 +112,9 @@ def report(result, path):
         ("descriptors at rest: first, last, after the crowd", f"{first['descriptors']}, {last['descriptors']}, {after['descriptors']}",
          after["descriptors"] <= first["descriptors"], "back to the first"),
         ("threads: first, last", f"{first['threads']}, {after['threads']}", after["threads"] == first["threads"], "the same"),
-        (f"{result['crowd']:,} connections: heap before, with them, after", f"{settled['heap_kib'] / 1024:.1f}, {result['height']['heap_kib'] / 1024:.1f}, "
-         f"{after['heap_kib'] / 1024:.1f} MiB", held <= HELD_MAX_KIB, f"at most {HELD_MAX_KIB // 1024} MiB kept"),
+        (f"{result['crowd']:,} connections: resident before, with them, after", ", ".join(
+            f"{look['resident_kib'] / 1024:.1f}" for look in (settled, result["height"], after)) + " MiB",
+         held <= HELD_MAX_KIB, f"at most {HELD_MAX_KIB // 1024} MiB kept"),
     ]
     about = result["machine"]
     show(f"{result['command']}\n{about['processor']}, {about['cores']} cores, Linux {about['kernel']}, commit {about['commit']}\n\n"

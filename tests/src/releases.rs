@@ -17,6 +17,7 @@ use anyhow::{Context, Result, ensure};
 use crate::client::{Client, Speech};
 use crate::mesh::{Mesh, Plan};
 use crate::process::{Process, Scratch, wait_for};
+use crate::usage::connections;
 use crate::witness::{Load, Seen, Witness, time_to_refusal, times};
 
 /// Longest wait for a step of a release.
@@ -94,6 +95,9 @@ pub fn upgrades(label: &str, every: Duration, scale: Scale) -> Result<Report> {
         let old = upgrade(&mut mesh, &[("LANEWAY_WORKERS", &workers), handover.variable()])?;
         took.push(begun.elapsed());
         replaced.push(old);
+        // Every connection turns to the successor before that is replaced too.
+        let told = u64::from(number + 1) * (scale.http1 + scale.http2) as u64;
+        witness.await_announced(told, DEADLINE)?;
     }
     let report = finish(witness, scale, took, start)?;
     for mut old in replaced {
@@ -144,7 +148,7 @@ pub fn failed_upgrades(label: &str, scale: Scale) -> Result<(Report, Vec<ExitSta
 /// One kill.
 #[derive(Clone, Copy, Debug)]
 pub struct Kill {
-    /// How long a connection took to be refused.
+    /// From the kill to the first connection that was refused.
     pub refusal: Duration,
     /// From the start of the next process to its first answer, from the disk.
     pub serving: Duration,
@@ -172,8 +176,9 @@ pub fn kills(label: &str, count: u32) -> Result<Vec<Kill>> {
     let mut kills = Vec::new();
     for _ in 0..count {
         let mut old = mesh.pod(POD)?.sidecar.take().context("it runs")?;
+        let killed = Instant::now();
         old.kill();
-        let refusal = time_to_refusal(to, DEADLINE)?;
+        let refusal = time_to_refusal(to, killed, DEADLINE)?;
         let start = Instant::now();
         let fresh = mesh.start_sidecar(index)?;
         mesh.pod(POD)?.sidecar = Some(fresh);
@@ -195,6 +200,8 @@ pub struct Starts {
     pub warm: Vec<Duration>,
     /// After an upgrade in place.
     pub upgraded: Vec<Duration>,
+    /// Connections to B that were there before the first request: of the process that knew nothing, and of the two that did.
+    pub opened: [usize; 3],
 }
 
 /// Starts the sidecar of A, which calls B, in each way, and times the first `count` requests after it was ready.
@@ -208,30 +215,42 @@ pub fn starts(label: &str, count: usize) -> Result<Starts> {
     }
     let mut mesh = Mesh::up(plan)?;
     let to = mesh.socket(POD)?;
-    let called = mesh.socket("b-base")?.to_string();
+    let b = mesh.socket("b-base")?;
+    let called = b.to_string();
     times(to, 2 * count)?;
     let steady = times(to, count)?;
-    let anew = |mesh: &mut Mesh, variables: &[(&str, &str)]| -> Result<Vec<Duration>> {
+    let anew = |mesh: &mut Mesh, variables: &[(&str, &str)]| -> Result<()> {
         mesh.pod(POD)?.sidecar.take().context("it runs")?.kill();
         let fresh = mesh.start_sidecar_with(index(mesh, POD)?, variables)?;
         mesh.pod(POD)?.sidecar = Some(fresh);
-        mesh.await_ready(POD)?;
-        times(to, count)
+        mesh.await_ready(POD)
     };
-    let cold = anew(&mut mesh, &[("LANEWAY_CACHE", &in_place("nothing"))])?;
+    // Those of the process that runs now.
+    let opened = |mesh: &mut Mesh| connections(mesh.pod(POD)?.sidecar.as_ref().context("it runs")?.id(), b);
+    let opened_again = |mesh: &mut Mesh| {
+        let some = wait_for(DEADLINE, || opened(mesh).map(|count| (count > 0).then_some(count)).transpose());
+        some.transpose().map(Option::unwrap_or_default)
+    };
+    anew(&mut mesh, &[("LANEWAY_CACHE", &in_place("nothing"))])?;
+    let opened_cold = opened(&mut mesh)?;
+    let cold = times(to, count)?;
     // Back to the usual file, and until who was called is in it.
     anew(&mut mesh, &[])?;
+    times(to, count)?;
     let remembered = wait_for(DEADLINE, || {
         let bytes = fs::read(&cache).ok()?;
         // Only who was called stands there as text.
         bytes.windows(called.len()).any(|window| window == called.as_bytes()).then_some(())
     });
     remembered.with_context(|| format!("{called} is not remembered on disk"))?;
-    let warm = anew(&mut mesh, &[])?;
+    anew(&mut mesh, &[])?;
+    let opened_warm = opened_again(&mut mesh)?;
+    let warm = times(to, count)?;
     let old = upgrade(&mut mesh, &[])?;
+    let opened_upgraded = opened_again(&mut mesh)?;
     let upgraded = times(to, count)?;
     drop(old);
-    Ok(Starts { steady, cold, warm, upgraded })
+    Ok(Starts { steady, cold, warm, upgraded, opened: [opened_cold, opened_warm, opened_upgraded] })
 }
 
 /// The answer comes from B gray, which only a configuration knows of.

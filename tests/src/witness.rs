@@ -102,6 +102,12 @@ impl Witness {
         *self.shared.to.lock().unwrap_or_else(PoisonError::into_inner) = to;
     }
 
+    /// Waits until so many connections have ended as they had said.
+    pub fn await_announced(&self, count: u64, deadline: Duration) -> Result<()> {
+        let reached = crate::process::wait_for(deadline, || (self.seen().announced >= count).then_some(()));
+        reached.with_context(|| format!("{count} connections were not told in {deadline:?}: {:?}", self.seen()))
+    }
+
     /// Waits until so many answers have come in all.
     pub fn await_answers(&self, count: u64, deadline: Duration) -> Result<()> {
         let reached = crate::process::wait_for(deadline, || (self.answered() >= count).then_some(()));
@@ -248,6 +254,8 @@ mod frame {
     pub(super) const END_STREAM: u8 = 1;
     pub(super) const ACK: u8 = 1;
     pub(super) const END_HEADERS: u8 = 4;
+    pub(super) const PADDED: u8 = 8;
+    pub(super) const PRIORITY: u8 = 0x20;
 }
 
 fn visit_http2(shared: &Shared, mut stream: TcpStream) -> Result<End> {
@@ -280,7 +288,7 @@ fn visit_http2(shared: &Shared, mut stream: TcpStream) -> Result<End> {
                     }
                 }
                 frame::RST_STREAM if of == id => bail!("stream {id} was reset: {payload:?}"),
-                frame::HEADERS if of == id => is_ok |= payload.contains(&0x88),
+                frame::HEADERS if of == id => is_ok |= says_200(flags, &payload),
                 frame::DATA if !payload.is_empty() => {
                     let count = u32::try_from(payload.len())?.to_be_bytes();
                     send(&mut stream, frame::WINDOW_UPDATE, 0, 0, &count)?;
@@ -298,6 +306,30 @@ fn visit_http2(shared: &Shared, mut stream: TcpStream) -> Result<End> {
         }
     }
     Ok(End::Stopped)
+}
+
+/// Is `:status: 200` of the static table the first field of this head (RFC 9113 section 6.2)? A change of the table's size may stand
+/// before it (RFC 7541 section 4.2).
+fn says_200(flags: u8, payload: &[u8]) -> bool {
+    const STATUS_200: u8 = 0x88;
+    let mut rest = payload;
+    if flags & frame::PADDED != 0 {
+        let Some((padding, padded)) = rest.split_first() else { return false };
+        let Some(end) = padded.len().checked_sub(usize::from(*padding)) else { return false };
+        rest = &padded[..end];
+    }
+    if flags & frame::PRIORITY != 0 {
+        rest = rest.get(5..).unwrap_or_default();
+    }
+    while let [first, after @ ..] = rest
+        && first >> 5 == 0b001
+    {
+        // An integer of five bits, or all of them set and then seven bits a byte.
+        let more =
+            if first & 0x1f == 0x1f { after.iter().take_while(|byte| **byte & 0x80 != 0).count() + 1 } else { 0 };
+        rest = after.get(more..).unwrap_or_default();
+    }
+    rest.first() == Some(&STATUS_200)
 }
 
 fn send(stream: &mut TcpStream, kind: u8, flags: u8, id: u32, payload: &[u8]) -> Result<()> {
@@ -340,16 +372,41 @@ pub fn times(to: SocketAddr, count: usize) -> Result<Vec<Duration>> {
     Ok(times)
 }
 
-/// How long until a connection is refused: nobody listens, and nobody hangs.
-pub fn time_to_refusal(to: SocketAddr, deadline: Duration) -> Result<Duration> {
-    let start = Instant::now();
-    while start.elapsed() < deadline {
-        let asked = Instant::now();
+/// How long from a moment until a connection is refused: nobody listens, and nobody hangs.
+pub fn time_to_refusal(to: SocketAddr, since: Instant, deadline: Duration) -> Result<Duration> {
+    while since.elapsed() < deadline {
         match TcpStream::connect_timeout(&to, deadline) {
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(asked.elapsed()),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => return Ok(since.elapsed()),
             Err(error) => bail!("neither taken nor refused: {error}"),
             Ok(_) => {}
         }
     }
     bail!("still taken after {deadline:?}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{frame, says_200};
+
+    #[test]
+    fn a_status_is_the_first_field_of_a_head_and_no_byte_anywhere() {
+        for (flags, payload, expected) in [
+            (0, &[0x88][..], true),
+            (0, &[0x88, 0x0f, 0x0d, 1, b'2'], true),
+            (0, &[0x8d, 0x88], false),
+            (0, &[], false),
+            // The table's size changes, once or twice, by one byte or more.
+            (0, &[0x20, 0x88], true),
+            (0, &[0x20, 0x3f, 0xe1, 0x1f, 0x88], true),
+            (0, &[0x3f, 0x88], false),
+            (0, &[0x20, 0x8d, 0x88], false),
+            (frame::PADDED, &[2, 0x88, 0, 0], true),
+            (frame::PADDED, &[0x88, 0x88], false),
+            (frame::PADDED, &[1, 0x88], false),
+            (frame::PRIORITY, &[0x88, 0, 0, 0, 1, 0x8d], false),
+            (frame::PADDED | frame::PRIORITY, &[1, 0, 0, 0, 0, 1, 0x88, 0], true),
+        ] {
+            assert_eq!(says_200(flags, payload), expected, "{flags:#x} {payload:x?}");
+        }
+    }
 }

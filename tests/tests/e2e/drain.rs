@@ -128,7 +128,7 @@ fn assert_last(stream: &mut TcpStream) {
 #[test]
 fn a_drain_says_so_on_every_last_answer_accepts_for_min_and_ends_with_what_ran() {
     let instance = Instance::start();
-    let flags = ["--drain-min", "5s", "--drain-max", "5m"];
+    let flags = ["--drain-min", "15s", "--drain-max", "5m"];
     let mut sidecar = Sidecar::start_with("draining", "http1", instance.address, &flags);
     let (mut resting, mut running) = (connect(sidecar.address), connect(sidecar.address));
     ask(&mut resting, "/");
