@@ -2,7 +2,7 @@
 //! And one sidecar before such instances, and a client that counts.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
@@ -17,6 +17,8 @@ use crate::alone::free;
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 /// So often an instance looks whether it is to end.
 const LOOK: Duration = Duration::from_millis(5);
+/// So long the other side of a connection has for its own end.
+const END_PAUSE: Duration = Duration::from_millis(20);
 
 /// HTTP/1.1 over kept connections. `/silent` is never answered, `/slow` after half a second, `/stream` has no end.
 pub(crate) struct Instance {
@@ -122,6 +124,7 @@ fn serve(mut stream: TcpStream, name: &str, status: &AtomicU16, count: &AtomicUs
     stream.set_read_timeout(Some(LOOK)).expect("a time");
     let mut heard = Vec::new();
     let mut rests = 0;
+    let mut is_deaf = false;
     loop {
         while let Some((path, bytes)) = whole_request(&heard) {
             heard.drain(..bytes);
@@ -143,7 +146,11 @@ fn serve(mut stream: TcpStream, name: &str, status: &AtomicU16, count: &AtomicUs
             let answer = format!("HTTP/1.1 {status} Said\r\ncontent-length: {length}\r\n{closes}\r\n{name}");
             // The last answer and the end leave together: nothing is taken that nobody will read.
             socket2::SockRef::from(&stream).set_tcp_cork(is_last).expect("a socket");
-            if stream.write_all(answer.as_bytes()).is_err() || is_last {
+            let is_over = stream.write_all(answer.as_bytes()).is_err() || is_last;
+            if is_over && is_deaf {
+                return hang_up(&stream);
+            }
+            if is_over {
                 return;
             }
             rests = 0;
@@ -155,11 +162,83 @@ fn serve(mut stream: TcpStream, name: &str, status: &AtomicU16, count: &AtomicUs
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {
                 rests += 1;
                 // One look more than one: what was on its way when it was told to end is here by then.
+                if is_deaf {
+                    return hang_up(&stream);
+                }
                 if stop.load(Ordering::Acquire) && heard.is_empty() && rests > 2 {
-                    return;
+                    // What came behind that look is heard by the next one, and what comes from here on is nobody's.
+                    take_nothing_more(&stream);
+                    is_deaf = true;
                 }
             }
             Err(_) => return,
+        }
+    }
+}
+
+/// From here on no byte that comes over this connection is acknowledged, so that its sender knows that nobody has it. What is sent is
+/// delivered as ever, and so is the sender's end: only segments with a payload are dropped.
+pub(crate) fn take_nothing_more(stream: &TcpStream) {
+    // Classic BPF over a segment from its TCP header on.
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const SHIFT_RIGHT: u16 = 0x74;
+    const TO_INDEX: u16 = 0x07;
+    const LOAD_LENGTH: u16 = 0x80;
+    const JUMP_IF_GREATER_THAN_INDEX: u16 = 0x2d;
+    const RETURN: u16 = 0x06;
+    let step = socket2::SockFilter::new;
+    let filter = [
+        // Words of the header, in the upper half of byte 12; four bytes each.
+        step(LOAD_BYTE, 0, 0, 12),
+        step(AND, 0, 0, 0xf0),
+        step(SHIFT_RIGHT, 0, 0, 2),
+        step(TO_INDEX, 0, 0, 0),
+        step(LOAD_LENGTH, 0, 0, 0),
+        step(JUMP_IF_GREATER_THAN_INDEX, 0, 1, 0),
+        step(RETURN, 0, 0, 0),
+        step(RETURN, 0, 0, u32::MAX),
+    ];
+    socket2::SockRef::from(stream).attach_filter(&filter).expect("a filter is taken");
+}
+
+/// Ends a connection that takes nothing any more. Whoever had sent nothing answers with an end of its own; to whoever had, and waits,
+/// a reset says that nobody has it.
+pub(crate) fn hang_up(mut stream: &TcpStream) {
+    if stream.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    stream.set_read_timeout(Some(END_PAUSE)).expect("a time");
+    if !matches!(stream.read(&mut [0]), Ok(0)) {
+        let _ = socket2::SockRef::from(stream).set_linger(Some(Duration::ZERO));
+    }
+}
+
+#[test]
+fn what_comes_to_a_connection_that_takes_nothing_more_is_nobodys_and_all_else_arrives() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+    for is_sent in [false, true] {
+        let mut near = TcpStream::connect(listener.local_addr().expect("it is bound")).expect("it listens");
+        let (mut far, _) = listener.accept().expect("a connection");
+        near.write_all(b"before").expect("it is written");
+        far.read_exact(&mut [0; 6]).expect("it arrives");
+        take_nothing_more(&far);
+        far.write_all(b"answer").expect("it is written");
+        near.read_exact(&mut [0; 6]).expect("it arrives");
+        if is_sent {
+            near.write_all(b"behind").expect("the kernel takes it");
+        }
+        let ending = thread::spawn(move || hang_up(&far));
+        near.set_read_timeout(Some(DEADLINE)).expect("a time");
+        assert!(matches!(near.read(&mut [0]), Ok(0) | Err(_)), "nothing more comes");
+        if is_sent {
+            ending.join().expect("it does not panic");
+            let error = near.take_error().expect("a socket").or_else(|| near.write_all(b"more").err());
+            assert!(error.is_some(), "it is told that nobody has it");
+        } else {
+            near.shutdown(Shutdown::Write).expect("the end is not an error");
+            ending.join().expect("it does not panic");
+            assert!(near.take_error().expect("a socket").is_none(), "a proper end");
         }
     }
 }
@@ -250,6 +329,7 @@ fn text(address: SocketAddr, endpoints: &[String], more: &str) -> String {
 pub(crate) struct Asker {
     stream: TcpStream,
     to: SocketAddr,
+    patience: Duration,
 }
 
 /// Status, what `x-laneway-error` says, and the body.
@@ -262,10 +342,15 @@ pub(crate) struct Said {
 
 impl Asker {
     pub(crate) fn new(to: SocketAddr) -> Asker {
+        Asker::patient(to, DEADLINE)
+    }
+
+    /// It waits so long for an answer.
+    pub(crate) fn patient(to: SocketAddr, patience: Duration) -> Asker {
         let stream = TcpStream::connect(to).expect("the sidecar listens");
-        stream.set_read_timeout(Some(DEADLINE)).expect("a time");
+        stream.set_read_timeout(Some(patience)).expect("a time");
         stream.set_nodelay(true).expect("a socket");
-        Asker { stream, to }
+        Asker { stream, to, patience }
     }
 
     pub(crate) fn get(&mut self, path: &str, headers: &str) -> Result<Said, String> {
@@ -301,7 +386,7 @@ impl Asker {
             match self.stream.read(&mut bytes) {
                 Ok(count) if count > 0 => heard.extend_from_slice(&bytes[..count]),
                 other => {
-                    *self = Asker::new(self.to);
+                    *self = Asker::patient(self.to, self.patience);
                     return Err(format!("{other:?} behind {:?}", String::from_utf8_lossy(&heard)));
                 }
             }
@@ -314,7 +399,7 @@ impl Asker {
             }
             let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
             if head.to_ascii_lowercase().contains("connection: close") {
-                *self = Asker::new(self.to);
+                *self = Asker::patient(self.to, self.patience);
             }
             let body = String::from_utf8_lossy(&heard[end + 4..]).trim_end().to_owned();
             return Ok(Said { status, error: header("x-laneway-error: "), body });

@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::frames::{
     DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Outcome, Peer, RST_STREAM, SETTINGS, block, code, field, frame, get,
 };
+use crate::instance::{hang_up, take_nothing_more};
 use crate::sidecar::Sidecar;
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -216,12 +217,16 @@ fn serve_three_each() -> (SocketAddr, Arc<Mutex<usize>>) {
                         request.push(byte[0]);
                     }
                     *count.lock().expect("no panic holds it") += 1;
-                    // The last answer and the end leave together: what comes after it comes to a closed connection, and not into
-                    // the hands of a kernel whose application has gone.
+                    // The last answer and the end leave together, or nearly so: what comes behind that answer is not taken by a kernel
+                    // whose application has gone.
                     let is_last = number == 2;
+                    if is_last {
+                        take_nothing_more(&stream);
+                    }
                     socket2::SockRef::from(&stream).set_tcp_cork(is_last).expect("a socket");
                     let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
                 }
+                hang_up(&stream);
             });
         }
     });
