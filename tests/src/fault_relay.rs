@@ -5,7 +5,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -43,6 +43,7 @@ pub struct Relay {
     fault: Arc<Mutex<Fault>>,
     gone: Arc<AtomicBool>,
     taken: Arc<AtomicU32>,
+    swallowed: Arc<AtomicUsize>,
 }
 
 impl Relay {
@@ -54,8 +55,10 @@ impl Relay {
             fault: Arc::new(Mutex::new(fault)),
             gone: Arc::default(),
             taken: Arc::default(),
+            swallowed: Arc::default(),
         };
         let (fault, gone, taken) = (Arc::clone(&relay.fault), Arc::clone(&relay.gone), Arc::clone(&relay.taken));
+        let swallowed = Arc::clone(&relay.swallowed);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
                 if gone.load(Ordering::Relaxed) {
@@ -63,8 +66,8 @@ impl Relay {
                 }
                 taken.fetch_add(1, Ordering::Relaxed);
                 let fault = *fault.lock().unwrap_or_else(PoisonError::into_inner);
-                let gone = Arc::clone(&gone);
-                thread::spawn(move || carry(stream, to, fault, &gone));
+                let (gone, swallowed) = (Arc::clone(&gone), Arc::clone(&swallowed));
+                thread::spawn(move || carry(stream, to, fault, &gone, &swallowed));
             }
         });
         Ok(relay)
@@ -79,6 +82,11 @@ impl Relay {
     pub fn taken(&self) -> u32 {
         self.taken.load(Ordering::Relaxed)
     }
+
+    /// Bytes that came over connections that hear nothing.
+    pub fn swallowed(&self) -> usize {
+        self.swallowed.load(Ordering::Relaxed)
+    }
 }
 
 impl Drop for Relay {
@@ -89,7 +97,7 @@ impl Drop for Relay {
     }
 }
 
-fn carry(near: TcpStream, to: SocketAddr, fault: Fault, gone: &Arc<AtomicBool>) {
+fn carry(near: TcpStream, to: SocketAddr, fault: Fault, gone: &Arc<AtomicBool>, swallowed: &AtomicUsize) {
     let Ok(far) = TcpStream::connect(to) else { return };
     for stream in [&near, &far] {
         // A connection that cannot be set up is one that ends at once.
@@ -98,7 +106,7 @@ fn carry(near: TcpStream, to: SocketAddr, fault: Fault, gone: &Arc<AtomicBool>) 
         }
     }
     if fault == Fault::Swallow {
-        return wait_for_end(&near, gone);
+        return swallow(&near, gone, swallowed);
     }
     let (Ok(near_read), Ok(far_write)) = (near.try_clone(), far.try_clone()) else { return };
     let pause = if let Fault::Delay(pause) = fault { pause } else { Duration::ZERO };
@@ -159,14 +167,14 @@ fn pass(from: &TcpStream, to: &TcpStream, gone: &AtomicBool, piece: usize, most:
     }
 }
 
-fn wait_for_end(stream: &TcpStream, gone: &AtomicBool) {
+fn swallow(stream: &TcpStream, gone: &AtomicBool, swallowed: &AtomicUsize) {
     let mut stream = stream;
     let ends = std::time::Instant::now() + LIFE_MAX;
     let mut buffer = [0; 512];
     while !gone.load(Ordering::Relaxed) && std::time::Instant::now() < ends {
         match stream.read(&mut buffer) {
             Ok(0) => return,
-            Ok(_) => {}
+            Ok(count) => drop(swallowed.fetch_add(count, Ordering::Relaxed)),
             Err(error) if matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut) => {}
             Err(_) => return,
         }

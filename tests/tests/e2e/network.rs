@@ -50,7 +50,7 @@ fn with_a_fifth_of_all_packets_lost_every_request_is_answered() {
     in_own_network("with_a_fifth_of_all_packets_lost_every_request_is_answered", || {
         let instances = ["A", "B"].map(Instance::start);
         let endpoints = instances.each_ref().map(|instance| endpoint(instance, ""));
-        let patient = "---\nkind: ServicePolicy\nname: b\ntimeouts: {connect: 60s}\n";
+        let patient = "---\nkind: ServicePolicy\nname: b\ntimeouts: {connect: 120s}\n";
         let front = Front::start("lossy", &endpoints, patient);
         let ports = instances.each_ref().map(|instance| instance.address.port().to_string()).join(", ");
         let rules = format!(
@@ -62,7 +62,7 @@ fn with_a_fifth_of_all_packets_lost_every_request_is_answered() {
         command.args(["-f", "-"]);
         run_with_input(command, &rules).expect("nft takes them");
         let ask = || {
-            let mut asker = Asker::new(front.address);
+            let mut asker = Asker::patient(front.address, DEADLINE);
             (0..15).flat_map(|_| [asker.get("/", ""), asker.post("/", "")]).collect::<Vec<_>>()
         };
         let answers: Vec<_> = thread::scope(|scope| {
