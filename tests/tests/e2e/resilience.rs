@@ -32,13 +32,14 @@ fn tally(asker: &mut Asker, count: usize, headers: &str) -> BTreeMap<String, usi
 #[test]
 fn a_request_has_the_time_that_its_path_is_given() {
     let instance = Instance::start("A");
-    let limits = "timeouts: {default: 200ms, paths: {/slow: 20s, /stream: 20s}, idle: 1s}";
+    // The other paths have longer than anybody here waits.
+    let limits = "timeouts: {default: 120s, paths: {/silent: 200ms}, idle: 5s}";
     let front = Front::start("timeouts", &[endpoint(&instance, "")], &policy(limits));
     let mut asker = Asker::new(front.address);
     let late = asker.get("/silent", "").expect("it is answered");
     assert_eq!((late.status, late.error.as_str()), (504, "request-timeout service=b"));
     let body = asker.get("/slow", "").expect("it is answered").body;
-    assert_eq!(body, "A", "half a second is within twenty");
+    assert_eq!(body, "A", "half a second is more than another path has");
     assert_eq!(asker.get("/", "").expect("it is answered").body, "A", "the connection goes on");
     // An answer that has begun and stands still is cut, so that it is not taken for whole.
     let mut stream = std::net::TcpStream::connect(front.address).expect("the sidecar listens");
@@ -55,7 +56,9 @@ fn a_request_has_the_time_that_its_path_is_given() {
 #[test]
 fn an_instance_that_is_gone_costs_no_request_and_is_left_alone_after_a_few() {
     let (stays, mut goes) = (Instance::start("A"), Instance::start("B"));
-    let front = Front::start("gone", &[endpoint(&stays, ""), endpoint(&goes, "")], "");
+    // For longer than this test lasts.
+    let left_alone = policy("outlierDetection: {baseEjection: 5m}");
+    let front = Front::start("gone", &[endpoint(&stays, ""), endpoint(&goes, "")], &left_alone);
     let mut asker = Asker::new(front.address);
     let both = tally(&mut asker, 100, "");
     assert_eq!(both.keys().collect::<Vec<_>>(), ["200 A", "200 B"], "{both:?}");
@@ -87,12 +90,11 @@ fn an_instance_that_hangs_up_without_a_word_costs_only_what_must_not_be_done_twi
         let answers = tally(&mut asker, 20, "");
         assert_eq!(answers, BTreeMap::from([("200 A".to_owned(), 20)]), "{fault:?}: {}", front.process.log());
         assert!(front.metric("laneway_retries_total", "unprocessed") > 0, "{fault:?}");
-        // It may have been done before the end: nobody can tell.
-        let mut posts = BTreeMap::<u16, usize>::new();
-        for _ in 0..20 {
-            *posts.entry(asker.post("/", "").expect("it is answered").status).or_default() += 1;
+        if fault == Fault::EndAfter(0) {
+            // It may have been done before the end: nobody can tell. A reset may come so early that it certainly was not.
+            let posts: Vec<_> = (0..20).map(|_| asker.post("/", "").expect("it is answered").status).collect();
+            assert!(posts.contains(&502) && posts.iter().all(|status| [200, 502].contains(status)), "{posts:?}");
         }
-        assert_eq!(posts.keys().copied().collect::<Vec<_>>(), [200, 502], "{fault:?}");
     }
 }
 
@@ -148,15 +150,16 @@ fn a_budget_bounds_what_is_tried_again() {
 fn a_sick_lane_falls_back_as_a_whole_and_comes_back() {
     let (base, gray) = (Instance::start("base"), Instance::start("gray"));
     gray.says(503);
-    let more = format!("---\nkind: Lane\nname: gray\n{}", policy("outlierDetection: {baseEjection: 1s}"));
+    let more = format!("---\nkind: Lane\nname: gray\n{}", policy("outlierDetection: {baseEjection: 20s}"));
     let front = Front::start("sick", &[endpoint(&base, ""), endpoint(&gray, ", tag: gray")], &more);
     let mut asker = Asker::new(front.address);
     let said: Vec<_> = (0..8).map(|_| asker.get("/", GRAY).expect("it is answered").body).collect();
     assert_eq!(said, ["gray", "gray", "gray", "gray", "gray", "base", "base", "base"]);
-    assert_eq!(front.metric("laneway_endpoints_ejected", "tag=\"gray\""), 1);
+    assert_eq!(front.metric("laneway_ejections_total", "tag=\"gray\""), 1);
     gray.says(200);
     let is_back = || (asker.get("/", GRAY).expect("it is answered").body == "gray").then_some(());
-    assert!(wait_for(DEADLINE, is_back).is_some(), "{}", front.process.log());
+    // Its twenty seconds, and ten more in which it has to be well.
+    assert!(wait_for(4 * DEADLINE, is_back).is_some(), "{}", front.process.log());
     // The last instance of baseline is never left alone.
     base.says(503);
     assert_eq!(tally(&mut asker, 20, ""), BTreeMap::from([("503 base".to_owned(), 20)]));
@@ -185,27 +188,36 @@ fn who_finds_neither_place_nor_room_to_wait_is_told_at_once() {
 /// A machine that is paused, or a process that is stopped: all its calls are late at once, and no instance is to blame.
 #[test]
 fn what_is_late_because_the_sidecar_stood_still_counts_against_nobody() {
-    let rules = "timeouts: {default: 1s}\noutlierDetection: {consecutiveFailures: 2}";
-    for is_stopped in [true, false] {
+    // Until it is stopped there is time to get everywhere, and it is stopped for longer than that.
+    for (limit, is_stopped) in [(10, true), (1, false)] {
+        let rules = format!("timeouts: {{default: {limit}s}}\noutlierDetection: {{consecutiveFailures: 2}}");
         let (one, other) = (Instance::start("A"), Instance::start("B"));
-        let front = Front::start("stopped", &[endpoint(&one, ""), endpoint(&other, "")], &policy(rules));
+        let front = Front::start("stopped", &[endpoint(&one, ""), endpoint(&other, "")], &policy(&rules));
         let mut askers: Vec<_> = (0..12).map(|_| Asker::new(front.address)).collect();
-        for asker in &mut askers {
-            asker.send("GET /silent HTTP/1.1\r\nhost: sc-b\r\n\r\n").expect("the sidecar reads");
-        }
-        let heard = || (one.heard() + other.heard() == 12).then_some(());
+        let mut all_are_late = || {
+            for asker in &mut askers {
+                asker.send("GET /silent HTTP/1.1\r\nhost: sc-b\r\n\r\n").expect("the sidecar reads");
+            }
+            if is_stopped {
+                let heard = || (one.heard() + other.heard() == 12).then_some(());
+                wait_for(DEADLINE, heard).expect("all are with the instances");
+                signal(front.process.id(), libc::SIGSTOP);
+                // This is the time that is missing to it.
+                thread::sleep(Duration::from_secs(limit + 4));
+                signal(front.process.id(), libc::SIGCONT);
+            }
+            for asker in &mut askers {
+                let said = asker.hear().expect("it is answered");
+                assert_eq!(said.error, "request-timeout service=b");
+            }
+            front.metric("laneway_ejections_total", "baseline")
+        };
         if is_stopped {
-            wait_for(DEADLINE, heard).expect("all are with the instances");
-            signal(front.process.id(), libc::SIGSTOP);
-            // This is the time that is missing to it.
-            thread::sleep(Duration::from_secs(4));
-            signal(front.process.id(), libc::SIGCONT);
+            assert_eq!(all_are_late(), 0, "{}", front.process.log());
+        } else {
+            // On a machine that stands still by itself, not at the first time.
+            let is_out = wait_for(DEADLINE, || (all_are_late() > 0).then_some(()));
+            assert!(is_out.is_some(), "{}", front.process.log());
         }
-        for asker in &mut askers {
-            let said = asker.hear().expect("it is answered");
-            assert_eq!(said.error, "request-timeout service=b");
-        }
-        let out = front.metric_when("laneway_endpoints_ejected", "baseline", u64::from(!is_stopped));
-        assert_eq!(out, u64::from(!is_stopped), "stopped: {is_stopped}: {}", front.process.log());
     }
 }
