@@ -38,7 +38,8 @@ impl Rig {
         );
         std::fs::write(&file, text).expect("the directory is ours");
         let mut proxy = start_proxy(&file, status, admin, flags, scratch.path());
-        let listens = || [outbound, base, gray, own].iter().all(|at| TcpStream::connect(at).is_ok());
+        // Its outbound listener last: that is looked at once, and the look is counted.
+        let listens = || [base, gray, own, status, inbound, outbound].iter().all(|at| TcpStream::connect(at).is_ok());
         proxy.wait_until(DEADLINE, "listening", listens).expect("it listens");
         Self { outbound, inbound, status, proxy, _echoes: echoes, scratch }
     }
@@ -184,7 +185,11 @@ fn ten_thousand_tags_of_clients_make_no_series_and_take_no_memory() {
     eprintln!("series {before} then {after}; resident {resident_before} KiB then {resident_after} KiB");
 }
 
-/// System calls of the thread that carries the traffic, while something is done, as strace counts them.
+/// What sends and receives.
+const CALLS: [&str; 8] = ["read", "write", "readv", "writev", "recvfrom", "sendto", "recvmsg", "sendmsg"];
+
+/// How often the thread that carries the traffic sends or receives while something is done, as strace counts it. How often it waits
+/// and looks at the clock is the machine's affair.
 fn worker_calls(rig: &Rig, label: &str, work: impl FnOnce()) -> u64 {
     let tasks = format!("/proc/{}/task", rig.proxy.id());
     let threads = std::fs::read_dir(&tasks).expect("it runs").filter_map(Result::ok);
@@ -205,7 +210,7 @@ fn worker_calls(rig: &Rig, label: &str, work: impl FnOnce()) -> u64 {
     // % time, seconds, microseconds a call, calls, errors if any, name
     let text = std::fs::read_to_string(&table).expect("strace writes its table");
     let counts = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let counts = counts.filter(|cells| cells.len() >= 5 && cells.last() != Some(&"total"));
+    let counts = counts.filter(|cells| cells.len() >= 5 && cells.last().is_some_and(|name| CALLS.contains(name)));
     let total: u64 = counts.filter_map(|cells| cells[3].parse::<u64>().ok()).sum();
     assert!(total > 0, "{text}");
     total
@@ -245,10 +250,10 @@ fn fifty_scrapers_that_never_read_hurt_nobody() {
     // A page for each, and what its connection needs; hyper grows its buffer by doubling.
     let bound = before + 50 * (2 * page_kib + 64);
     assert!(after < bound, "{before} KiB became {after} KiB with pages of {page_kib} KiB");
-    // A fiftieth is for ticks of the clock: a slow machine has more of them in a thousand requests.
-    assert!(beside <= alone + alone / 50 + REQUESTS / 50, "{alone} system calls of the worker became {beside}");
+    // A fiftieth is for what comes in two pieces.
+    assert!(beside <= alone + alone / 50, "{alone} times the worker sent or received became {beside}");
     eprintln!(
-        "page {page_kib} KiB; resident {before} KiB, with 50 scrapers {after} KiB; {} and {} system calls of the worker a request",
+        "page {page_kib} KiB; resident {before} KiB, with 50 scrapers {after} KiB; {} and {} sends and receives of the worker a request",
         alone as f64 / REQUESTS as f64,
         beside as f64 / REQUESTS as f64
     );
