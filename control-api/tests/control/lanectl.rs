@@ -198,9 +198,9 @@ fn an_expired_lane_is_off_stays_off_and_says_how_it_comes_back() {
     assert_eq!(shown(&control), ("enabled".to_owned(), "in 90m".to_owned()));
 
     // What ends while the control plane is away is off when it is back.
-    control.lanectl_ok(&["lane", "enable", "gray", "--expire-time", &in_seconds(1)]);
+    control.lanectl_ok(&["lane", "enable", "gray", "--expire-time", &in_seconds(5)]);
     control.kill();
-    std::thread::sleep(std::time::Duration::from_millis(1100));
+    std::thread::sleep(std::time::Duration::from_millis(5100));
     control.restart();
     assert_eq!(shown(&control).0, "expired", "{}", control.log());
 }

@@ -253,7 +253,8 @@ async fn a_lane_ends_on_time_though_the_leader_was_killed() {
     let Some(etcd) = EtcdServer::start("a_lane_ends_on_time") else { return };
     let (mut one, two) = (replica(&etcd, "one"), replica(&etcd, "two"));
     assert!(leads(&one.api).await && !leads(&two.api).await);
-    let end = SystemTime::now() + Duration::from_secs(3);
+    // Enough to create it and to kill its leader before it ends.
+    let end = SystemTime::now() + Duration::from_secs(10);
     let lane = Lane { expiration: Some(lane::Expiration::ExpireTime(end.into())), ..Lane::default() };
     let create = CreateLaneRequest {
         parent: PARENT.to_owned(),

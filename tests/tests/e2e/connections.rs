@@ -29,7 +29,7 @@ fn rest(mut stream: TcpStream) -> String {
 
 #[test]
 fn a_slow_head_is_cut_and_a_resting_connection_is_ended() {
-    let flags = ["--header-timeout", "1s", "--idle-timeout", "2s"];
+    let flags = ["--header-timeout", "5s", "--idle-timeout", "6s"];
     let sidecar = Sidecar::start_with("connections", "http2", serve(), &flags);
     let mut slow = connect(sidecar.address);
     slow.write_all(b"GET / HTTP/1.1\r\nhost: ").expect("the sidecar reads");

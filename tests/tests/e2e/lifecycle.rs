@@ -90,7 +90,7 @@ fn without_a_configuration_it_is_never_ready_where_that_is_asked_for() {
     let (mut sidecar, status, _) = untold(&scratch, &["--boot-wait", "0s", "--fail-closed"]);
     let told = wait_for(DEADLINE, || sidecar.log().contains("no stream to the control plane").then_some(()));
     assert!(told.is_some(), "{}", sidecar.log());
-    let waited = hook(&["wait", "--status", &status, "--timeout", "1s"]);
+    let waited = hook(&["wait", "--status", &status, "--timeout", "5s"]);
     assert!(waited.status.code() == Some(1) && said(&waited).contains("answers 503, starting"), "{}", said(&waited));
     assert!(sidecar.ended().is_none(), "and it lives: {}", sidecar.log());
 }
