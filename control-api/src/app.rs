@@ -103,8 +103,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 
     let stats = Stats::new(Clock::system());
     let tidying = tokio::spawn(stats.clone().run());
-    let push =
-        Push::new(reconciler.published(), fleet.clone(), draining.clone(), config.replica.clone(), stats.clone());
+    let push = Push::new(reconciler.published(), fleet.clone(), draining.clone(), replicas.clone(), stats.clone());
     let doors = ["discovery", "api"].map(|port| Door::new(port, access.clone()));
     let [of_discovery, of_api] = doors.clone();
     let mut pushing = tokio::spawn(push.serve(discovery, of_discovery, draining.clone()));

@@ -7,6 +7,7 @@
 mod age;
 mod door;
 pub mod node;
+mod reconnect;
 mod reports;
 pub mod session;
 
@@ -15,9 +16,9 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use laneway_core::compile::{Compiled, WireResource};
+use laneway_core::compile::WireResource;
 use laneway_core::snapshot::Identity;
-use laneway_proto::contract::DISCOVERY_REQUEST_BYTES_MAX;
+use laneway_proto::contract::{DISCOVERY_REQUEST_BYTES_MAX, TYPE_RECONNECT};
 use laneway_proto::status::{ConfigState, Proxy};
 use laneway_proto::telemetry::lane_stats_server::LaneStatsServer;
 use laneway_proto::xds::aggregated_discovery_service_server::{
@@ -37,13 +38,15 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use self::age::Age;
 use self::door::Visitor;
 use self::node::Node;
+use self::reconnect::{Offer, Told};
 use self::reports::{REPORT_BYTES_MAX, Reports};
-use self::session::{Heard, Now, Session, Source, View};
+use self::session::{Heard, Now, Session, View};
 use crate::access::Door;
 use crate::drain::Draining;
 use crate::fleet::{Fleet, Holding, Member, Taken};
 use crate::listen::Connections;
 use crate::reconcile::Published;
+use crate::replicas::Replicas;
 use crate::stats::Stats;
 use crate::{health, reflection};
 
@@ -67,9 +70,9 @@ pub struct Push {
     published: watch::Receiver<Arc<Published>>,
     fleet: Fleet,
     draining: Draining,
-    /// Name of this replica.
-    replica: String,
+    replicas: Replicas,
     stats: Stats,
+    reconnect: Told,
 }
 
 impl Push {
@@ -77,10 +80,10 @@ impl Push {
         published: watch::Receiver<Arc<Published>>,
         fleet: Fleet,
         draining: Draining,
-        replica: String,
+        replicas: Replicas,
         stats: Stats,
     ) -> Push {
-        Push { published, fleet, draining, replica, stats }
+        Push { published, fleet, draining, replicas, stats, reconnect: reconnect::channel() }
     }
 
     /// Serves until the drain; then every stream is closed.
@@ -94,6 +97,7 @@ impl Push {
         let health = health::service(&SERVICES, draining.clone());
         let Push { stats, fleet, draining: ending, .. } = &self;
         let reports = Reports { stats: stats.clone(), fleet: fleet.clone(), draining: ending.clone() };
+        let counting = reconnect::count(fleet.clone(), self.replicas.clone(), self.reconnect.clone());
         let reports = LaneStatsServer::new(reports).max_decoding_message_size(REPORT_BYTES_MAX);
         let service =
             AggregatedDiscoveryServiceServer::new(self).max_decoding_message_size(DISCOVERY_REQUEST_BYTES_MAX);
@@ -105,25 +109,18 @@ impl Push {
             .prepare()
             .into_axum_router();
         let guarded = calls.layer(axum::middleware::from_fn_with_state(door, door::admit));
-        Server::builder()
+        let serving = Server::builder()
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_ANSWER))
             .max_concurrent_streams(Some(STREAMS_MAX))
             .add_routes(Routes::from(guarded))
             .serve_with_incoming_shutdown(connections, async move {
                 draining.started().await;
-            })
-            .await
-    }
-}
-
-impl Source for Compiled {
-    fn subscribed(&self, type_url: &str, node: &Identity) -> Vec<Arc<WireResource>> {
-        Compiled::subscribed(self, type_url, node)
-    }
-
-    fn answer(&self, type_url: &str, key: &str, node: &Identity) -> Vec<Arc<WireResource>> {
-        Compiled::answer(self, type_url, key, node)
+            });
+        tokio::select! {
+            served = serving => served,
+            never = counting => match never {},
+        }
     }
 }
 
@@ -156,7 +153,8 @@ impl AggregatedDiscoveryService for Push {
             published: self.published.clone(),
             fleet: self.fleet.clone(),
             draining: self.draining.clone(),
-            replica: self.replica.clone(),
+            replica: self.replicas.own().to_owned(),
+            reconnect: self.reconnect.subscribe(),
             remote: visitor.peer.address.to_string(),
             visitor,
             age: Age::begin(Instant::now(), std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8)),
@@ -176,6 +174,7 @@ struct Conversation {
     fleet: Fleet,
     draining: Draining,
     replica: String,
+    reconnect: watch::Receiver<Arc<WireResource>>,
     remote: String,
     visitor: Visitor,
     age: Age,
@@ -282,6 +281,13 @@ impl Conversation {
                 Ok(()) => None,
                 Err(_) => Some(End::Refuse(Status::unavailable("the control plane is going away"))),
             },
+            changed = self.reconnect.changed() => match changed {
+                Ok(()) => {
+                    line.session().look_again(TYPE_RECONNECT);
+                    None
+                }
+                Err(_) => Some(End::Refuse(Status::unavailable("the control plane is going away"))),
+            },
             () = held => None,
             () = old_enough => Some(End::Aged),
             () = line.replaced.notified() => {
@@ -319,7 +325,8 @@ impl Conversation {
     async fn send_due(&mut self, line: &Line) -> Result<(), ()> {
         let responses = {
             let published = self.published.borrow_and_update().clone();
-            let view = View { source: &*published.compiled, edition: published.edition, revision: published.revision };
+            let offer = Offer { compiled: &published.compiled, reconnect: self.reconnect.borrow().clone() };
+            let view = View { source: &offer, edition: published.edition, revision: published.revision };
             let responses = line.session().poll(view, now());
             line.seen_revision.store(published.revision, Ordering::Release);
             responses

@@ -1,7 +1,7 @@
 //! The other replicas of this control plane, and where their API is.
 //!
 //! A store that several share tells of them; the embedded one is alone. Read by `api`, which asks the others for what only
-//! they know: the sidecars that are connected there.
+//! they know: the sidecars that are connected there; and by `push`, which counts them.
 
 use tokio::sync::watch;
 
@@ -34,6 +34,18 @@ impl Replicas {
     /// Name of this one.
     pub fn own(&self) -> &str {
         &self.own
+    }
+
+    /// How many there are, this one among them.
+    pub fn count(&self) -> usize {
+        self.others.borrow().len() + 1
+    }
+
+    /// Returns when the others are not those of the last call; never where nobody tells any more.
+    pub async fn changed(&mut self) {
+        if self.others.changed().await.is_err() {
+            std::future::pending().await
+        }
     }
 
     pub fn others(&self) -> Vec<Replica> {

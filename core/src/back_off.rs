@@ -2,32 +2,41 @@
 //!
 //! ```text
 //!             never opened          opened, then lost with everybody else's
-//!   pause in  [0, 0.1 s]            [0, 15 s]         <- drawn
-//!             [0, 0.2 s]            15 s              <- not drawn: who is spread evenly stays so,
-//!             [0, 0.4 s] ..         15 s ..              however long the control plane is away
-//!             [0, 15 s]
+//!   pause in  [0, 0.1 s]            [0, spread]       <- drawn
+//!             [0, 0.2 s]            spread            <- not drawn: who is spread evenly stays so,
+//!             [0, 0.4 s] ..         spread ..            however long the control plane is away
+//!             [0, spread], spread, spread ..
 //! ```
 //! A control plane that dies takes the streams of all its sidecars in the same moment, and most often it is back in less than a
-//! second. Pauses that begin small would bring all of them back in that second; these bring back one in fifteen in any one.
+//! second. Pauses that begin small would bring all of them back in that second. How many they are the control plane knows, so it
+//! tells each over what time to come back ([`Spread`]): a few are back at once, a thousand one in fifteen at a time. Who was never
+//! told (an older control plane, none yet) takes 15 s.
 //! The sidecar and the simulators of the load recipes run this same code.
 
 use std::time::Duration;
 
+pub use self::spread::Spread;
+
+mod spread;
 #[cfg(test)]
 mod tests;
 
-/// First and longest limit of a pause.
+/// First and longest limit of a pause, where nothing was told.
 const FIRST: Duration = Duration::from_millis(100);
 const LONGEST: Duration = Duration::from_secs(15);
-/// A stream that lived this long starts the pauses anew.
+/// A stream that lived this long starts the pauses anew. By then a control plane knows how many have come back.
 const STEADY: Duration = Duration::from_secs(60);
+/// Bounds of the wait for a connection: it must neither hold a try for longer than the tries are apart, nor ask for more than a
+/// network far away gives.
+const CONNECT_MIN: Duration = Duration::from_secs(1);
+const CONNECT_MAX: Duration = Duration::from_secs(5);
 
 /// How a try ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// There was no stream: nobody answered, or we were turned away.
+    /// There was no stream: nobody answered.
     Unopened,
-    /// This stream and no other: it was old enough, a newer one of the same node took over, we broke a rule.
+    /// This stream and no other: it was old enough, a newer one of the same node took over, we broke a rule or were turned away.
     Dismissed,
     /// The control plane went away, or the way to it: whoever else was connected lost its stream too.
     Lost,
@@ -51,6 +60,14 @@ impl Ended {
             _ => Ended::Lost,
         }
     }
+
+    /// What such a word means instead of a stream.
+    pub fn before_open(code: i32) -> Ended {
+        match Ended::with_code(code) {
+            Ended::Lost => Ended::Unopened,
+            other => other,
+        }
+    }
 }
 
 /// The pauses of one sidecar.
@@ -59,32 +76,54 @@ pub struct BackOff {
     limit: Duration,
     /// Many wait for the same control plane.
     is_one_of_many: bool,
+    /// As told.
+    spread: Option<Spread>,
     dice: u64,
 }
 
 impl BackOff {
     /// The seed should differ from sidecar to sidecar; every value is good.
     pub fn new(seed: u64) -> BackOff {
-        BackOff { limit: FIRST, is_one_of_many: false, dice: seed }
+        BackOff { limit: FIRST, is_one_of_many: false, spread: None, dice: seed }
     }
 
-    /// How long to wait after a try that ended so and lived so long.
-    pub fn pause(&mut self, ended: Ended, lived: Duration) -> Duration {
+    /// How long to wait after a try that ended so and lived so long, with what was told last.
+    pub fn pause(&mut self, ended: Ended, lived: Duration, told: Option<Spread>) -> Duration {
+        self.listen(lived, told);
         if lived >= STEADY {
             self.limit = FIRST;
         }
-        match ended {
+        let spread = self.spread();
+        let longest = match ended {
             Ended::Lost => {
                 self.is_one_of_many = true;
-                return self.draw(LONGEST);
+                return self.draw(spread);
             }
-            Ended::Unopened if self.is_one_of_many => return LONGEST,
-            Ended::Unopened => {}
-            Ended::Dismissed => self.is_one_of_many = false,
-        }
-        let pause = self.draw(self.limit);
+            Ended::Unopened if self.is_one_of_many => return spread,
+            Ended::Unopened => spread,
+            Ended::Dismissed => LONGEST,
+        };
+        let limit = self.limit.min(longest);
+        // From its longest pause on it goes on as evenly as the others.
+        self.is_one_of_many = ended == Ended::Unopened && limit == longest;
         self.limit = (self.limit * 2).min(LONGEST);
-        pause
+        self.draw(limit)
+    }
+
+    /// How long to wait for a connection.
+    pub fn connect_timeout(&self) -> Duration {
+        self.spread().clamp(CONNECT_MIN, CONNECT_MAX)
+    }
+
+    /// A control plane that has just come back has counted few, and may be gone again before it has counted all.
+    fn listen(&mut self, lived: Duration, told: Option<Spread>) {
+        if lived >= STEADY || told > self.spread {
+            self.spread = told.or(self.spread);
+        }
+    }
+
+    fn spread(&self) -> Duration {
+        self.spread.map_or(LONGEST, Spread::time)
     }
 
     /// Anything up to a limit ("full jitter"): splitmix64, whose values are even whatever the seed.

@@ -56,7 +56,7 @@ pub struct WireResource {
 }
 
 impl WireResource {
-    fn new(type_url: &'static str, name: &str, message: &impl Message) -> WireResource {
+    pub(crate) fn new(type_url: &'static str, name: &str, message: &impl Message) -> WireResource {
         let body = message.encode_to_vec();
         WireResource { type_url, name: name.to_owned(), version: format!("{:016x}", xxh3_64(&body)), body }
     }

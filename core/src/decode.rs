@@ -6,10 +6,12 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 
 use laneway_proto::contract::{
-    TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_PROXY_CONFIG, TYPE_SERVICE, TYPE_SERVICE_POLICY,
+    TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_PROXY_CONFIG, TYPE_RECONNECT, TYPE_SERVICE,
+    TYPE_SERVICE_POLICY,
 };
 use laneway_proto::discovery;
 
+use crate::back_off::Spread;
 use crate::condition::Refusal;
 use crate::lane::Lane;
 use crate::policy::Policy;
@@ -39,6 +41,7 @@ enum Part {
     Endpoints(Arc<Shard>),
     Peer(IpAddr, Peer),
     Config(Arc<discovery::ProxyConfig>),
+    Reconnect(Spread),
 }
 
 impl Decoded {
@@ -118,6 +121,10 @@ fn read_part(type_url: &str, name: &str, body: &[u8], refusals: &mut Vec<Refusal
             Some((TYPE_PEER, Part::Peer(address, peer)))
         }
         TYPE_PROXY_CONFIG => Some((TYPE_PROXY_CONFIG, Part::Config(Arc::new(message(body, refusals)?)))),
+        TYPE_RECONNECT => {
+            let spread = Spread::compile(&message(body, refusals)?, refusals)?;
+            Some((TYPE_RECONNECT, Part::Reconnect(spread)))
+        }
         _ => {
             refusals.push(Refusal::new("", "UNKNOWN_TYPE", format!("unknown type {type_url:?}")));
             None
@@ -142,6 +149,7 @@ pub struct Resources {
     peers: Arc<FastMap<IpAddr, KnownPeer>>,
     peer_versions: Arc<BTreeMap<String, Held<IpAddr>>>,
     configs: Arc<BTreeMap<String, Held<Arc<discovery::ProxyConfig>>>>,
+    reconnects: Arc<BTreeMap<String, Held<Spread>>>,
     // Built when first asked for; a change of the service takes its table away, any change of one the index.
     tables: Arc<BTreeMap<String, OnceLock<Arc<Table>>>>,
     index: OnceLock<Arc<Index>>,
@@ -161,6 +169,7 @@ impl Resources {
             Part::Lane(part) => put(&mut self.lanes, name, version, part),
             Part::Policy(part) => put(&mut self.policies, name, version, part),
             Part::Config(part) => put(&mut self.configs, name, version, part),
+            Part::Reconnect(part) => put(&mut self.reconnects, name, version, part),
             Part::Service(part) => {
                 put(&mut self.services, name.clone(), version, part);
                 self.forget_table(&name);
@@ -185,6 +194,7 @@ impl Resources {
             TYPE_LANE => drop(take(&mut self.lanes, name)),
             TYPE_SERVICE_POLICY => drop(take(&mut self.policies, name)),
             TYPE_PROXY_CONFIG => drop(take(&mut self.configs, name)),
+            TYPE_RECONNECT => drop(take(&mut self.reconnects, name)),
             TYPE_SERVICE => {
                 take(&mut self.services, name);
                 self.forget_table(name);
@@ -223,6 +233,7 @@ impl Resources {
             TYPE_ENDPOINTS => of(&self.shards),
             TYPE_PEER => of(&self.peer_versions),
             TYPE_PROXY_CONFIG => of(&self.configs),
+            TYPE_RECONNECT => of(&self.reconnects),
             _ => Vec::new(),
         }
     }
@@ -230,6 +241,11 @@ impl Resources {
     /// What the control plane says about this proxy.
     pub fn proxy_config(&self) -> Option<&discovery::ProxyConfig> {
         self.configs.values().next().map(|held| &*held.part)
+    }
+
+    /// Over what time a return to the control plane is spread, if it ever said so. Of several the longest, which is the safe side.
+    pub fn return_spread(&self) -> Option<Spread> {
+        self.reconnects.values().map(|held| held.part).max()
     }
 
     /// Builds the snapshot. Parts that did not change since the last are shared.

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use laneway_proto::contract::{
-    DISCOVERY_REQUEST_BYTES_MAX, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_SERVICE,
+    DISCOVERY_REQUEST_BYTES_MAX, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER, TYPE_RECONNECT, TYPE_SERVICE,
     TYPE_SERVICE_POLICY,
 };
 use laneway_proto::discovery::{ResourceError, ResourceErrors};
@@ -29,7 +29,9 @@ use crate::snapshot::Identity;
 mod tests;
 
 /// Sent whole, whoever we are.
-const WILDCARD: [&str; 2] = [TYPE_LANE_GROUP, TYPE_LANE];
+const WILDCARD: [&str; 3] = [TYPE_RECONNECT, TYPE_LANE_GROUP, TYPE_LANE];
+/// Those of them that a first configuration consists of.
+const FIRST: [&str; 2] = [TYPE_LANE_GROUP, TYPE_LANE];
 /// Asked for by key, all at once. The server answers each message as it reads it: a service that came before its endpoints
 /// would be known and without an instance, and its second caller refused.
 const ON_DEMAND: [&str; 4] = [TYPE_ENDPOINTS, TYPE_SERVICE_POLICY, TYPE_SERVICE, TYPE_PEER];
@@ -74,7 +76,7 @@ pub struct Forgotten {
 pub struct Reply {
     /// ACK or NACK; to be sent when the change is in force.
     pub message: DeltaDiscoveryRequest,
-    /// The resources differ from before.
+    /// The resources differ from before, in what a snapshot is made of.
     pub is_changed: bool,
     /// Keys of which all is known now.
     pub answered: Vec<Arc<str>>,
@@ -214,7 +216,7 @@ impl Session {
 
     /// The first configuration is here: group and lanes.
     pub fn is_complete(&self) -> bool {
-        WILDCARD.iter().all(|kind| self.heard.contains(kind))
+        FIRST.iter().all(|kind| self.heard.contains(kind))
     }
 
     /// Takes what an earlier process held: `keys` as if they were asked for, `responses` as if a control plane had sent
@@ -251,6 +253,8 @@ impl Session {
             return reply;
         };
         self.heard.insert(kind);
+        // How to come back is no business of the data path.
+        let is_of_snapshot = kind != TYPE_RECONNECT;
 
         let mut errors = Vec::new();
         let mut good = BTreeSet::new();
@@ -278,7 +282,7 @@ impl Session {
                         self.holders.entry(kind).or_default().insert(resource.name.clone(), holders);
                     }
                     good.insert(index);
-                    reply.is_changed = true;
+                    reply.is_changed |= is_of_snapshot;
                 }
                 Err(refused) => {
                     errors.extend(refused);
@@ -299,7 +303,7 @@ impl Session {
                     holders.remove(name);
                 }
                 reply.removed.push(name.clone());
-                reply.is_changed = true;
+                reply.is_changed |= is_of_snapshot;
             }
         }
         errors.extend(twice.iter().map(|name| ResourceError {

@@ -63,6 +63,10 @@ pub const RESOURCE_BYTES_MAX: usize = DISCOVERY_MESSAGE_BYTES_MAX - (1 << 20);
 pub const DISCOVERY_REQUEST_BYTES_MAX: usize = 64 << 10;
 pub const DISCOVERY_NAMES_MAX: usize = 10_000;
 
+/// What a sidecar takes for the time over which all of them come back to a control plane that was away.
+pub const RETURN_SPREAD_MIN: std::time::Duration = std::time::Duration::from_millis(100);
+pub const RETURN_SPREAD_MAX: std::time::Duration = std::time::Duration::from_secs(60);
+
 /// Ports. Outbound, inbound, status, admin of a sidecar; discovery, admin API, webhook of the control plane.
 pub const PORT_OUTBOUND: u16 = 15401;
 pub const PORT_INBOUND: u16 = 15406;
@@ -98,3 +102,4 @@ pub const TYPE_LANE_GROUP: &str = "type.googleapis.com/laneway.discovery.v1.Lane
 pub const TYPE_LANE: &str = "type.googleapis.com/laneway.discovery.v1.Lane";
 pub const TYPE_PEER: &str = "type.googleapis.com/laneway.discovery.v1.Peer";
 pub const TYPE_PROXY_CONFIG: &str = "type.googleapis.com/laneway.discovery.v1.ProxyConfig";
+pub const TYPE_RECONNECT: &str = "type.googleapis.com/laneway.discovery.v1.Reconnect";

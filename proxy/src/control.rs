@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use laneway_core::back_off::BackOff;
+use laneway_core::back_off::{BackOff, Ended};
 use laneway_core::delta::{Reply, Session};
 use laneway_core::snapshot::{Identity, Snapshot, Used};
 use laneway_proto::contract::{TYPE_PEER, TYPE_SERVICE};
@@ -43,6 +43,8 @@ const RECALLED_WAIT: Duration = Duration::from_millis(100);
 
 /// A sidecar that has group and lanes waits so long for the destinations that the process before it called.
 const AWAITED_WAIT: Duration = Duration::from_secs(1);
+/// While nobody answers a try may follow another in less than a second; it is said this often.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(15);
 
 /// What following needs to know.
 pub struct Config {
@@ -103,19 +105,23 @@ pub async fn follow(
         });
     }
 
+    let mut complained: Option<(Ended, Instant)> = None;
     let mut back_off = BackOff::new(std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 1_u8));
     loop {
         let started = Instant::now();
-        let End { how, reason, is_expected } = follower.stream(&config, &mut demands).await;
+        let End { how, reason, is_expected } = follower.stream(&config, back_off.connect_timeout(), &mut demands).await;
         follower.status.connected(false);
         if is_recalled {
             follower.status.reached(State::Recalled);
         }
-        let pause = back_off.pause(how, started.elapsed());
+        let pause = back_off.pause(how, started.elapsed(), follower.session.resources().return_spread());
         if is_expected {
             info!(url = %config.url, %reason, ?pause, "the stream to the control plane ended; another one follows");
-        } else {
+        } else if complained.is_none_or(|(before, at)| before != how || at.elapsed() >= COMPLAIN_EVERY) {
+            complained = Some((how, Instant::now()));
             warn!(url = %config.url, %reason, ?pause, "no stream to the control plane; the last configuration stays");
+        } else {
+            debug!(url = %config.url, %reason, ?pause, "no stream to the control plane yet");
         }
         // Who asks meanwhile waits for its own time-out, then passes through; the next stream asks for it.
         let status = follower.status.clone();
@@ -187,8 +193,8 @@ impl Follower {
     }
 
     /// One stream, to its end; says why it ended.
-    async fn stream(&mut self, config: &Config, demands: &mut Demands) -> End {
-        let opened = Client::open(config, self.session.open()).await;
+    async fn stream(&mut self, config: &Config, connect_timeout: Duration, demands: &mut Demands) -> End {
+        let opened = Client::open(config, connect_timeout, self.session.open()).await;
         let mut client = match opened {
             Ok(client) => client,
             Err(error) => return error,
@@ -208,7 +214,7 @@ impl Follower {
                         let Some((mut reply, snapshot)) = self.apply(response) else {
                             return End::of_us("reading a response panicked, which is a bug of ours");
                         };
-                        if reply.is_changed {
+                        if !reply.taken.is_empty() || !reply.removed.is_empty() {
                             self.keep(&reply.message.type_url, std::mem::take(&mut reply.taken), &reply.removed);
                         }
                         if let Some(problem) = &reply.refused {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use laneway_core::back_off::{BackOff, Ended};
+use laneway_core::back_off::{BackOff, Ended, Spread};
 use laneway_core::delta::Session;
 use laneway_core::snapshot::Identity;
 use laneway_proto::contract::DISCOVERY_MESSAGE_BYTES_MAX;
@@ -24,7 +24,7 @@ use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Endpoint;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 /// Messages of one sidecar that wait to be sent.
@@ -54,12 +54,15 @@ pub type Watcher = Arc<dyn Fn(usize, &DeltaDiscoveryResponse) + Send + Sync>;
 pub struct Record {
     connected: AtomicUsize,
     refused: AtomicUsize,
+    /// Those that know over what time so many come back.
+    told: AtomicUsize,
     /// When a stream had its first response.
     opened: Mutex<Vec<Instant>>,
 }
 
 /// Sidecars that run until this is dropped.
 pub struct Herd {
+    count: usize,
     record: Arc<Record>,
     // Ends them when it is dropped.
     _tasks: JoinSet<()>,
@@ -70,17 +73,21 @@ impl Herd {
     pub fn start(url: &str, sidecars: impl IntoIterator<Item = Simulated>, watcher: &Watcher) -> Herd {
         let record = Arc::new(Record::default());
         let mut tasks = JoinSet::new();
+        let sidecars: Vec<Simulated> = sidecars.into_iter().collect();
+        let count = sidecars.len();
         for (number, simulated) in sidecars.into_iter().enumerate() {
             let sidecar = Sidecar {
                 number,
                 url: url.to_owned(),
                 session: session(simulated),
+                together: Spread::of(count),
+                is_told: false,
                 record: Arc::clone(&record),
                 watcher: Arc::clone(watcher),
             };
             tasks.spawn(sidecar.follow());
         }
-        Herd { record, _tasks: tasks }
+        Herd { count, record, _tasks: tasks }
     }
 
     /// Streams that have had a response and are open.
@@ -105,6 +112,17 @@ impl Herd {
         let end = Instant::now() + deadline;
         while self.connected() != count {
             anyhow::ensure!(Instant::now() < end, "{} of {count} sidecars connected in {deadline:?}", self.connected());
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+
+    /// Waits until each knows over what time all of them come back, if they lose their streams now.
+    pub async fn await_told(&self, deadline: Duration) -> Result<()> {
+        let end = Instant::now() + deadline;
+        let told = || self.record.told.load(Ordering::Acquire);
+        while told() != self.count {
+            anyhow::ensure!(Instant::now() < end, "{} of {} sidecars are told in {deadline:?}", told(), self.count);
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         Ok(())
@@ -136,6 +154,9 @@ struct Sidecar {
     number: usize,
     url: String,
     session: Session,
+    /// What is told to as many as there are.
+    together: Spread,
+    is_told: bool,
     record: Arc<Record>,
     watcher: Watcher,
 }
@@ -146,15 +167,16 @@ impl Sidecar {
         let mut back_off = BackOff::new(seed);
         loop {
             let begun = Instant::now();
-            let how = self.stream().await.unwrap_or(Ended::Unopened);
-            tokio::time::sleep(back_off.pause(how, begun.elapsed())).await;
+            let how = self.stream(back_off.connect_timeout()).await.unwrap_or(Ended::Unopened);
+            let told = self.session.resources().return_spread();
+            tokio::time::sleep(back_off.pause(how, begun.elapsed(), told)).await;
         }
     }
 
     /// One stream, to its end. An error: it was never open.
-    async fn stream(&mut self) -> Result<Ended> {
+    async fn stream(&mut self, connect_timeout: Duration) -> Result<Ended> {
         let endpoint = Endpoint::from_shared(self.url.clone())?
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(connect_timeout)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)
@@ -169,7 +191,10 @@ impl Sidecar {
             requests.send(message).await.context("the stream ended at once")?;
         }
         let opening = client.delta_aggregated_resources(ReceiverStream::new(outgoing));
-        let mut responses = tokio::time::timeout(CONNECT_TIMEOUT, opening).await??.into_inner();
+        let mut responses = match tokio::time::timeout(ANSWER_TIMEOUT, opening).await? {
+            Ok(opened) => opened.into_inner(),
+            Err(status) => return Ok(Ended::before_open(status.code().into())),
+        };
         let mut open: Option<Connected> = None;
         loop {
             let response = match responses.message().await {
@@ -180,11 +205,19 @@ impl Sidecar {
             open.get_or_insert_with(|| Connected::new(&self.record));
             (self.watcher)(self.number, &response);
             let reply = self.session.receive(response);
+            self.note_told();
             self.record.refused.fetch_add(usize::from(reply.refused.is_some()), Ordering::AcqRel);
             if requests.send(reply.message).await.is_err() {
                 return Ok(Ended::Lost);
             }
         }
+    }
+
+    fn note_told(&mut self) {
+        let is_told = self.session.resources().return_spread() >= Some(self.together);
+        let was_told = std::mem::replace(&mut self.is_told, is_told);
+        self.record.told.fetch_add(usize::from(is_told && !was_told), Ordering::AcqRel);
+        self.record.told.fetch_sub(usize::from(was_told && !is_told), Ordering::AcqRel);
     }
 
     fn node(&self) -> Node {

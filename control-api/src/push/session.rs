@@ -17,8 +17,8 @@ use std::time::{Duration, Instant, SystemTime};
 use laneway_core::compile::WireResource;
 use laneway_core::snapshot::Identity;
 use laneway_proto::contract::{
-    DISCOVERY_NAMES_MAX, DISCOVERY_RESPONSE_BYTES, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_SERVICE,
-    TYPE_SERVICE_POLICY,
+    DISCOVERY_NAMES_MAX, DISCOVERY_RESPONSE_BYTES, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_RECONNECT,
+    TYPE_SERVICE, TYPE_SERVICE_POLICY,
 };
 use laneway_proto::status::TypeStatus;
 use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse, Resource};
@@ -31,8 +31,9 @@ mod model;
 #[cfg(test)]
 mod tests;
 
-/// What is pushed first: what others refer to. Types not named here come after.
-const ORDER: [&str; 5] = [TYPE_ENDPOINTS, TYPE_SERVICE, TYPE_SERVICE_POLICY, TYPE_LANE_GROUP, TYPE_LANE];
+/// What is pushed first: what others refer to; and before all what refers to nothing. Types not named here come after.
+const ORDER: [&str; 6] =
+    [TYPE_RECONNECT, TYPE_ENDPOINTS, TYPE_SERVICE, TYPE_SERVICE_POLICY, TYPE_LANE_GROUP, TYPE_LANE];
 /// Longest wait of a lane that is switched on for its endpoints to be acknowledged.
 const HOLD_MAX: Duration = Duration::from_secs(1);
 /// Types of one stream: ours, and room for what a newer sidecar asks for.
@@ -149,6 +150,14 @@ impl Session {
         let heard = state.answered(&request, now);
         state.subscribe(request);
         Ok(heard)
+    }
+
+    /// One type is to be compared at the next poll, whatever the edition.
+    pub fn look_again(&mut self, type_url: &str) {
+        let state = self.types.iter_mut().find(|(known, _)| known == type_url);
+        if let Some((_, state)) = state {
+            state.is_dirty = true;
+        }
     }
 
     /// What is to be sent now, in order. Of a new edition everything is compared, whoever was told of it and whoever was not.

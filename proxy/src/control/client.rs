@@ -23,7 +23,9 @@ use super::credentials::Credentials;
 const SEND_QUEUE: usize = 64;
 /// Reports that may wait; what finds no room is not sent at all.
 const REPORT_QUEUE: usize = 2;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Longest wait of a connection that stands: for its handshake, and for the first word of a stream. Who holds it is answered as
+/// soon as a control plane that was stopped goes on, so a long one costs nothing.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// HTTP/2 PING, and the wait for its answer: a control plane that hangs is noticed.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
@@ -52,9 +54,19 @@ pub(super) struct End {
 }
 
 impl End {
-    /// It was never open.
+    /// It was never open: nobody answered.
     fn unopened(reason: String) -> End {
         End { how: Ended::Unopened, reason, is_expected: false }
+    }
+
+    /// It was never open, and what stands in the way is here: nobody else need have it.
+    fn prevented(reason: String) -> End {
+        End { how: Ended::Dismissed, reason, is_expected: false }
+    }
+
+    /// What the control plane, or the way to it, said instead of a stream.
+    fn turned_away(status: &tonic::Status) -> End {
+        End { how: Ended::before_open(status.code().into()), reason: words(status), is_expected: false }
     }
 
     /// It broke without a word.
@@ -81,12 +93,16 @@ impl End {
 
 impl Client {
     /// Connects and sends the first messages.
-    pub(super) async fn open(config: &Config, first: Vec<DeltaDiscoveryRequest>) -> Result<Client, End> {
-        let credentials = Credentials::read(&config.credentials).await.map_err(End::unopened)?;
-        let endpoint = Endpoint::from_shared(config.url.clone()).map_err(|error| End::unopened(chain(&error)))?;
+    pub(super) async fn open(
+        config: &Config,
+        connect_timeout: Duration,
+        first: Vec<DeltaDiscoveryRequest>,
+    ) -> Result<Client, End> {
+        let credentials = Credentials::read(&config.credentials).await.map_err(End::prevented)?;
+        let endpoint = Endpoint::from_shared(config.url.clone()).map_err(|error| End::prevented(chain(&error)))?;
         let endpoint = secured(endpoint, &credentials)
-            .map_err(End::unopened)?
-            .connect_timeout(CONNECT_TIMEOUT)
+            .map_err(End::prevented)?
+            .connect_timeout(connect_timeout)
             .http2_keep_alive_interval(PING_INTERVAL)
             .keep_alive_timeout(PING_TIMEOUT)
             .keep_alive_while_idle(true)
@@ -104,11 +120,12 @@ impl Client {
             message.node = node.take();
             requests.send(message).await.map_err(|_| End::unopened("the stream ended at once".to_owned()))?;
         }
-        let request = with_token(ReceiverStream::new(outgoing), credentials.token.as_deref()).map_err(End::unopened)?;
+        let request =
+            with_token(ReceiverStream::new(outgoing), credentials.token.as_deref()).map_err(End::prevented)?;
         let opening = service.delta_aggregated_resources(request);
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
+        let opened = tokio::time::timeout(ANSWER_TIMEOUT, opening).await;
         let opened = opened.map_err(|_| End::unopened("the control plane does not answer".to_owned()))?;
-        let responses = opened.map_err(|status| End::unopened(words(&status)))?.into_inner();
+        let responses = opened.map_err(|status| End::turned_away(&status))?.into_inner();
         Ok(Client { requests, responses, channel, node_id, token: credentials.token })
     }
 
@@ -137,7 +154,7 @@ fn secured(endpoint: Endpoint, credentials: &Credentials) -> Result<Endpoint, St
     use tonic::transport::{Certificate, ClientTlsConfig, Identity};
 
     let Some(ca) = &credentials.ca else { return Ok(endpoint) };
-    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).timeout(CONNECT_TIMEOUT);
+    let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(ca)).timeout(ANSWER_TIMEOUT);
     if let Some((certificate, key)) = &credentials.identity {
         tls = tls.identity(Identity::from_pem(certificate, key));
     }
@@ -186,7 +203,7 @@ impl StatsClient {
         reports.send(first).await.map_err(|_| "the stream ended at once".to_owned())?;
         let request = with_token(ReceiverStream::new(outgoing), self.token.as_deref())?;
         let opening = self.service.report_lane_stats(request);
-        let opened = tokio::time::timeout(CONNECT_TIMEOUT, opening).await;
+        let opened = tokio::time::timeout(ANSWER_TIMEOUT, opening).await;
         let opened = opened.map_err(|_| "the control plane does not answer".to_owned())?;
         Ok(StatsStream { reports, responses: opened.map_err(|status| words(&status))?.into_inner() })
     }

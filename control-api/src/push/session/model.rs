@@ -13,13 +13,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use laneway_core::back_off::Spread;
 use laneway_core::compile::{Compiled, WireResource, compile, sort};
 use laneway_core::delta;
 use laneway_core::document::read;
 use laneway_core::snapshot::Identity;
 use laneway_proto::contract::{
     DISCOVERY_REQUEST_BYTES_MAX, DISCOVERY_RESPONSE_BYTES, TYPE_ENDPOINTS, TYPE_LANE, TYPE_LANE_GROUP, TYPE_PEER,
-    TYPE_SERVICE, TYPE_SERVICE_POLICY,
+    TYPE_RECONNECT, TYPE_SERVICE, TYPE_SERVICE_POLICY,
 };
 use laneway_proto::discovery::{self, lane};
 use laneway_proto::xds::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
@@ -28,7 +29,7 @@ use prost::Message;
 
 use super::{HOLD_MAX, Now, Session, Source, View};
 
-const WILDCARD: [&str; 2] = [TYPE_LANE_GROUP, TYPE_LANE];
+const WILDCARD: [&str; 3] = [TYPE_RECONNECT, TYPE_LANE_GROUP, TYPE_LANE];
 const ON_DEMAND: [&str; 4] = [TYPE_SERVICE, TYPE_SERVICE_POLICY, TYPE_ENDPOINTS, TYPE_PEER];
 const GRAY: &str = "namespaces/default/laneGroups/shop/lanes/gray";
 const SHOP: &str = "namespaces/default/laneGroups/shop";
@@ -57,15 +58,24 @@ impl World {
     }
 }
 
-impl Source for World {
+/// It, and how to come back.
+struct Offer {
+    world: &'static World,
+    spread: Spread,
+}
+
+impl Source for Offer {
     fn subscribed(&self, type_url: &str, node: &Identity) -> Vec<Arc<WireResource>> {
-        let all = self.compiled.subscribed(type_url, node);
-        all.into_iter().map(|resource| self.spoil(resource)).collect()
+        if type_url == TYPE_RECONNECT {
+            return vec![Arc::new(self.spread.to_resource())];
+        }
+        let all = self.world.compiled.subscribed(type_url, node);
+        all.into_iter().map(|resource| self.world.spoil(resource)).collect()
     }
 
     fn answer(&self, type_url: &str, key: &str, node: &Identity) -> Vec<Arc<WireResource>> {
-        let all = self.compiled.answer(type_url, key, node);
-        all.into_iter().map(|resource| self.spoil(resource)).collect()
+        let all = self.world.compiled.answer(type_url, key, node);
+        all.into_iter().map(|resource| self.world.spoil(resource)).collect()
     }
 }
 
@@ -122,6 +132,8 @@ static WORLDS: LazyLock<Vec<World>> = LazyLock::new(|| {
 enum Step {
     /// Another configuration; no stream has looked at it yet.
     Publish(usize),
+    /// So many streams there are now.
+    Count(usize),
     /// The stream's task looks whether there is something to send.
     Look,
     Want(usize),
@@ -131,7 +143,7 @@ enum Step {
     ToSidecar,
     /// The stream ends with all that is on it, and the sidecar opens another.
     Cut,
-    /// And at a process that counts revisions and editions anew.
+    /// And at a process that counts revisions, editions and streams anew.
     Restart,
     PassMs(u64),
 }
@@ -139,6 +151,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         3 => (0..WORLDS.len()).prop_map(Step::Publish),
+        1 => (0..3_000_usize).prop_map(Step::Count),
         2 => Just(Step::Look),
         3 => (0..KEYS.len()).prop_map(Step::Want),
         1 => (0..KEYS.len()).prop_map(Step::GiveUp),
@@ -157,6 +170,7 @@ struct Run {
     to_server: VecDeque<DeltaDiscoveryRequest>,
     to_sidecar: VecDeque<DeltaDiscoveryResponse>,
     world: usize,
+    spread: Spread,
     edition: u64,
     revision: i64,
     now: Now,
@@ -182,6 +196,7 @@ impl Run {
             server: Session::new(node()),
             to_sidecar: VecDeque::new(),
             world: 0,
+            spread: Spread::SHORTEST,
             edition: 1,
             revision: 41,
             now: Now { steady: Instant::now(), wall: SystemTime::UNIX_EPOCH },
@@ -201,6 +216,10 @@ impl Run {
         match step {
             Step::Publish(world) => {
                 (self.world, self.edition, self.revision) = (world, self.edition + 1, self.revision + 1)
+            }
+            Step::Count(streams) => {
+                self.spread = self.spread.with(streams);
+                self.server.look_again(TYPE_RECONNECT);
             }
             Step::Look => self.look(),
             Step::Want(index) => {
@@ -230,7 +249,7 @@ impl Run {
             }
             Step::Cut => self.cut(),
             Step::Restart => {
-                (self.edition, self.revision) = (1, 3);
+                (self.edition, self.revision, self.spread) = (1, 3, Spread::SHORTEST);
                 self.cut();
             }
             Step::PassMs(milliseconds) => {
@@ -266,10 +285,14 @@ impl Run {
         self.server.request(message, self.now).expect("a sidecar of ours breaks no rule");
     }
 
+    fn offer(&self) -> Offer {
+        Offer { world: &WORLDS[self.world], spread: self.spread }
+    }
+
     fn look(&mut self) {
-        let world = &WORLDS[self.world];
+        let offer = self.offer();
         self.note_due_lanes();
-        let view = View { source: world, edition: self.edition, revision: self.revision };
+        let view = View { source: &offer, edition: self.edition, revision: self.revision };
         for response in self.server.poll(view, self.now) {
             assert!(self.nonces.insert(response.nonce.clone()), "a nonce is used once");
             let before = self.unanswered.insert(response.type_url.clone(), response.nonce.clone());
@@ -286,7 +309,7 @@ impl Run {
 
     /// From now on these are late.
     fn note_due_lanes(&mut self) {
-        let all = WORLDS[self.world].subscribed(TYPE_LANE, &node());
+        let all = self.offer().subscribed(TYPE_LANE, &node());
         let on: BTreeSet<String> = all.iter().filter(|lane| is_on(&lane.body)).map(|lane| lane.name.clone()).collect();
         self.due.retain(|lane, _| on.contains(lane) && !self.told_on.contains(lane));
         for lane in on.difference(&self.told_on).cloned() {
@@ -333,7 +356,7 @@ impl Run {
     }
 
     fn sidecar_has_what_it_should(&self) {
-        let world = &WORLDS[self.world];
+        let world = self.offer();
         let own = format!("namespaces/default/services/{}", node().service);
         let keys: Vec<&str> = self.wanted.iter().map(|key| &**key).chain([own.as_str()]).collect();
         for kind in WILDCARD.into_iter().chain(ON_DEMAND) {
