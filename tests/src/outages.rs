@@ -9,9 +9,10 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use laneway_proto::contract::TYPE_RECONNECT;
 
 use crate::mesh::{Mesh, Plan};
-use crate::process::{signal, wait_for};
+use crate::process::{Process, signal, wait_for};
 use crate::releases::{Handover, Scale, shared_directory, upgrade, witness};
 use crate::witness::Seen;
 
@@ -28,6 +29,8 @@ pub struct Report {
     pub seen: Seen,
     /// Of each return: until a change made right then was in force in every sidecar.
     pub converged: Vec<Duration>,
+    /// What sidecars that had lost the control plane said they wait before the next try.
+    pub pauses: Vec<Duration>,
 }
 
 /// How much of it.
@@ -51,6 +54,7 @@ pub fn play(label: &str, outages: Outages) -> Result<Report> {
     let lane = mesh.directory().join("lane.yaml");
     std::fs::write(&lane, LANE)?;
     mesh.apply(&lane)?;
+    wait_for(DEADLINE, || are_told(&mesh).ok().filter(|told| *told)).context("sidecars are not told how to return")?;
     let load = witness(&mesh, outages.load)?;
     let mut converged = Vec::new();
 
@@ -77,7 +81,47 @@ pub fn play(label: &str, outages: Outages) -> Result<Report> {
     converged.push(converge(&mesh)?);
 
     load.await_answers(outages.load.requests, LOAD_DEADLINE)?;
-    Ok(Report { seen: load.stop(), converged })
+    let seen = load.stop();
+    Ok(Report { seen, converged, pauses: pauses(&mut mesh)? })
+}
+
+/// Every sidecar has acknowledged over what time to come back.
+fn are_told(mesh: &Mesh) -> Result<bool> {
+    let proxies: serde_json::Value = serde_json::from_str(&mesh.lanectl(&["status", "-o", "json"])?)?;
+    let proxies = proxies.as_array().context("a list of sidecars")?;
+    let is_told = |proxy: &serde_json::Value| {
+        let types = proxy["types"].as_array().into_iter().flatten();
+        let mut reconnect = types.filter(|status| status["typeUrl"] == TYPE_RECONNECT);
+        reconnect.any(|status| status["state"] == "CONFIG_STATE_SYNCED")
+    };
+    Ok(proxies.len() == mesh.plan().pods.len() && proxies.iter().all(is_told))
+}
+
+/// As they stand in the logs of all sidecars.
+fn pauses(mesh: &mut Mesh) -> Result<Vec<Duration>> {
+    let names: Vec<String> = mesh.plan().pods.iter().map(|pod| pod.name.clone()).collect();
+    let mut pauses = Vec::new();
+    for name in names {
+        let log = mesh.pod(&name)?.sidecar.as_ref().map(Process::log).unwrap_or_default();
+        for line in log.lines().filter(|line| line.contains("no stream to the control plane")) {
+            let pause = line.split_whitespace().find_map(|word| word.strip_prefix("pause="));
+            pauses.push(pause.and_then(read_duration).with_context(|| format!("no pause in {line:?}"))?);
+        }
+    }
+    Ok(pauses)
+}
+
+/// As `Debug` writes it: `1.5s`, `12.3ms`, `7µs`.
+fn read_duration(text: &str) -> Option<Duration> {
+    let digits = text.trim_end_matches(|letter: char| letter.is_alphabetic());
+    let unit = match text.strip_prefix(digits)? {
+        "s" => Duration::from_secs(1),
+        "ms" => Duration::from_millis(1),
+        "µs" => Duration::from_micros(1),
+        "ns" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    Some(unit.mul_f64(digits.parse().ok()?))
 }
 
 /// Waits until every sidecar is back, and switches the lane off and on; how long until the first of it was in force everywhere.

@@ -53,6 +53,8 @@ fn main() -> Result<ExitCode> {
         "  from its return until a change was in force in every sidecar: median {median:.2} s, most {most:.2} s (goal 1 s)"
     );
     println!("  each, in seconds: {}", each.join(" "));
+    let longest = report.pauses.iter().max().copied().unwrap_or_default();
+    println!("  longest pause before a try: {longest:.2?}");
     println!("{}", if seen.is_lossless() { "nothing was lost" } else { "LOST" });
     Ok(if seen.is_lossless() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use laneway_core::back_off::Spread;
 use laneway_tests::conformance::{SCENARIOS, arrange, names, plan};
 use laneway_tests::load::Load;
 use laneway_tests::mesh::Mesh;
@@ -21,6 +22,9 @@ fn a_control_plane_that_is_killed_stopped_and_away_loses_no_request() {
     let outages = Outages { kills: 2, stopped: Duration::from_secs(2), load };
     let report = play("outage", outages).expect("the scene is played");
     assert!(report.seen.is_lossless(), "{report:?}");
+    // Two are few: once told so, each draws from the shortest time. It is said of the first try after each loss.
+    let longest = report.pauses.iter().max().expect("sidecars lost the control plane");
+    assert!(*longest <= Spread::SHORTEST.time(), "{report:?}");
 }
 
 #[test]

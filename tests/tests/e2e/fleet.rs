@@ -39,11 +39,13 @@ fn every_one_of_a_hundred_sidecars_acknowledges_every_switch_and_comes_back_afte
             assert!(rollout.done && rollout.acked_count as usize == SIDECARS, "{rollout:?}\n{}", control.log());
         }
         assert_eq!(herd.take_opened().len(), SIDECARS, "each has opened one stream");
+        herd.await_told(WAIT).await.expect("each is told over what time a hundred come back");
 
         control.kill();
         control.restart().expect("the control plane starts again");
         herd.await_connected(SIDECARS, WAIT).await.expect("all come back");
         assert_eq!(herd.take_opened().len(), SIDECARS, "each has opened one stream more");
+        herd.await_told(WAIT).await.expect("each is told again, by one that had counted none");
         let mut admin = control.admin().await.expect("the API is there again");
         let rollout = admin.switch("gray", false, SWITCH_WAIT).await.expect("it is switched");
         assert!(rollout.done && rollout.acked_count as usize == SIDECARS, "{rollout:?}\n{}", control.log());
