@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
 use laneway_core::name::namespace_of;
 use laneway_core::snapshot::EndpointState;
 use laneway_proto::admin::lane;
+use laneway_proto::status::{ConfigState, Proxy};
+use prost_types::Timestamp;
 
 use super::{Api, read};
 use crate::name;
@@ -17,6 +19,8 @@ use crate::name;
 #[cfg(test)]
 mod tests;
 
+/// Who has not answered, or was sent nothing, for so long is behind; `lanectl check` has it so too.
+const BEHIND_AFTER: Duration = Duration::from_secs(10);
 /// Lanes that have a row of their own; the others are in the counts of no row.
 const LANES_MAX: usize = 1_000;
 const FORMAT: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -56,6 +60,8 @@ metrics! {
         "Calls and streams that were not let in, by port";
     SIDECARS = "laneway_control_sidecars" gauge ["state"]
         "Sidecars of this replica, by how much of their configuration they have";
+    BEHIND = "laneway_control_sidecars_behind" gauge ["state"]
+        "Sidecars of this replica that are late with their configuration, or refused something";
     LANES = "laneway_control_lane_info" gauge ["namespace", "group", "lane", "tag", "state"]
         "1 for each lane, with its state";
     SERVICES = "laneway_control_services" gauge []
@@ -97,12 +103,14 @@ fn page(api: &Api) -> String {
     page.single(&EDITIONS, edition);
     page.family(&CHANGES, api.reconciler.counts().map(|(outcome, count)| (vec![outcome], count)));
     page.family(&DENIED, api.doors.each_ref().map(|door| (vec![door.port()], door.denied())));
+    let (reported, now) = (api.fleet.report(false), SystemTime::now());
     let mut sidecars: BTreeMap<&str, u64> = BTreeMap::new();
-    for proxy in api.fleet.report(false).values() {
+    for proxy in reported.values() {
         *sidecars.entry(proxy.state().as_str_name().trim_start_matches("CONFIG_STATE_")).or_default() += 1;
     }
     let lower: Vec<(String, u64)> = sidecars.into_iter().map(|(state, count)| (state.to_lowercase(), count)).collect();
     page.family(&SIDECARS, lower.iter().map(|(state, count)| (vec![state.as_str()], *count)));
+    page.family(&BEHIND, behind(reported.values(), now).map(|(state, count)| (vec![state], count)));
     let lanes = state.objects.lanes.values().take(LANES_MAX).map(|lane| {
         let group = laneway_core::name::parent_group(&lane.name).unwrap_or_default();
         let labels = vec![namespace_of(&lane.name), name::id(group), name::id(&lane.name), &lane.tag, lane_state(lane)];
@@ -121,6 +129,27 @@ fn page(api: &Api) -> String {
     let started = api.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     page.single(&START_TIME, started.as_secs_f64());
     page.0
+}
+
+/// By what they are: something is in flight at any moment where instances come and go, so only what lasts says something.
+fn behind<'p>(proxies: impl Iterator<Item = &'p Proxy>, now: SystemTime) -> [(&'static str, u64); 3] {
+    let is_long = |since: Option<Timestamp>| {
+        let since = since.and_then(|time| SystemTime::try_from(time).ok());
+        since.is_none_or(|since| now.duration_since(since).unwrap_or_default() >= BEHIND_AFTER)
+    };
+    let [mut stale, mut not_sent, mut error] = [0; 3];
+    for proxy in proxies {
+        match proxy.state() {
+            ConfigState::Error => error += 1,
+            ConfigState::Stale => {
+                let mut silent = proxy.types.iter().filter(|status| status.state() == ConfigState::Stale);
+                stale += u64::from(silent.any(|status| is_long(status.last_sent_time)));
+            }
+            ConfigState::NotSent => not_sent += u64::from(is_long(proxy.connect_time)),
+            ConfigState::Synced | ConfigState::Disconnected | ConfigState::Unspecified => {}
+        }
+    }
+    [("stale", stale), ("not_sent", not_sent), ("error", error)]
 }
 
 fn lane_state(lane: &laneway_proto::admin::Lane) -> &'static str {

@@ -65,8 +65,8 @@ fn documented() -> BTreeMap<String, BTreeSet<String>> {
         let name = name.trim_matches('`').to_owned();
         let labels = labels.split(',').map(|label| label.trim().trim_matches('`').to_owned());
         let mut labels: BTreeSet<String> = labels.filter(|label| !label.is_empty()).collect();
-        // Those that Prometheus makes.
-        labels.extend(["instance".to_owned(), "job".to_owned()]);
+        // Those that Prometheus makes, and the one that docs/observability.md has it put there.
+        labels.extend(["instance", "job", "pod_namespace"].map(str::to_owned));
         if *kind == "histogram" {
             for part in ["_sum", "_count"] {
                 metrics.insert(format!("{name}{part}"), labels.clone());
@@ -135,7 +135,8 @@ fn queries_ask_for_metrics_and_labels_that_there_are() {
         for (name, labels) in selections {
             if name == "up" || recorded.contains(&name) {
                 // What a rule makes has the labels that its own query keeps; these are looked at there.
-                may.extend(["group", "service", "peer_service", "lane", "why", "job", "instance"].map(str::to_owned));
+                let kept = ["group", "service", "peer_service", "lane", "why", "job", "instance", "pod_namespace"];
+                may.extend(kept.map(str::to_owned));
                 continue;
             }
             let Some(known) = metrics.get(&name) else {
@@ -155,6 +156,23 @@ fn queries_ask_for_metrics_and_labels_that_there_are() {
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
     assert!(names.len() > 25, "the scan found only {names:?}");
+}
+
+#[test]
+fn every_alert_is_shown_to_fire() {
+    let read = |file: &str| -> Value {
+        let text = fs::read_to_string(folder().join("prometheus").join(file)).expect("it is there");
+        serde_saphyr::from_str(&text).expect("it is YAML")
+    };
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let alerts = list(&read("rules.yaml")["groups"]).iter().flat_map(|group| list(&group["rules"])).collect::<Vec<_>>();
+    let alerts: BTreeSet<&str> = alerts.iter().filter_map(|rule| rule["alert"].as_str()).collect();
+    let cases = list(&read("rules.test.yaml")["tests"]);
+    let cases = cases.iter().flat_map(|test| list(&test["alert_rule_test"])).collect::<Vec<_>>();
+    let fire = cases.iter().filter(|case| !list(&case["exp_alerts"]).is_empty());
+    let fire: BTreeSet<&str> = fire.filter_map(|case| case["alertname"].as_str()).collect();
+    assert!(alerts.len() >= 13, "{alerts:?}");
+    assert_eq!(fire, alerts, "rules.test.yaml has a case for each");
 }
 
 #[test]

@@ -80,11 +80,7 @@ fn query(mesh: &Mesh, expr: &str) -> Vec<f64> {
 }
 
 /// What alerts select because it is rare: here anything of the kind will do. That they fire is shown by rules.test.yaml.
-const RARE: [(&str, &str); 3] = [
-    ("state=\"tripped\"", "state=~\".+\""),
-    ("state=~\"stale|error|not_sent\"", "state=~\".+\""),
-    ("why=\"fallback_unhealthy\"", "why=~\".+\""),
-];
+const RARE: [(&str, &str); 2] = [("state=\"tripped\"", "state=~\".+\""), ("why=\"fallback_unhealthy\"", "why=~\".+\"")];
 
 /// As Grafana asks, with its variables filled in; of an alert what it looks at, whether it holds or not.
 fn filled(expr: &str) -> String {

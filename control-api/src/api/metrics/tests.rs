@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use laneway_proto::status::TypeStatus;
+
 use super::*;
 
 #[test]
@@ -15,6 +17,26 @@ fn the_text_is_that_of_the_format() {
                     # HELP laneway_control_leader 1 on the replica that ends lanes and judges them.\n\
                     # TYPE laneway_control_leader gauge\nlaneway_control_leader 1\n";
     assert_eq!(page.0, expected);
+}
+
+#[test]
+fn a_sidecar_is_behind_only_after_a_while_unless_it_refused_something() {
+    let now = UNIX_EPOCH + Duration::from_secs(1_000_000);
+    let ago = |seconds: u64| Some(Timestamp::from(now - Duration::from_secs(seconds)));
+    let proxy = |state: ConfigState, connected: u64, sent: u64| Proxy {
+        state: state.into(),
+        connect_time: ago(connected),
+        types: vec![TypeStatus { state: state.into(), last_sent_time: ago(sent), ..TypeStatus::default() }],
+        ..Proxy::default()
+    };
+    let counts = |proxies: &[Proxy]| behind(proxies.iter(), now).map(|(_, count)| count);
+    // Each has something in flight, none for long.
+    let churn: Vec<Proxy> = (0..9).map(|sent| proxy(ConfigState::Stale, 500, sent)).collect();
+    assert_eq!(counts(&churn), [0, 0, 0]);
+    assert_eq!(counts(&[proxy(ConfigState::Stale, 500, 10)]), [1, 0, 0]);
+    assert_eq!(counts(&[proxy(ConfigState::NotSent, 9, 0), proxy(ConfigState::NotSent, 10, 0)]), [0, 1, 0]);
+    assert_eq!(counts(&[proxy(ConfigState::Error, 0, 0), proxy(ConfigState::Synced, 500, 400)]), [0, 0, 1]);
+    assert_eq!(counts(&[proxy(ConfigState::Disconnected, 500, 400)]), [0, 0, 0], "it cannot answer");
 }
 
 #[test]
