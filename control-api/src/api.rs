@@ -7,6 +7,7 @@
 //! Each method is a few lines: look at the request, ask `reconcile` or `fleet`, put the answer together. What this
 //! version does not do answers UNIMPLEMENTED and says so.
 
+mod admit;
 mod audit;
 mod change;
 mod errors;
@@ -14,7 +15,6 @@ mod explain;
 mod export;
 mod field;
 mod filter;
-mod guard;
 mod history;
 mod http;
 mod lanes;
@@ -159,13 +159,13 @@ impl Api {
         // For probes, by HTTP/1.1 too. The ports are open only when everything is loaded: whoever answers is ready.
         let ready = axum::routing::get(|| async { "ready\n" });
         let plain = calls.clone().route("/ready", ready).route("/metrics", metrics).merge(http::routes(calls));
-        let guarded = plain.layer(axum::middleware::from_fn_with_state(door, guard::admit));
+        let admitted = plain.layer(axum::middleware::from_fn_with_state(door, admit::admit));
         Server::builder()
             .accept_http1(true)
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_ANSWER))
             .max_concurrent_streams(Some(CALLS_MAX))
-            .add_routes(Routes::from(guarded))
+            .add_routes(Routes::from(admitted))
             .serve_with_incoming_shutdown(connections, async move {
                 draining.started().await;
             })

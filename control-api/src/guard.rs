@@ -9,23 +9,19 @@
 //! is not held against it: whoever enables a lane again gets a fresh window. Started by `app`.
 
 use std::collections::BTreeMap;
-use std::future::Future;
-use std::ops::Range;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use laneway_core::name;
 use laneway_proto::admin::{GuardAction, Lane};
-use laneway_proto::contract::BASELINE;
-use laneway_proto::status::{StatsSelector, StatsView};
+use tokio::task::JoinSet;
 use tracing::{error, warn};
 
 use crate::edit::trip;
 use crate::leader::Leader;
 use crate::reconcile::audit::Call;
 use crate::reconcile::{MakeEdit, Reconciler, Request, WriteError};
+use crate::stats::observe::{Observe, counted};
 use crate::stats::verdict::{Limits, Verdict};
 use crate::stats::{Cell, Key, Stats, Watching};
 use crate::store::StoreError;
@@ -35,6 +31,9 @@ mod tests;
 
 /// Between two judgements of a lane.
 const JUDGE_EVERY: Duration = Duration::from_secs(1);
+/// Lanes that are asked about at a time: a replica that does not answer is waited for once for all of them, and none is asked more
+/// than its connection carries.
+const ASKED_MAX: usize = 32;
 /// Wait after a failed write, doubled each time up to [`RETRY_MAX`].
 const RETRY_FIRST: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
@@ -44,10 +43,6 @@ const PRINCIPAL: &str = "laneway:guard";
 const METHOD: &str = "laneway.admin.v1.LaneAdmin/DisableLane";
 /// google.rpc.Code of what went as it was meant to.
 const CODE_OK: i32 = 0;
-
-/// What was counted, on all replicas, in some seconds.
-pub type Counted = Pin<Box<dyn Future<Output = Vec<(Key, Cell)>> + Send>>;
-pub type Observe = Box<dyn Fn(StatsSelector, Range<u64>) -> Counted + Send + Sync>;
 
 /// How often a guard did something; cheap to clone.
 #[derive(Clone, Default)]
@@ -124,16 +119,25 @@ impl Guard {
             return false;
         }
         self.warned.retain(|name, _| lanes.iter().any(|guarded| guarded.lane.name == *name));
-        for guarded in &lanes {
-            self.judge(guarded).await;
+        for some in lanes.chunks(ASKED_MAX) {
+            let now = self.stats.now();
+            let mut asked = JoinSet::new();
+            for (at, Guarded { lane, limits, .. }) in some.iter().enumerate() {
+                let counted = counted(&self.observe, lane, limits, now);
+                asked.spawn(async move { (at, counted.await) });
+            }
+            while let Some(done) = asked.join_next().await {
+                match done {
+                    Ok((at, counted)) => self.judge(&some[at], &counted, now).await,
+                    Err(failure) => error!(%failure, "a lane was not judged, which is a bug of ours"),
+                }
+            }
         }
         !lanes.is_empty()
     }
 
-    async fn judge(&mut self, guarded: &Guarded) {
+    async fn judge(&mut self, guarded: &Guarded, counted: &[(Key, Cell)], now: u64) {
         let Guarded { lane, limits, action } = guarded;
-        let now = self.stats.now();
-        let counted = counted(&self.observe, lane, limits, now).await;
         let verdict = limits.judge(&lane.tag, counted.iter().map(|(key, cell)| (key, cell)));
         let Verdict::Worse(_, worse) = verdict else { return };
         let reason = worse.to_string();
@@ -189,26 +193,6 @@ impl Guard {
             None => JUDGE_EVERY,
         }
     }
-}
-
-/// What was counted of a lane and its baseline, in the seconds that its guard looks at.
-pub async fn counted(observe: &Observe, lane: &Lane, limits: &Limits, now: u64) -> Vec<(Key, Cell)> {
-    let changed = lane.update_time.and_then(|time| u64::try_from(time.seconds).ok()).unwrap_or(0);
-    let when = limits.period(changed, now);
-    if when.is_empty() {
-        return Vec::new();
-    }
-    let mut all = Vec::new();
-    for view in [StatsView::Callers, StatsView::Servers] {
-        let selector = StatsSelector {
-            lane_group: name::parent_group(&lane.name).unwrap_or_default().to_owned(),
-            tags: vec![lane.tag.clone(), BASELINE.to_owned()],
-            view: view.into(),
-            ..StatsSelector::default()
-        };
-        all.extend(observe(selector, when.clone()).await);
-    }
-    all
 }
 
 fn guarded(reconciler: &Reconciler) -> Vec<Guarded> {

@@ -19,6 +19,7 @@ use self::report::Refused;
 pub use self::ring::{COARSE_SECONDS, Cell, FINE_SECONDS, Key, Rings, SERIES_MAX, SOURCES, STEP_SECONDS, View};
 use crate::clock::Clock;
 
+pub mod observe;
 pub mod verdict;
 
 mod report;

@@ -20,7 +20,7 @@ use tonic::Status;
 
 use super::stream::{End, Events, Outlet};
 use super::{Answer, Api, errors};
-use crate::guard::Observe;
+use crate::stats::observe::Observe;
 use crate::stats::{COARSE_SECONDS, Cell, FINE_SECONDS, Key, STEP_SECONDS, View};
 
 mod collected;
@@ -207,10 +207,15 @@ fn is_selected(selector: &StatsSelector, key: &Key) -> bool {
     let ends = [&*key.source_service, &*key.destination_service];
     let tag = if key.request_tag.is_empty() { BASELINE } else { &key.request_tag };
     key.view == view_of(selector)
-        && (namespace.is_empty() || ends.iter().any(|service| namespace_of(service) == namespace))
+        && (namespace.is_empty() || ends.iter().any(|service| is_in(service, namespace)))
         && (lane_group.is_empty() || *key.lane_group == **lane_group)
         && (tags.is_empty() || tags.iter().any(|wanted| wanted == tag))
         && (service.is_empty() || ends.contains(&service.as_str()))
+}
+
+/// What has no name, or none of a service, is in no namespace: who called is not known of what the called one counted.
+fn is_in(service: &str, namespace: &str) -> bool {
+    service.contains('/') && namespace_of(service) == namespace
 }
 
 /// Whole seconds in a range; unset is `default`.

@@ -3,8 +3,8 @@
 use laneway_proto::admin::{Diagnostic, GuardAction, Lane, diagnostic, lane};
 
 use super::Api;
-use crate::guard;
 use crate::name;
+use crate::stats::observe::counted;
 use crate::stats::verdict::{Limits, Verdict};
 
 /// Findings of this module.
@@ -22,7 +22,7 @@ pub(super) fn tripped(lane: &Lane) -> Option<Diagnostic> {
 pub(super) async fn worse(api: &Api, lane: &Lane) -> Option<Diagnostic> {
     let guard = lane.guard.as_ref().filter(|_| lane.enabled.unwrap_or(true))?;
     let limits = Limits::from(guard);
-    let counted = guard::counted(&api.observe(), lane, &limits, api.stats.now()).await;
+    let counted = counted(&api.observe(), lane, &limits, api.stats.now()).await;
     let verdict = limits.judge(&lane.tag, counted.iter().map(|(key, cell)| (key, cell)));
     let Verdict::Worse(_, worse) = verdict else { return None };
     let message = format!("the lane does worse than its baseline: {worse}");

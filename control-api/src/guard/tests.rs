@@ -1,6 +1,6 @@
 //! Lanes that do worse are switched off once, by one replica, whatever store and election do. The time is virtual: nothing here waits.
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::SystemTime;
 
@@ -8,6 +8,7 @@ use laneway_core::document::ServiceDocument;
 use laneway_proto::admin::lane::State;
 use laneway_proto::admin::{self, AuditEvent};
 use laneway_proto::routing::Percent;
+use laneway_proto::status::StatsView;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -210,6 +211,34 @@ async fn only_the_leader_does_it() {
     election.send_replace(true);
     assert!(world.tripped_after().await <= 2, "what the others counted before counts");
     task.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replica_that_does_not_answer_is_not_waited_for_lane_by_lane() {
+    const LANES: usize = 50;
+    const SILENT: Duration = Duration::from_secs(3);
+    let world = World::new().await;
+    let guard = admin::Guard { max_p99_ratio: 2.0, ..admin::Guard::default() };
+    let name = |number: usize| format!("namespaces/default/laneGroups/default/lanes/l{number}");
+    let lane = |number| Lane { name: name(number), guard: Some(guard), ..Lane::default() };
+    let edit = Edit { lanes: (0..LANES).map(lane).collect(), cause: Cause::Written, ..Edit::default() };
+    world.reconciler.write(Request::default(), Box::new(move |_| Ok(edit.clone()))).await.expect("a good edit");
+    // Until there is something to look at.
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let asked: Arc<AtomicUsize> = Arc::default();
+    let counts = Arc::clone(&asked);
+    let observe: Observe = Box::new(move |_, _| {
+        counts.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async {
+            tokio::time::sleep(SILENT).await;
+            Vec::new()
+        })
+    });
+    let guard = Guard::new(world.reconciler.clone(), Leader::sole(), world.stats.clone(), observe, world.deeds.clone());
+    let task = tokio::spawn(guard.run());
+    tokio::time::sleep(SILENT + Duration::from_secs(1)).await;
+    task.abort();
+    assert_eq!(asked.load(Ordering::Relaxed), 2 * LANES, "both views of each");
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,6 +8,9 @@ use std::sync::Arc;
 pub const SERIES_MAX: usize = 2_000;
 /// By the second, seconds.
 pub const FINE_SECONDS: u64 = 300;
+/// A window of [`FINE_SECONDS`] is read a little later than it was asked for, by replicas whose clocks differ; so much longer are they kept.
+const LATE_SECONDS: u64 = 10;
+const FINE_KEPT_SECONDS: u64 = FINE_SECONDS + LATE_SECONDS;
 /// By [`STEP_SECONDS`], seconds.
 pub const COARSE_SECONDS: u64 = 3_600;
 pub const STEP_SECONDS: u64 = 10;
@@ -129,7 +132,7 @@ impl Rings {
         let has_room = self.series.len() < SERIES_MAX || self.series.contains_key(&key);
         let key = if has_room { key } else { Key::other(key.view) };
         let track = self.series.entry(key).or_default();
-        if second + FINE_SECONDS > now {
+        if second + FINE_KEPT_SECONDS > now {
             add_at(&mut track.fine, second, cell);
         }
         add_at(&mut track.coarse, second - second % STEP_SECONDS, cell);
@@ -142,7 +145,7 @@ impl Rings {
     /// Forgets what is too old.
     pub fn sweep(&mut self, now: u64) {
         self.series.retain(|_, track| {
-            while track.fine.front().is_some_and(|(second, _)| second + FINE_SECONDS <= now) {
+            while track.fine.front().is_some_and(|(second, _)| second + FINE_KEPT_SECONDS <= now) {
                 track.fine.pop_front();
             }
             while track.coarse.front().is_some_and(|(second, _)| second + COARSE_SECONDS <= now) {
@@ -161,7 +164,7 @@ impl Rings {
         now: u64,
         wanted: impl Fn(&Key) -> bool,
     ) -> Vec<(&Key, Vec<(u64, Cell)>)> {
-        let is_fine = when.start + FINE_SECONDS >= now;
+        let is_fine = when.start + FINE_KEPT_SECONDS > now;
         let mut found = Vec::new();
         for (key, track) in self.series.iter().filter(|(key, _)| wanted(key)) {
             let cells = if is_fine { &track.fine } else { &track.coarse };

@@ -38,6 +38,7 @@ pub struct Limits {
 /// How one side did at the services that can be compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Side {
+    /// At all of them: one that goes through three counts three times.
     pub requests: u64,
     pub error_rate: f64,
     pub p99_ms: f64,
@@ -144,14 +145,17 @@ fn sides<'c>(tag: &str, counted: impl IntoIterator<Item = (&'c Key, &'c Cell)>, 
     let compared = services.into_values().map(fuller).filter(|both| both.baseline.requests >= requests_min.max(1));
     let (mut lane, mut baseline) = (Weighed::default(), Weighed::default());
     let mut requests = Sides::default();
+    // Of the lane, not of its calls: a request that goes through three services is one. Whoever saw most of them is nearest.
+    let mut requests_of_lane = 0;
     for both in compared {
+        requests_of_lane = requests_of_lane.max(both.lane.requests);
         let weight = both.lane.requests as f64 / both.baseline.requests as f64;
         lane.add(&both.lane, 1.0);
         baseline.add(&both.baseline, weight);
         requests.lane.requests = requests.lane.requests.saturating_add(both.lane.requests);
         requests.baseline.requests = requests.baseline.requests.saturating_add(both.baseline.requests);
     }
-    let is_enough = requests.lane.requests >= requests_min.max(1);
+    let is_enough = requests_of_lane >= requests_min.max(1);
     is_enough
         .then(|| Sides { lane: lane.side(requests.lane.requests), baseline: baseline.side(requests.baseline.requests) })
 }

@@ -47,8 +47,9 @@ pub(super) async fn everywhere(api: &Api, selector: &StatsSelector, when: &Range
         end_time: Some(moment(when.end)),
         local_only: true,
     });
-    let heard = of_others.await;
+    // Read before the others are waited for: what is asked for may be too old afterwards.
     let mut all = own(api, selector, when, step);
+    let heard = of_others.await;
     all.unreachable = heard.unreachable;
     heard.answers.into_iter().flat_map(|answer| answer.series).for_each(|series| all.add(series));
     all

@@ -35,6 +35,19 @@ fn all_that_is_given_must_hold() {
 }
 
 #[test]
+fn what_the_called_counted_is_in_their_namespace_alone() {
+    let servers = |service: &str, namespace: &str| {
+        let key = Key { view: View::Servers, source_service: "".into(), ..key(service, "gray") };
+        let selector =
+            StatsSelector { namespace: namespace.into(), view: StatsView::Servers.into(), ..StatsSelector::default() };
+        is_selected(&selector, &key)
+    };
+    assert!(servers("namespaces/prod/services/b", "prod") && servers("namespaces/default/services/b", "default"));
+    assert!(!servers("namespaces/prod/services/b", "default"), "nobody is no service of default");
+    assert!(!servers("other", "default") && servers("other", ""));
+}
+
+#[test]
 fn windows_and_steps_outside_of_what_is_kept_are_refused_by_name() {
     let of = |seconds: i64| Some(prost_types::Duration { seconds, nanos: 0 });
     for (step, window, allowed) in

@@ -64,6 +64,20 @@ fn what_is_too_old_is_forgotten_and_what_has_not_come_is_not_taken() {
     assert!(rings.series.is_empty());
 }
 
+#[test]
+fn the_longest_window_by_the_second_is_read_so_a_little_late_too() {
+    let mut rings = Rings::default();
+    let asked = 10_003;
+    let when = asked - FINE_SECONDS..asked;
+    for second in [when.start - 1, when.start, when.end - 1] {
+        rings.add(key("b", ""), second, &requests(1), asked);
+    }
+    for late in [0, 1, LATE_SECONDS - 1] {
+        rings.sweep(asked + late);
+        assert_eq!(total(&rings, when.clone(), asked + late), 2, "read {late} s later");
+    }
+}
+
 proptest! {
     #[test]
     fn a_window_holds_what_came_in_it_in_whatever_order(

@@ -86,6 +86,20 @@ fn the_entry_is_judged_by_what_it_saw_itself_and_no_call_counts_twice() {
 }
 
 #[test]
+fn a_request_that_goes_through_three_services_is_one() {
+    let chain = |requests: u64| -> Vec<(Key, Cell)> {
+        let services = ["a", "b", "c"].into_iter();
+        let both = services.flat_map(|service| {
+            let lane = (key(View::Servers, service, "gray"), cell(requests, requests, 96));
+            [lane, (key(View::Servers, service, ""), cell(1000, 0, 96))]
+        });
+        both.collect()
+    };
+    assert_eq!(judge(LIMITS, &chain(99)), Verdict::Unknown, "297 calls are 99 requests");
+    assert!(is_worse(&judge(LIMITS, &chain(100))));
+}
+
+#[test]
 fn other_lanes_and_unknown_destinations_are_nobodys_fault() {
     let mut counted = pair(cell(200, 0, 96), cell(1000, 0, 96));
     counted.push((key(View::Callers, "b", "blue"), cell(1000, 1000, 200)));
