@@ -2,6 +2,7 @@
 
 use std::time::SystemTime;
 
+use laneway_proto::admin::{Lane, lane};
 use laneway_proto::status::{ConfigState, Proxy, ServerInfo};
 
 use super::Trouble;
@@ -28,7 +29,9 @@ pub(super) async fn status(client: &mut Client, options: Status, look: Look, out
         }
         Format::Table | Format::Wide => {
             let server = client.server().await?;
+            let lanes = client.lanes(&laneway_core::name::group(name::ANY, name::ANY)).await?;
             all(&proxies, &server, SystemTime::now(), look, out);
+            out.push_str(&tripped(&lanes));
         }
     }
     Ok(())
@@ -89,6 +92,13 @@ fn all(proxies: &[Proxy], server: &ServerInfo, now: SystemTime, look: Look, out:
         server.revision,
         print::count(server.connected_proxies as usize, "sidecar")
     ));
+}
+
+/// Lanes that a guard switched off, a line each: whoever looks whether all is well wants to know.
+fn tripped(lanes: &[Lane]) -> String {
+    let off = lanes.iter().filter(|lane| lane.state() == lane::State::Tripped);
+    off.map(|lane| format!("lane {} was switched off by its guard: {}\n", name::id(&lane.name), lane.tripped_reason))
+        .collect()
 }
 
 /// What a sidecar refused: resource, field, reason.

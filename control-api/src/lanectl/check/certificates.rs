@@ -110,7 +110,7 @@ fn signed(chain: &[CertificateDer<'_>], ca: &Path, now: SystemTime) -> Item {
         return not_well(SECTION, ANCHOR, "nothing to look at".to_owned(), "see above");
     };
     // By the time at which it was or will be good: that its time is over is said above, and is another thing.
-    let at = validity(own).map_or(now, |times| now.clamp(times.from, times.until));
+    let at = validity(own).map_or(now, |times| now.max(times.from).min(times.until));
     let at = UnixTime::since_unix_epoch(at.duration_since(UNIX_EPOCH).unwrap_or_default());
     let algorithms = ring::default_provider().signature_verification_algorithms.all;
     let judged = ParsedCertificate::try_from(own)

@@ -34,6 +34,10 @@ pub(super) async fn compare(
     let mut response = client.stats(request(StatsView::Callers)).await?;
     let servers = client.stats(request(StatsView::Servers)).await?;
     response.series = fuller(response.series, servers.series, &lane.tag);
+    // Who did not answer one of the two is missing in what is shown.
+    response.unreachable.extend(servers.unreachable);
+    response.unreachable.sort();
+    response.unreachable.dedup();
     let services = by_service(&response.series, &lane.tag);
     match look.format {
         Format::Json | Format::Yaml => {

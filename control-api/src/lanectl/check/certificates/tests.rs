@@ -82,6 +82,8 @@ fn the_chain_must_lead_to_an_authority_that_is_believed_whatever_the_time() {
     };
     assert_eq!(judge(&ours, (2025, 1, 1)).mark, Mark::Well);
     assert_eq!(judge(&ours, (2023, 1, 1)).mark, Mark::Well, "that its time is over is another line");
+    let backwards = signed(&[ours.sign("control.laneway", 2026, (2025, 1, 1)).0], &folder.path("ca.pem"), now());
+    assert_eq!(backwards.mark, Mark::NotWell, "no time is good: {backwards:?}");
     let strange = judge(&others, (2025, 1, 1));
     assert!(strange.mark == Mark::NotWell, "{strange:?}");
     folder.write("ca.pem", "no PEM at all");
