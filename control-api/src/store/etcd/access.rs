@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::transport::Channel;
@@ -14,6 +15,9 @@ use crate::credentials::Credentials;
 
 /// Longest file with a user.
 const FILE_BYTES_MAX: u64 = 4 << 10;
+
+/// How long etcd is believed to ask nobody, where it said so: else each call would ask first.
+const OFF_BELIEVED: Duration = Duration::from_secs(10);
 
 /// What etcd is shown, and whom we believe.
 #[derive(Clone, Debug, Default)]
@@ -31,7 +35,46 @@ pub(super) type Token = MetadataValue<Ascii>;
 #[derive(Clone)]
 pub(super) struct Tokens {
     user_file: Option<PathBuf>,
-    current: Arc<Mutex<Option<Token>>>,
+    current: Arc<Mutex<Held>>,
+}
+
+#[derive(Default)]
+enum Held {
+    #[default]
+    Nothing,
+    Token(Token),
+    /// etcd's authentication is off; it is asked again after this.
+    Off(Instant),
+}
+
+impl Held {
+    /// What to show, if it is known.
+    fn shown(&self, now: Instant) -> Option<Option<Token>> {
+        match self {
+            Held::Token(token) => Some(Some(token.clone())),
+            Held::Off(until) if now < *until => Some(None),
+            Held::Off(_) | Held::Nothing => None,
+        }
+    }
+
+    /// etcd did not take what was shown. True: something else may be taken; what is held is given up, unless another call has
+    /// something newer already.
+    fn refused(&mut self, shown: Option<&Token>, status: &Status) -> bool {
+        let Some(token) = shown else {
+            // It was switched on while it was believed to be off.
+            let is_on = status.message().contains("user name is empty");
+            if is_on && matches!(self, Held::Off(_)) {
+                *self = Held::Nothing;
+            }
+            return is_on;
+        };
+        // `invalid auth token`, and `revision of auth store is old` after somebody changed users or roles.
+        let is_stale = status.code() == Code::Unauthenticated || status.message().contains("auth store is old");
+        if is_stale && matches!(self, Held::Token(held) if held == token) {
+            *self = Held::Nothing;
+        }
+        is_stale
+    }
 }
 
 impl Tokens {
@@ -42,38 +85,31 @@ impl Tokens {
     /// The one to show; `None` where etcd asks nobody. Asked for over `channel` where there is none yet.
     pub(super) async fn token(&self, channel: &Channel) -> Result<Option<Token>, Status> {
         let Some(path) = &self.user_file else { return Ok(None) };
-        if let Some(token) = self.current().clone() {
-            return Ok(Some(token));
+        if let Some(shown) = self.current().shown(Instant::now()) {
+            return Ok(shown);
         }
         let user = read_user(path).await.map_err(Status::failed_precondition)?;
         let answer = match AuthClient::new(channel.clone()).authenticate(Request::new(user)).await {
             // So that it can be switched on while we run.
-            Err(status) if status.message().contains("authentication is not enabled") => return Ok(None),
+            Err(status) if status.message().contains("authentication is not enabled") => {
+                *self.current() = Held::Off(Instant::now() + OFF_BELIEVED);
+                return Ok(None);
+            }
             answer => answer?,
         };
         let mut token = Token::try_from(answer.into_inner().token)
             .map_err(|_| Status::internal("etcd's token is no header value"))?;
         token.set_sensitive(true);
-        *self.current() = Some(token.clone());
+        *self.current() = Held::Token(token.clone());
         Ok(Some(token))
     }
 
-    /// etcd did not take this one. False: it would take no other either.
+    /// etcd did not take this one, or none. False: it would take no other either.
     pub(super) fn refused(&self, token: Option<&Token>, status: &Status) -> bool {
-        let Some(token) = token else { return false };
-        // `invalid auth token`, and `revision of auth store is old` after somebody changed users or roles.
-        let is_stale = status.code() == Code::Unauthenticated || status.message().contains("auth store is old");
-        if is_stale {
-            let mut current = self.current();
-            // Another call may have a newer one already.
-            if current.as_ref() == Some(token) {
-                *current = None;
-            }
-        }
-        is_stale
+        self.user_file.is_some() && self.current().refused(token, status)
     }
 
-    fn current(&self) -> std::sync::MutexGuard<'_, Option<Token>> {
+    fn current(&self) -> std::sync::MutexGuard<'_, Held> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -97,7 +133,34 @@ fn parse_user(text: &str) -> Option<AuthenticateRequest> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_user;
+    use std::time::{Duration, Instant};
+
+    use tonic::Status;
+
+    use super::{Held, Token, parse_user};
+
+    #[test]
+    fn that_etcd_asks_nobody_is_believed_for_a_while_and_not_against_its_word() {
+        let now = Instant::now();
+        let mut held = Held::Off(now + Duration::from_secs(10));
+        assert_eq!(held.shown(now), Some(None));
+        assert_eq!(held.shown(now + Duration::from_secs(10)), None, "it is asked again");
+        assert!(!held.refused(None, &Status::unavailable("no leader")) && held.shown(now).is_some());
+        assert!(held.refused(None, &Status::invalid_argument("etcdserver: user name is empty")));
+        assert_eq!(held.shown(now), None);
+    }
+
+    #[test]
+    fn a_token_that_is_not_known_any_more_is_given_up_and_a_newer_one_is_not() {
+        let (old, new) = (Token::from_static("old"), Token::from_static("new"));
+        let stale = Status::unauthenticated("etcdserver: invalid auth token");
+        let mut held = Held::Token(old.clone());
+        assert!(!held.refused(Some(&old), &Status::permission_denied("etcdserver: permission denied")));
+        assert!(held.refused(Some(&old), &stale) && held.shown(Instant::now()).is_none());
+        held = Held::Token(new.clone());
+        assert!(held.refused(Some(&old), &stale));
+        assert_eq!(held.shown(Instant::now()), Some(Some(new)));
+    }
 
     #[test]
     fn a_user_is_one_line_and_a_password_may_have_colons() {
