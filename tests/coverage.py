@@ -65,7 +65,7 @@ def main():
             if folder.name in FOLDERS:
                 programs.append((message["executable"], folder))
     for program, folder in programs:
-        # Tests that need a namespace or a server run elsewhere; what they show is not thought but wiring.
+        # Some of these start an etcd or ask nft, which `./x check` installs; those that need a mesh or a namespace are no unit tests.
         ran = subprocess.run([program, "--quiet"], cwd=folder, env=environment, capture_output=True, text=True)
         if ran.returncode:
             sys.exit(f"coverage: tests fail in {program}\n{ran.stdout}{ran.stderr}")

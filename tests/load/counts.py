@@ -127,7 +127,10 @@ def compare(measured, committed):
     """A line for each number, and whether it holds."""
     lines, is_well = [], True
     share = 100 * measured["metrics_user_instructions"] / (measured["user_instructions"] - measured["metrics_user_instructions"])
-    lines.append(f"metrics on against off: {share:+.1f} % instructions, goal at most {METRICS_PERCENT_MAX} %")
+    verdict = "holds"
+    if share > METRICS_PERCENT_MAX:
+        verdict, is_well = f"ABOVE the goal of {METRICS_PERCENT_MAX} %", False
+    lines.append(f"metrics on against off: {share:+.1f} % instructions, goal at most {METRICS_PERCENT_MAX} %: {verdict}")
     for key, (title, _, form) in KEYS.items():
         was, tolerance, now = committed[key]["count"], committed[key]["tolerance_percent"], measured[key]
         change = (now / was - 1) * 100

@@ -83,11 +83,11 @@ impl Control {
     }
 
     /// Where sidecars connect.
-    /// Where sidecars come to.
     pub fn discovery(&self) -> SocketAddr {
         self.discovery
     }
 
+    /// The same, as `--control` wants it.
     pub fn discovery_url(&self) -> String {
         format!("http://{}", self.discovery)
     }

@@ -6,8 +6,10 @@
 //! With root every pod lives in a namespace of its own behind a real redirect; without, on 127.0.N.1 with explicit listeners.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::io::ErrorKind;
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -55,8 +57,19 @@ pub struct Mesh {
 /// On loopback every mesh has the same addresses, so there is one at a time on a machine, whichever program runs it.
 fn turn() -> Result<File> {
     let path = std::env::temp_dir().join("laneway-loopback-mesh");
-    let mut options = fs::OpenOptions::new();
-    let file = options.read(true).append(true).create(true).open(&path);
+    // It belongs to who was first; the others read it, which is enough to wait for it. Nobody may create it again: where /tmp is
+    // protected, not even root opens another one's file so.
+    let file = File::open(&path).or_else(|absent| {
+        if absent.kind() != ErrorKind::NotFound {
+            return Err(absent);
+        }
+        match File::create_new(&path) {
+            Ok(file) => file.set_permissions(Permissions::from_mode(0o444))?,
+            Err(other) if other.kind() == ErrorKind::AlreadyExists => {}
+            Err(failure) => return Err(failure),
+        }
+        File::open(&path)
+    });
     let file = file.with_context(|| format!("open {}", path.display()))?;
     wait_for(TURN_TIMEOUT, || file.try_lock().ok()).context("another mesh keeps the loopback addresses")?;
     Ok(file)
@@ -74,7 +87,7 @@ impl Mesh {
     pub fn up(plan: Plan) -> Result<Self> {
         let scratch = Scratch::new(&plan.label)?;
         // Other users write logs and sockets of their own here.
-        fs::set_permissions(scratch.path(), std::os::unix::fs::PermissionsExt::from_mode(0o1777))?;
+        fs::set_permissions(scratch.path(), Permissions::from_mode(0o1777))?;
         let turn = if plan.redirect { None } else { Some(turn()?) };
         let network = if plan.redirect {
             let mut hosts = vec![("control".to_owned(), CONTROL_NUMBER), ("entry".to_owned(), ENTRY_NUMBER)];
