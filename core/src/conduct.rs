@@ -18,6 +18,8 @@ pub(crate) const RETRIES_MAX: u32 = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 const HOUR: Duration = Duration::from_secs(3600);
+/// What runs on an instance that goes away has so long to finish.
+const GRACE: Duration = Duration::from_secs(30);
 
 /// What the owner of a service asks of its callers.
 #[derive(Clone, Debug)]
@@ -31,6 +33,8 @@ pub struct Conduct {
     /// `None`: off.
     pub outliers: Option<Outliers>,
     pub warmup: Option<Warmup>,
+    /// What runs on an instance is ended so long after the instance began to go away; `None`: it runs on.
+    pub closes_streams_after: Option<Duration>,
     pub limits: Limits,
 }
 
@@ -121,6 +125,7 @@ impl Conduct {
             retry: Retry::default(),
             outliers: Some(Outliers::default()),
             warmup: None,
+            closes_streams_after: None,
             limits: Limits::default(),
         }
     }
@@ -139,6 +144,7 @@ impl Conduct {
         let retry = compile_retry(from.retry.as_ref(), &mut times);
         let outliers = compile_outliers(from.outlier_detection.as_ref(), &mut times);
         let warmup = from.warmup.as_ref().and_then(|warmup| compile_warmup(warmup, &mut times));
+        let closes_streams_after = from.drain.as_ref().and_then(|drain| compile_drain(drain, &mut times));
         let limits = from.limits.unwrap_or_default();
         Conduct {
             connect_timeout: connect.unwrap_or(CONNECT_TIMEOUT),
@@ -147,6 +153,7 @@ impl Conduct {
             retry,
             outliers,
             warmup,
+            closes_streams_after,
             limits: Limits {
                 connections_max: limits.max_connections,
                 requests_max: limits.max_requests,
@@ -314,6 +321,12 @@ fn compile_warmup(from: &routing::Warmup, times: &mut Times<'_>) -> Option<Warmu
     }
     let window = times.read("warmup.window", from.window.as_ref(), A_SECOND, HOUR)?;
     Some(Warmup { window, is_quadratic })
+}
+
+/// A grace that is wrong is told of, whether or not anything is ended after it.
+fn compile_drain(from: &routing::Drain, times: &mut Times<'_>) -> Option<Duration> {
+    let grace = times.read("drain.grace", from.grace.as_ref(), Duration::ZERO, HOUR).unwrap_or(GRACE);
+    from.close_streams.then_some(grace)
 }
 
 #[cfg(test)]

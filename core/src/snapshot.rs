@@ -451,6 +451,18 @@ impl Snapshot {
         endpoint.state.is_usable() && (!is_off || service.baseline.contains(&position.pool))
     }
 
+    /// Does this instance of a service (resource name) go away? It is draining, or the service is known and nobody has the address any
+    /// more. Not where the service itself is unknown: it may have been given up because nothing called it.
+    pub fn is_leaving(&self, service: &str, address: SocketAddr) -> bool {
+        match self.instance_at(address) {
+            Some((at, position)) => {
+                let endpoint = self.services[at as usize].table.endpoint(position);
+                endpoint.state == EndpointState::Draining
+            }
+            None => self.index.of_name.contains_key(service),
+        }
+    }
+
     /// The instances that are chosen from together with the one at `address`.
     pub fn siblings(&self, address: SocketAddr) -> Option<Siblings<'_>> {
         let (at, position) = self.instance_at(address)?;

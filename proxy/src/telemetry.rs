@@ -107,6 +107,7 @@ struct Counts {
     answers: Mutex<BTreeMap<&'static str, u64>>,
     retries: Mutex<BTreeMap<&'static str, u64>>,
     retries_refused: AtomicU64,
+    streams_ended: Mutex<BTreeMap<&'static str, u64>>,
     ejections: Mutex<Ejections>,
 }
 
@@ -147,6 +148,7 @@ impl Worker {
             answers: Mutex::default(),
             retries: Mutex::default(),
             retries_refused: AtomicU64::new(0),
+            streams_ended: Mutex::default(),
             ejections: Mutex::default(),
         }))
     }
@@ -193,6 +195,11 @@ impl Worker {
     /// One that might have gone there does not: the budget is used up.
     pub fn retry_refused(&self) {
         add(&self.0.retries_refused, 1);
+    }
+
+    /// What ran on an instance that went away was ended; it was of this kind.
+    pub fn stream_ended(&self, kind: &'static str) {
+        count_word(&self.0.streams_ended, kind);
     }
 
     /// An instance of this service (resource name) and tag was taken out.
@@ -313,6 +320,7 @@ impl Telemetry {
         self.words(page, &names::ANSWERS_REFUSED, |counts| &counts.answers);
         self.words(page, &names::RETRIES, |counts| &counts.retries);
         page.single(&names::RETRIES_REFUSED, sum(&|counts| counts.retries_refused.load(Relaxed)));
+        self.words(page, &names::STREAMS_ENDED, |counts| &counts.streams_ended);
     }
 
     fn words(

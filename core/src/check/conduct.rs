@@ -11,6 +11,7 @@ use crate::conduct::{self, RETRIES_MAX, TIMEOUT_PATHS_MAX};
 
 const EJECTION: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
 const EJECTION_HELP: &str = "1s to 1h";
+const GRACE: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 
 pub(super) fn policy(report: &mut Report, policy: &admin::ServicePolicy) {
     if let Some(timeouts) = &policy.timeouts {
@@ -33,6 +34,9 @@ pub(super) fn policy(report: &mut Report, policy: &admin::ServicePolicy) {
         }
         report.time("warmup.window", warmup.window.as_ref(), EJECTION, EJECTION_HELP);
         report.known::<WarmupCurve>("warmup.curve", warmup.curve);
+    }
+    if let Some(drain) = &policy.drain {
+        report.time("drain.grace", drain.grace.as_ref(), GRACE, "0s to 1h");
     }
 }
 

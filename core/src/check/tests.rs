@@ -232,6 +232,8 @@ fn bad_configurations_are_refused() {
         (policy("outlierDetection: {maxEjected: 101%}"), "LANE0109 a", "outlierDetection.maxEjected"),
         (policy("warmup: {curve: linear}"), "LANE0118 a", "warmup.window | a warm-up has a window"),
         (policy("warmup: {window: 2h}"), "LANE0118 a", "warmup.window"),
+        (policy("drain: {grace: 1h1ns, closeStreams: true}"), "LANE0118 a", "drain.grace"),
+        (policy("drain: {grace: 1h1ns}"), "LANE0118 a", "drain.grace"),
         ("{kind: Lane, name: gray, ttl: 59.999s}".to_owned(), "LANE0118 gray", "ttl"),
         ("{kind: Lane, name: gray, ttl: 8760h1ns}".to_owned(), "LANE0118 gray", "ttl"),
         (guard("window: 9s, maxP99Ratio: 2"), "LANE0118 gray", "guard.window"),

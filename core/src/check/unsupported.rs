@@ -56,9 +56,8 @@ pub fn unsupported_policy(policy: &admin::ServicePolicy) -> Vec<admin::Diagnosti
 }
 
 pub(super) fn policy_parts(report: &mut Report, policy: &admin::ServicePolicy) {
-    let parts = [("drain", policy.drain.is_some()), ("routes", policy.routes.is_some())];
-    for (field, _) in parts.iter().filter(|(_, set)| *set) {
-        report.unsupported(field, "leave it out");
+    if policy.routes.is_some() {
+        report.unsupported("routes", "leave it out");
     }
     for (at, rule) in policy.rules.iter().enumerate() {
         let path = format!("rules[{at}]");

@@ -159,15 +159,17 @@ fn policy() -> impl Strategy<Value = admin::ServicePolicy> {
             max_ejected,
         },
     );
+    let drain =
+        (of(time.clone()), any::<bool>()).prop_map(|(grace, close_streams)| routing::Drain { grace, close_streams });
     let warmup = (of(time), 0..3i32).prop_map(|(window, curve)| routing::Warmup { window, curve });
     let limits = any::<[u32; 3]>().prop_map(|[max_connections, max_requests, max_queued]| routing::EndpointLimits {
         max_connections,
         max_requests,
         max_queued,
     });
-    let conduct = (of(timeouts), of(retry), of(outliers), of(warmup), of(limits));
+    let conduct = (of(timeouts), of(retry), of(outliers), of(warmup), of(drain), of(limits));
     (vec(rule, 0..3), conduct, 0..3i32, of(any::<bool>())).prop_map(|(rules, conduct, reselect, enabled)| {
-        let (timeouts, retry, outlier_detection, warmup, limits) = conduct;
+        let (timeouts, retry, outlier_detection, warmup, drain, limits) = conduct;
         admin::ServicePolicy {
             name: "namespaces/default/servicePolicies/a".into(),
             rules,
@@ -175,6 +177,7 @@ fn policy() -> impl Strategy<Value = admin::ServicePolicy> {
             retry,
             outlier_detection,
             warmup,
+            drain,
             limits,
             reselect,
             enabled,

@@ -48,6 +48,7 @@ fn what_is_not_said_is_the_default() {
     assert_eq!(conduct.retry, Retry::default());
     assert_eq!(conduct.outliers, Some(Outliers::default()));
     assert_eq!(conduct.warmup, None);
+    assert_eq!(conduct.closes_streams_after, None);
     assert_eq!(conduct.limits, Limits::default());
 }
 
@@ -62,6 +63,7 @@ fn what_is_said_counts() {
         }),
         outlier_detection: Some(routing::OutlierDetection { consecutive_failures: Some(0), ..Default::default() }),
         warmup: Some(routing::Warmup { window: Some(ms(120_000)), curve: routing::WarmupCurve::Quadratic.into() }),
+        drain: Some(routing::Drain { grace: Some(ms(1_500)), close_streams: true }),
         limits: Some(routing::EndpointLimits { max_connections: 1, max_requests: 2, max_queued: 3 }),
         ..Default::default()
     };
@@ -77,7 +79,23 @@ fn what_is_said_counts() {
     assert_eq!(conduct.retry, retry);
     assert_eq!(conduct.outliers, None, "0 failures: off");
     assert_eq!(conduct.warmup, Some(Warmup { window: Duration::from_secs(120), is_quadratic: true }));
+    assert_eq!(conduct.closes_streams_after, Some(Duration::from_millis(1_500)));
     assert_eq!(conduct.limits, Limits { connections_max: 1, requests_max: 2, queued_max: 3 });
+}
+
+#[test]
+fn streams_are_ended_only_where_the_policy_says_so_and_after_its_grace() {
+    for (grace, close_streams, expected) in [
+        (None, true, Some(30_000)),
+        (Some(0), true, Some(0)),
+        (Some(3_600_000), true, Some(3_600_000)),
+        (Some(1), false, None),
+        (None, false, None),
+    ] {
+        let drain = routing::Drain { grace: grace.map(ms), close_streams };
+        let conduct = compiled(ServicePolicy { drain: Some(drain), ..Default::default() });
+        assert_eq!(conduct.closes_streams_after, expected.map(Duration::from_millis), "{grace:?} {close_streams}");
+    }
 }
 
 #[test]
@@ -98,6 +116,7 @@ fn what_is_out_of_range_is_refused_by_name() {
         }),
         outlier_detection: Some(routing::OutlierDetection { base_ejection: Some(ms(999)), ..Default::default() }),
         warmup: Some(routing::Warmup { window: None, curve: 1 }),
+        drain: Some(routing::Drain { grace: Some(ms(3_600_001)), close_streams: false }),
         ..Default::default()
     };
     let mut refusals = Vec::new();
@@ -105,6 +124,7 @@ fn what_is_out_of_range_is_refused_by_name() {
     let mut fields: Vec<_> = refusals.iter().map(|refusal| refusal.field.as_str()).collect();
     fields.sort_unstable();
     let expected = [
+        "drain.grace",
         "outlier_detection.base_ejection",
         "retry.budget",
         "retry.causes[0]",

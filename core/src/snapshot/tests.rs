@@ -122,6 +122,25 @@ fn idle_connections_stay_only_to_what_may_be_chosen() {
 }
 
 #[test]
+fn an_instance_goes_away_when_it_drains_or_its_service_has_it_no_more() {
+    let snapshot = snapshot("b");
+    for (service, at, expected) in [
+        ("d", "10.1.0.31:80", true),
+        ("b", "192.0.2.1:80", true),
+        ("b", "10.1.0.12:20002", false),
+        // Port 0 stands for all ports.
+        ("c", "10.1.0.20:1234", false),
+        // Its lane is off: it is not called, and stays.
+        ("d", "10.1.0.30:80", false),
+        // Who is unknown may have been given up.
+        ("e", "192.0.2.1:80", false),
+    ] {
+        let service = crate::name::service("default", service);
+        assert_eq!(snapshot.is_leaving(&service, address(at)), expected, "{service} {at}");
+    }
+}
+
+#[test]
 fn a_pod_knows_its_own_service() {
     let snapshot = snapshot("b");
     assert_eq!(snapshot.own_service_name(), "namespaces/default/services/b");

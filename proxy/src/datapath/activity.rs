@@ -146,6 +146,15 @@ impl Connection {
         }
     }
 
+    /// What runs is to look around itself, if anything does.
+    pub(crate) fn wake(&self) {
+        if self.running.get() > 0
+            && let Some(waker) = &*self.waker.borrow()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
     /// Whether the next answer is to be the last.
     pub(crate) fn is_ending(&self) -> bool {
         self.command.get() >= Command::Announce

@@ -16,6 +16,7 @@ use super::account::{Account, Moved};
 use super::deadline::{self, Clock, Overrun, Progress};
 use super::failure::Failure;
 use super::path::Path;
+use super::pool::Ending;
 use super::retry::{Again, Cause, Reach, Tries};
 use super::route::{Called, Route, Target};
 use super::upstream::Claim;
@@ -88,6 +89,9 @@ impl Attempts {
             Clock::new(&worker.deadlines, deadline::Limits { request: request_timeout, attempt, idle })
         });
         let mut claim = worker.upstream.claim(target);
+        if let Some(called) = &called {
+            claim.host.is_of(&called.service);
+        }
         if let Some(conduct) = conduct {
             claim.limit(conduct.limits, worker.config.workers);
         }
@@ -114,6 +118,12 @@ impl Attempts {
             return Poll::Pending;
         }
         poll_clock(&mut self.clock, cx, progress())
+    }
+
+    /// What becomes of that which runs on its instance.
+    #[inline]
+    pub(crate) fn ending(&self) -> Ending {
+        self.claim.host.ending()
     }
 
     /// For who watches the time while the rest is lent to somebody else; to be given back.
@@ -240,6 +250,7 @@ impl Attempts {
             target.protocol = self.claim.target.protocol;
         }
         let mut claim = worker.upstream.claim(target);
+        claim.host.is_of(&called.service);
         claim.limit(conduct.limits, worker.config.workers);
         let left = std::mem::replace(&mut self.claim, claim);
         if reach == Reach::Held {

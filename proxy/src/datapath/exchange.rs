@@ -210,6 +210,11 @@ impl Exchange {
         self.asked.holds_gateway_errors = false;
     }
 
+    /// An answer over HTTP/2 that has begun ends with these trailers. False: it cannot.
+    pub(crate) fn end_with(&mut self, trailers: http::HeaderMap) -> bool {
+        self.down.as_mut().is_some_and(|down| down.end_with(trailers))
+    }
+
     /// For who watches the time.
     pub(crate) fn progress(&self) -> Progress {
         let moved = self.moved();

@@ -39,6 +39,8 @@ pub(crate) enum Failure {
     Overflow,
     /// The instance closed or reset before it answered.
     UpstreamClosed,
+    /// The instance goes away, and the time that the service's policy gives to what runs on it is over.
+    InstanceLeft,
     /// The instance answered what is not HTTP, or broke off.
     UpstreamProtocol(Reason),
     /// We have no more file descriptors, ports or memory.
@@ -64,9 +66,12 @@ impl Failure {
             Failure::BadRequest(_) => StatusCode::BAD_REQUEST,
             Failure::Loop => StatusCode::LOOP_DETECTED,
             Failure::NoInstance { .. } | Failure::NoBaseline | Failure::Ambiguous => StatusCode::SERVICE_UNAVAILABLE,
-            Failure::Connect | Failure::Unreachable | Failure::Overflow | Failure::Exhausted | Failure::Memory => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Failure::Connect
+            | Failure::Unreachable
+            | Failure::Overflow
+            | Failure::InstanceLeft
+            | Failure::Exhausted
+            | Failure::Memory => StatusCode::SERVICE_UNAVAILABLE,
             Failure::UnknownDestination | Failure::UpstreamClosed | Failure::UpstreamProtocol(_) => {
                 StatusCode::BAD_GATEWAY
             }
@@ -90,6 +95,7 @@ impl Failure {
             Failure::IdleTimeout => "idle-timeout",
             Failure::Overflow => "overflow",
             Failure::UpstreamClosed => "upstream-closed",
+            Failure::InstanceLeft => "instance-left",
             Failure::UpstreamProtocol(_) => "upstream-protocol",
             Failure::Exhausted => "exhausted",
             Failure::Memory => "memory",
@@ -105,7 +111,7 @@ impl Failure {
             Failure::UnknownDestination => Flag::NoRoute,
             Failure::Connect | Failure::ConnectTimeout | Failure::Unreachable => Flag::UpstreamFailed,
             Failure::RequestTimeout | Failure::IdleTimeout => Flag::UpstreamTimeout,
-            Failure::UpstreamClosed => Flag::UpstreamClosed,
+            Failure::UpstreamClosed | Failure::InstanceLeft => Flag::UpstreamClosed,
             Failure::UpstreamProtocol(_) => Flag::UpstreamProtocol,
             Failure::Exhausted | Failure::Overflow => Flag::UpstreamOverflow,
         }
@@ -118,7 +124,8 @@ impl Failure {
             | Failure::NoBaseline
             | Failure::Ambiguous
             | Failure::UnknownDestination
-            | Failure::Overflow => Blame::Mesh,
+            | Failure::Overflow
+            | Failure::InstanceLeft => Blame::Mesh,
             Failure::Connect
             | Failure::ConnectTimeout
             | Failure::Unreachable
@@ -157,6 +164,7 @@ impl Failure {
             | Failure::IdleTimeout
             | Failure::Overflow
             | Failure::UpstreamClosed
+            | Failure::InstanceLeft
             | Failure::Exhausted
             | Failure::Memory => {}
         }

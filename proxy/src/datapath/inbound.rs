@@ -71,7 +71,7 @@ fn passage(worker: &Worker, peer: SocketAddr, to: SocketAddr, from: From) -> Pas
     let party = snapshot.peer(peer.ip()).map_or(Party::Unknown, Party::Caller);
     let flow = worker.meter.flow(&snapshot, Direction::Inbound, party, RequestTag::None);
     let tally = Tally { flow, direction: Direction::Inbound, why: Why::Hit, source: TagSource::None };
-    Passage { to, from, tally }
+    Passage { to, from, service: None, tally }
 }
 
 /// What is told of a request, if anything.

@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
 
 use laneway_core::why::{TagSource, Why};
 
 use super::connect::{From, Held};
-use super::relay::relay;
+use super::relay::Relay;
+use super::upstream::Passing;
 use super::wire::Wire;
 use super::worker::Worker;
 use crate::telemetry::{Direction, Handle};
@@ -15,6 +18,8 @@ use crate::telemetry::{Direction, Handle};
 pub(crate) struct Passage {
     pub(crate) to: SocketAddr,
     pub(crate) from: From,
+    /// Resource name; `None`: an own application, or nobody that we know.
+    pub(crate) service: Option<Arc<str>>,
     pub(crate) tally: Tally,
 }
 
@@ -24,6 +29,13 @@ pub(crate) struct Tally {
     pub(crate) direction: Direction,
     pub(crate) why: Why,
     pub(crate) source: TagSource,
+}
+
+impl Passage {
+    /// It runs on its instance from here on.
+    fn begin(&self, worker: &Worker) -> Option<Passing> {
+        self.service.as_ref().map(|service| worker.upstream.pass(self.to, self.from, service))
+    }
 }
 
 /// One that is counted; dropping it counts its end.
@@ -67,16 +79,18 @@ pub(crate) enum Spoke {
 
 /// Connects, passes on what was read already, and relays. A failure resets the client, as the instance would have.
 pub(crate) async fn pass(worker: &Rc<Worker>, mut client: Wire, passage: Passage) {
-    let Passage { to, from, tally } = passage;
+    let passing = passage.begin(worker);
+    let Passage { to, from, tally, .. } = passage;
     let counted = tally.begin();
     let Some((mut upstream, _held)) = Box::pin(open(worker, &client, to, from)).await else { return };
-    relay(&mut client, &mut upstream, |forth, back| counted.moved(forth, back)).await;
+    relay(worker, &mut client, &mut upstream, &counted, passing).await;
 }
 
 /// A silent client: connects, and waits for whoever speaks first. If that is the server, relays to the end; if it is the
 /// client, gives the connection back to be read, for it may be a pooled HTTP connection that was opened early.
 pub(crate) async fn wait_for_speaker(worker: &Rc<Worker>, mut client: Wire, passage: Passage) -> Spoke {
-    let Passage { to, from, tally } = passage;
+    let passing = passage.begin(worker);
+    let Passage { to, from, tally, .. } = passage;
     let Some((mut upstream, _held)) = open(worker, &client, to, from).await else { return Spoke::Server };
     let (mut client_byte, mut server_byte) = ([0], [0]);
     let client_spoke = tokio::select! {
@@ -88,8 +102,28 @@ pub(crate) async fn wait_for_speaker(worker: &Rc<Worker>, mut client: Wire, pass
         return Spoke::Client(client);
     }
     let counted = tally.begin();
-    relay(&mut client, &mut upstream, |forth, back| counted.moved(forth, back)).await;
+    relay(worker, &mut client, &mut upstream, &counted, passing).await;
     Spoke::Server
+}
+
+/// Until both sides have ended, or the instance has gone away and its service wants that to be the end.
+async fn relay(
+    worker: &Rc<Worker>,
+    client: &mut Wire,
+    upstream: &mut Wire,
+    counted: &Counted,
+    mut passing: Option<Passing>,
+) {
+    let mut relay = Relay::default();
+    let is_over = |cx: &mut std::task::Context<'_>| match &mut passing {
+        Some(passing) => passing.poll_over(cx),
+        None => Poll::Pending,
+    };
+    let moved = |forth, back| counted.moved(forth, back);
+    if relay.run(client, upstream, moved, is_over).await.is_some() {
+        worker.counters.stream_ended("opaque");
+        Box::pin(relay.end(client, upstream, &worker.timer, [0; 4])).await;
+    }
 }
 
 async fn open(worker: &Rc<Worker>, client: &Wire, to: SocketAddr, from: From) -> Option<(Wire, Held)> {

@@ -148,7 +148,11 @@ fn passage(connection: &Connection) -> Option<Passage> {
     let snapshot = worker.reader.load();
     let passage = |to, party, tag, why, source| {
         let flow = worker.meter.flow(&snapshot, Direction::Outbound, party, tag);
-        Passage { to, from: From::Any, tally: Tally { flow, direction: Direction::Outbound, why, source } }
+        let service = match party {
+            Party::Callee(service, _) => Some(Arc::clone(&service.name)),
+            Party::Caller(_) | Party::Unknown => None,
+        };
+        Passage { to, from: From::Any, service, tally: Tally { flow, direction: Direction::Outbound, why, source } }
     };
     let destination = snapshot.destination(connection.original, None, connection.listener.default_service.as_deref());
     let Destination::Known { service, port, .. } = &destination else {
@@ -283,7 +287,8 @@ impl Connection {
         let traffic = self.traffic.borrow().clone()?;
         traffic.asked();
         let conduct = snapshot.conduct(service).cloned();
-        let called = Called { place, tag: decision.tag, instance_tag: decision.endpoint_tag, conduct, traffic };
+        let (tag, instance_tag) = (decision.tag, decision.endpoint_tag);
+        let called = Called { place, tag, instance_tag, conduct, service: Arc::clone(&service.name), traffic };
         *last = Some(Rc::new(called));
         last.clone()
     }

@@ -160,6 +160,15 @@ impl Pipe {
         }
     }
 
+    /// Says trailers of our own instead of what is left, if its receiver can be told any.
+    pub(crate) fn end_with(&mut self, trailers: HeaderMap) -> bool {
+        let Sink::Stream(to) = &mut self.sink else { return false };
+        self.grpc_status = grpc_status(&trailers);
+        let is_told = to.send_trailers(trailers).is_ok();
+        self.sink = Sink::Ended;
+        is_told
+    }
+
     /// Moves bytes that were read from a connection, behind `prefix`, in one write if they can go as they are. Returns how many
     /// of them were of this body.
     pub(crate) fn push(&mut self, prefix: &[u8], bytes: &[u8], to: &mut Wire) -> Result<usize, Broken> {

@@ -1,7 +1,7 @@
 //! Connections to instances: idle HTTP/1 connections newest first, one HTTP/2 connection for all streams, and how many
 //! requests are outstanding. One pool belongs to one worker; nothing here is shared between threads.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -47,10 +47,15 @@ pub(crate) struct Untried<'p> {
     pub(crate) with_ejected: bool,
 }
 
-/// The connections to one address.
+/// The connections to one address, from when it may be called until it may not: if it may again, that is another host.
 pub(crate) struct Host {
     idle: RefCell<Vec<Idle>>,
     outstanding: Cell<u32>,
+    /// Connections to it whose bytes are not read.
+    passing: Cell<u32>,
+    /// Resource name of the service that it was first called for.
+    service: OnceCell<Arc<str>>,
+    ending: Cell<Ending>,
     /// In a row.
     failures: Cell<u32>,
     pub(crate) dials: Dials,
@@ -62,6 +67,17 @@ pub(crate) struct Host {
     is_retired: Cell<bool>,
     clock: CoarseClock,
     used_at: Cell<u32>,
+}
+
+/// What becomes of that which runs on an instance.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Ending {
+    #[default]
+    None,
+    /// It will be ended: whoever can still say so says it.
+    Announced,
+    /// It is to end now.
+    Over,
 }
 
 /// One HTTP/1.1 connection to an instance.
@@ -95,6 +111,9 @@ impl Pool {
             Rc::new(Host {
                 idle: RefCell::default(),
                 outstanding: Cell::new(0),
+                passing: Cell::new(0),
+                service: OnceCell::new(),
+                ending: Cell::default(),
                 failures: Cell::new(0),
                 dials: Dials::default(),
                 places: Places::default(),
@@ -149,15 +168,21 @@ impl Pool {
         self.hosts.borrow().values().for_each(|host| host.idle.borrow_mut().clear());
     }
 
-    /// Closes idle connections to addresses that may no longer be called, and puts none back that are in use.
-    pub(crate) fn retain(&self, may_be_called: impl Fn(Key) -> bool) {
+    /// Closes idle connections to addresses that may no longer be called, and puts none back that are in use: returns those on which
+    /// something runs.
+    pub(crate) fn retain(&self, may_be_called: impl Fn(Key) -> bool) -> Vec<(SocketAddr, Rc<Host>)> {
+        let mut busy = Vec::new();
         self.hosts.borrow_mut().retain(|key, host| {
             let keep = may_be_called(*key);
             if !keep {
                 host.retire();
+                if host.running() > 0 {
+                    busy.push((key.address, Rc::clone(host)));
+                }
             }
             keep
         });
+        busy
     }
 }
 
@@ -210,6 +235,41 @@ impl Host {
 
     pub(crate) fn end(&self) {
         self.outstanding.set(self.outstanding.get() - 1);
+    }
+
+    /// A connection more is passed through to it.
+    pub(crate) fn begin_passing(&self) {
+        self.passing.set(self.passing.get() + 1);
+    }
+
+    pub(crate) fn end_passing(&self) {
+        self.passing.set(self.passing.get() - 1);
+    }
+
+    /// Requests, and connections that are passed through.
+    pub(crate) fn running(&self) -> u32 {
+        self.outstanding.get() + self.passing.get()
+    }
+
+    /// It is called for this service (resource name).
+    #[inline]
+    pub(crate) fn is_of(&self, service: &Arc<str>) {
+        if self.service.get().is_none() {
+            let _ = self.service.set(Arc::clone(service));
+        }
+    }
+
+    pub(crate) fn service(&self) -> Option<&Arc<str>> {
+        self.service.get()
+    }
+
+    pub(crate) fn ends(&self, ending: Ending) {
+        self.ending.set(ending);
+    }
+
+    #[inline]
+    pub(crate) fn ending(&self) -> Ending {
+        self.ending.get()
     }
 
     /// It has failed, in a row, so many times.

@@ -1,6 +1,7 @@
 //! The sidecar's own answer: why there is none from an application. gRPC callers get their own kind of error.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use laneway_proto::contract::ERROR_HEADER;
 
@@ -35,6 +36,14 @@ impl Refusal {
             text.extend_from_slice(&body);
         }
         text
+    }
+
+    /// For a gRPC call whose answer has begun: its end.
+    pub(crate) fn to_trailers(&self) -> HeaderMap {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("14"));
+        trailers.insert("grpc-message", self.failure.header_value(&self.service));
+        trailers
     }
 
     pub(crate) fn to_http2(&self) -> (http::Response<()>, Bytes) {

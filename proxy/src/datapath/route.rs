@@ -83,6 +83,8 @@ pub(crate) struct Called {
     pub(crate) instance_tag: Option<Tag>,
     /// `None`: there is no policy.
     pub(crate) conduct: Option<Arc<Conduct>>,
+    /// Resource name of the service.
+    pub(crate) service: Arc<str>,
     /// Of the service.
     pub(crate) traffic: Rc<Traffic>,
 }

@@ -27,10 +27,10 @@ use super::head_reader::{HeadReader, Heard};
 use super::headers::is_grpc;
 use super::path::Path;
 use super::pipe::{Broken, Pipe, Sink, Source};
-use super::pool::Conn;
+use super::pool::{Conn, Ending};
 use super::propagate::Names;
 use super::refusal::Refusal;
-use super::relay::relay;
+use super::relay::Relay;
 use super::retry::Reach;
 use super::route::{Head, Plan, Route, Verdict};
 use super::translate::{self, Framing};
@@ -112,6 +112,12 @@ enum Outcome {
     /// The instance says that it cannot: another may.
     Held(Failure),
     Tunnel,
+}
+
+/// Why a tunnel does not go on.
+enum Stop {
+    Overrun,
+    InstanceLeft,
 }
 
 /// Serves a connection until it ends.
@@ -200,11 +206,20 @@ impl Served {
             Command::Announce | Command::Finish => exchange.close_after(),
             Command::Cut => return Poll::Ready(Outcome::Over(After::Drop)),
         }
+        let ending = job.attempts.ending();
+        if ending != Ending::None {
+            exchange.close_after();
+        }
         let Poll::Ready(ended) = exchange.poll(cx, &mut Client::One(&mut self.wire)) else {
             if exchange.waits_for_client(&self.wire) {
                 self.connection.waits_for_client(exchange.moved_bytes());
             } else {
                 self.connection.waits_for_nobody();
+            }
+            // What is here already has gone its way.
+            if ending == Ending::Over {
+                job.account.moved(exchange.moved());
+                return Poll::Ready(self.instance_left(job));
             }
             let overrun = ready!(job.attempts.poll_overrun(cx, || exchange.progress()));
             job.account.moved(exchange.moved());
@@ -244,6 +259,16 @@ impl Served {
         Outcome::Over(After::Drop)
     }
 
+    /// The instance goes away, and what runs on it is to end.
+    fn instance_left(&self, job: &mut Job) -> Outcome {
+        self.worker.counters.stream_ended(if job.is_grpc { "grpc" } else { "http1" });
+        if job.sent.as_ref().is_some_and(|exchange| exchange.progress().is_answered) {
+            return self.break_off(job, Failure::InstanceLeft);
+        }
+        job.asked.closes = true;
+        Outcome::Failed(Failure::InstanceLeft, Reach::Unknown)
+    }
+
     /// A time limit was passed.
     fn overrun(&self, job: &mut Job, overrun: Overrun) -> Outcome {
         let progress = job.sent.as_ref().map(Exchange::progress).unwrap_or_default();
@@ -259,21 +284,25 @@ impl Served {
         // What comes is no answer to the request any more.
         job.account.close();
         job.attempts.begin_tunnel();
-        if let Some(exchange) = &mut job.sent
-            && let Instance::One(conn) = &mut exchange.instance
-        {
-            let moved = Cell::new(0_u64);
-            let count = |forth: usize, back: usize| moved.set(moved.get() + (forth + back) as u64);
-            let mut relayed = pin!(relay(&mut self.wire, &mut conn.wire, count));
-            let attempts = &mut job.attempts;
-            poll_fn(|cx| {
-                if relayed.as_mut().poll(cx).is_ready() {
-                    return Poll::Ready(());
-                }
-                let progress = Progress { is_request_whole: true, is_answered: true, moved: moved.get() };
-                attempts.poll_overrun(cx, || progress).map(|_| ())
-            })
-            .await;
+        let Some(Exchange { instance: Instance::One(conn), .. }) = &mut job.sent else { return };
+        let is_websocket = asks_for_websocket(&job.head);
+        let mut relay = if is_websocket { Relay::of_websocket() } else { Relay::default() };
+        let moved = Cell::new(0_u64);
+        let count = |forth: usize, back: usize| moved.set(moved.get() + (forth + back) as u64);
+        let (connection, attempts) = (&self.connection, &mut job.attempts);
+        let stop = |cx: &mut Context<'_>| {
+            connection.listen(cx);
+            if attempts.ending() == Ending::Over {
+                return Poll::Ready(Stop::InstanceLeft);
+            }
+            let progress = Progress { is_request_whole: true, is_answered: true, moved: moved.get() };
+            attempts.poll_overrun(cx, || progress).map(|_| Stop::Overrun)
+        };
+        if let Some(Stop::InstanceLeft) = relay.run(&mut self.wire, &mut conn.wire, count, stop).await {
+            self.worker.counters.stream_ended(if is_websocket { "websocket" } else { "tunnel" });
+            let [random, ..] = self.worker.random();
+            let [a, b, c, d, ..] = random.to_be_bytes();
+            relay.end(&mut self.wire, &mut conn.wire, &self.worker.timer, [a, b, c, d]).await;
         }
     }
 
@@ -475,6 +504,17 @@ impl Job {
             self.keeps_body = true;
         }
     }
+}
+
+/// Is it a WebSocket that the head of this request asks for, and nothing else (RFC 6455 section 4.1)?
+fn asks_for_websocket(head: &[u8]) -> bool {
+    buffers::with_slots(|slots| match request::parse(head, slots) {
+        Ok(Parsed::Whole(request)) => {
+            let asked = request.fields.line("upgrade", 0).is_some_and(|line| line.eq_ignore_ascii_case(b"websocket"));
+            asked && request.fields.line("upgrade", 1).is_none()
+        }
+        Ok(Parsed::Partial) | Err(_) => false,
+    })
 }
 
 fn unreadable(worker: &Worker, reason: Reason) -> Refused {

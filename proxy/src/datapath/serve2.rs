@@ -2,6 +2,7 @@
 
 use std::future::{Future, poll_fn};
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -22,6 +23,7 @@ use super::headers::{HeadView, content_type, is_grpc};
 use super::link::Sender;
 use super::path::Path;
 use super::pipe::{Incoming, Pipe, Sink, Source};
+use super::pool::Ending;
 use super::propagate::{Names, Rewrite};
 use super::refusal::Refusal;
 use super::retry::Reach;
@@ -138,7 +140,9 @@ impl Stream {
         let is_end = body.is_end_stream();
         let mut job = Job {
             asked: Asked::of_http2(&request),
+            is_grpc,
             is_end,
+            service,
             attempts: Attempts::new(&self.worker, target, called, request_timeout),
             names: Rc::clone(rewrite.names()),
             path,
@@ -150,7 +154,7 @@ impl Stream {
             Ok(said @ Said::Two(_)) => self.carry(&mut job, &said).await,
             Err(reason) => Err(Failed::Before { failure: Failure::BadRequest(reason), reach: Reach::Final }),
         };
-        let Job { attempts, path, mut account, .. } = job;
+        let Job { attempts, service, path, mut account, .. } = job;
         let address = attempts.claim.target.address;
         match carried {
             Ok(()) => {}
@@ -171,6 +175,7 @@ impl Stream {
                 };
                 self.worker.note_failure(failure, address);
                 account.broke_off();
+                // Not CANCEL, and not NO_ERROR: there are clients that take either for the end of a whole body.
                 self.respond.send_reset(h2::Reason::INTERNAL_ERROR);
             }
         }
@@ -198,6 +203,7 @@ impl Stream {
 
     /// Sends the request, and again where that fails and may be, and moves its answer to the end.
     async fn carry(&mut self, job: &mut Job, said: &Said) -> Result<(), Failed> {
+        let mut listener = self.worker.upstream.bell.listener();
         loop {
             job.asked.holds_gateway_errors = job.attempts.holds_gateway_errors(job.asked.is_idempotent);
             let progress = Progress { is_request_whole: job.is_end, ..Progress::default() };
@@ -215,14 +221,15 @@ impl Stream {
                 let attempts = &mut job.attempts;
                 let ended = poll_fn(|cx| match exchange.poll(cx, &mut Client::Two(&mut self.respond)) {
                     Poll::Ready(ended) => Poll::Ready(ended),
-                    Poll::Pending => attempts.poll_overrun(cx, || exchange.progress()).map(|overrun| {
-                        let progress = exchange.progress();
-                        let (failure, reach) = means(overrun, progress);
-                        match progress.is_answered {
-                            true => Err(Failed::Late(failure)),
-                            false => Err(Failed::Before { failure, reach }),
+                    Poll::Pending => {
+                        listener.listen(cx);
+                        // What is here already has gone its way.
+                        if attempts.ending() == Ending::Over {
+                            return Poll::Ready(Err(cut(&exchange, (Failure::InstanceLeft, Reach::Unknown))));
                         }
-                    }),
+                        let overrun = attempts.poll_overrun(cx, || exchange.progress());
+                        overrun.map(|overrun| Err(cut(&exchange, means(overrun, exchange.progress()))))
+                    }
                 });
                 match ended.await {
                     Err(Failed::Held) => {
@@ -235,6 +242,12 @@ impl Stream {
                     ended => break Some(ended),
                 }
             };
+            if let Some(Err(
+                Failed::Late(Failure::InstanceLeft) | Failed::Before { failure: Failure::InstanceLeft, .. },
+            )) = &ended
+            {
+                self.worker.counters.stream_ended(if job.is_grpc { "grpc" } else { "http2" });
+            }
             let moved = exchange.moved();
             job.account.moved(moved);
             match ended {
@@ -254,6 +267,14 @@ impl Stream {
                     if !self.goes_again(job, (failure, reach), is_dropped, is_at_hand) {
                         return Err(before((failure, reach)));
                     }
+                }
+                // A client of gRPC is told in its own words, and may try again; by RST_STREAM it would learn of a fault.
+                Some(Err(Failed::Late(failure @ Failure::InstanceLeft)))
+                    if job.is_grpc && exchange.end_with(job.refusal(failure).to_trailers()) =>
+                {
+                    self.worker.note_failure(failure, job.attempts.claim.target.address);
+                    job.account.moved(exchange.moved());
+                    return Ok(());
                 }
                 Some(Err(failed)) => return Err(failed),
             }
@@ -345,8 +366,11 @@ impl Stream {
 /// What of a request lives until its end.
 struct Job {
     asked: Asked,
+    is_grpc: bool,
     /// It has no body.
     is_end: bool,
+    /// Of the destination; empty where it is unknown.
+    service: Option<Arc<str>>,
     attempts: Attempts,
     names: Rc<Names>,
     path: Option<Rc<Path>>,
@@ -355,6 +379,11 @@ struct Job {
 }
 
 impl Job {
+    fn refusal(&self, failure: Failure) -> Refusal {
+        let service = self.service.clone().unwrap_or_else(|| "".into());
+        Refusal { failure, service, is_grpc: self.is_grpc }
+    }
+
     fn take_body(&mut self) -> Source {
         std::mem::replace(&mut self.body, Source::Wire(Decoder::Exact(0)))
     }
@@ -385,6 +414,14 @@ fn over_http2(job: &mut Job, sender: Sender, request: &http::Request<()>) -> Res
     let (answer, stream) = sent.map_err(|_| (Failure::UpstreamClosed, Reach::Unprocessed))?;
     let up = Pipe::new(job.take_body(), stream_or_end(stream, job.is_end), &job.names);
     Ok(Exchange::new(job.asked, Instance::Two(answer), up, Rc::clone(&job.names), job.path.clone()))
+}
+
+/// What an exchange comes to that does not go on.
+fn cut(exchange: &Exchange, (failure, reach): (Failure, Reach)) -> Failed {
+    match exchange.progress().is_answered {
+        true => Failed::Late(failure),
+        false => Failed::Before { failure, reach },
+    }
 }
 
 fn unsent(failure: Failure) -> (Failure, Reach) {

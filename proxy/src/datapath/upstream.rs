@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use laneway_core::conduct;
 use laneway_core::snapshot::Protocol;
 use tokio::net::TcpStream;
 
+use super::bell::{Bell, Listener};
 use super::budget::Traffics;
 use super::connect::{self, From, Held, OwnSockets};
 use super::failure::Failure;
 use super::limit::Place;
 use super::link::{Link, Sender, Watched};
-use super::pool::{Conn, Host, Key, Pool};
+use super::pool::{Conn, Ending, Host, Key, Pool};
 use super::route::Target;
 use super::sockopt::Fate;
 use super::wire::Wire;
@@ -41,6 +43,8 @@ pub(crate) struct Upstream {
     pub(crate) traffics: Traffics,
     pub(crate) own_sockets: OwnSockets,
     pub(crate) timer: Timer,
+    /// Rung when what runs on an instance is to end.
+    pub(crate) bell: Bell,
 }
 
 /// One request's claim on an instance: it counts as outstanding while this lives.
@@ -92,11 +96,39 @@ impl Drop for Claim {
     }
 }
 
+/// One connection that is passed through to an instance of a service: it runs there while this lives.
+pub(crate) struct Passing {
+    host: Rc<Host>,
+    listener: Listener,
+}
+
+impl Passing {
+    /// Ready when it is to end.
+    pub(crate) fn poll_over(&mut self, cx: &Context<'_>) -> Poll<()> {
+        self.listener.listen(cx);
+        if self.host.ending() == Ending::Over { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+impl Drop for Passing {
+    fn drop(&mut self) {
+        self.host.end_passing();
+    }
+}
+
 impl Upstream {
     pub(crate) fn claim(&self, target: Target) -> Claim {
         let host = self.pool.host(Key { address: target.address, from: target.from });
         host.begin();
         Claim { host, target, limit: None }
+    }
+
+    /// `service`: resource name.
+    pub(crate) fn pass(&self, to: SocketAddr, from: From, service: &Arc<str>) -> Passing {
+        let host = self.pool.host(Key { address: to, from });
+        host.is_of(service);
+        host.begin_passing();
+        Passing { host, listener: self.bell.listener() }
     }
 
     /// A new connection. The guard lives as long as it.

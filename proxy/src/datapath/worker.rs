@@ -15,12 +15,14 @@ use laneway_core::snapshot::Snapshot;
 
 use super::activity::{CoarseClock, Command, Connection};
 use super::attribution::Unattributed;
+use super::bell::Bell;
 use super::budget::Traffics;
 use super::connect::{From, OwnSockets};
 use super::deadline::Deadlines;
 use super::ejection::{Among, Verdict};
 use super::evidence::Evidence;
 use super::failure::Failure;
+use super::leaving::{Leaving, Over, Standing};
 use super::newcomers::Known;
 use super::pool::{Key, Pool};
 use super::propagate::Names;
@@ -130,6 +132,7 @@ impl Worker {
                 traffics: Traffics::default(),
                 own_sockets: shared.own_sockets.clone(),
                 timer: timer.clone(),
+                bell: Bell::default(),
             },
             habits,
             index,
@@ -382,14 +385,15 @@ impl Worker {
         key.from == From::Marker || own.contains(&key.address.ip()) || snapshot.may_be_called(key.address)
     }
 
-    /// Follows the snapshots: opens what an earlier process had open, says that this worker has seen one, and closes idle connections
-    /// to what may not be called.
+    /// Follows the snapshots: opens what an earlier process had open, says that this worker has seen one, closes idle connections to
+    /// what may not be called, and ends what runs there when its time is over.
     pub(crate) async fn follow(self: Rc<Self>) {
         let mut reader = self.reader.clone();
         let mut warming = Warming::default();
         let mut known = Known::default();
+        let mut leaving = Leaving::default();
         loop {
-            let revision = {
+            let (revision, mut next) = {
                 let snapshot = self.reader.load();
                 let health = &self.upstream.pool.health;
                 let had_ejected = health.has_ejected();
@@ -400,13 +404,41 @@ impl Worker {
                 for (address, warmup) in known.newcomers(&snapshot) {
                     health.is_new(address, warmup, self.clock.seconds());
                 }
-                self.upstream.pool.retain(|key| self.may_be_called(&snapshot, key));
-                snapshot.revision
+                leaving.watch(self.upstream.pool.retain(|key| self.may_be_called(&snapshot, key)));
+                (snapshot.revision, self.end_what_is_over(&mut leaving, &snapshot))
             };
             warming.proceed(&self).await;
             self.reader.seen(revision);
-            reader.changed().await;
+            while let Some(at) = next {
+                let left = at.saturating_duration_since(Instant::now());
+                if self.timer.timeout(left, reader.changed()).await.is_ok() {
+                    break;
+                }
+                next = self.end_what_is_over(&mut leaving, &self.reader.load());
+            }
+            if next.is_none() {
+                reader.changed().await;
+            }
         }
+    }
+
+    /// Tells what runs on instances that have gone away that its time is over, where it is. Returns when to look again.
+    fn end_what_is_over(&self, leaving: &mut Leaving, snapshot: &Snapshot) -> Option<Instant> {
+        let look = leaving.look(Instant::now(), |service, address| {
+            if !snapshot.is_leaving(service, address) {
+                return Standing::Stays;
+            }
+            let conduct = snapshot.service(service).and_then(|service| snapshot.conduct(service));
+            Standing::Leaves { closes_after: conduct.and_then(|conduct| conduct.closes_streams_after) }
+        });
+        for Over { address, service, running } in &look.over {
+            tracing::info!(%address, %service, running, "an instance goes away: what still runs on it is ended");
+        }
+        if !look.over.is_empty() {
+            self.upstream.bell.ring();
+            self.connections.borrow().values().for_each(|connection| connection.wake());
+        }
+        look.next
     }
 }
 

@@ -98,6 +98,9 @@ metrics! {
     RETRIES_REFUSED = "laneway_retries_refused_total" Counter
         []
         "Requests that would have, and did not because the budget was used up";
+    STREAMS_ENDED = "laneway_streams_ended_total" Counter
+        ["kind"]
+        "What ran on instances that went away and was ended, because the policy of their service says so";
     EJECTIONS = "laneway_ejections_total" Counter
         ["service", "tag"]
         "Times that an instance was taken out of the choice because it failed";
