@@ -37,7 +37,12 @@ struct Running {
 
 impl Instance {
     pub(crate) fn start(name: &str) -> Instance {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has free ports");
+        Instance::start_at(name, SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))
+    }
+
+    /// At an address that is not this pod's own, as 127.0.0.1 is: only another's can go away.
+    pub(crate) fn start_at(name: &str, address: SocketAddr) -> Instance {
+        let listener = TcpListener::bind(address).expect("the address is free");
         let address = listener.local_addr().expect("it is bound");
         let mut instance = Instance {
             name: name.to_owned(),
@@ -262,6 +267,7 @@ fn whole_request(heard: &[u8]) -> Option<(String, usize)> {
 /// One sidecar in static mode whose documents a test rewrites. Service `b` is what its listener leads to.
 pub(crate) struct Front {
     pub(crate) address: SocketAddr,
+    protocol: &'static str,
     status: SocketAddr,
     file: PathBuf,
     pub(crate) process: Process,
@@ -275,24 +281,29 @@ pub(crate) fn endpoint(instance: &Instance, more: &str) -> String {
 
 impl Front {
     pub(crate) fn start(label: &str, endpoints: &[String], more: &str) -> Front {
+        Front::start_speaking("http1", label, endpoints, more)
+    }
+
+    /// Its service's port says `protocol`.
+    pub(crate) fn start_speaking(protocol: &'static str, label: &str, endpoints: &[String], more: &str) -> Front {
         let scratch = Scratch::new(label).expect("a directory");
         let (address, status) = (free(), free());
         let file = scratch.path().join("resources.yaml");
-        std::fs::write(&file, text(address, endpoints, more)).expect("the directory is ours");
+        std::fs::write(&file, text(address, protocol, endpoints, more)).expect("the directory is ours");
         let mut command = Command::new(program("laneway-proxy").expect("it is built"));
         command.arg("--resources").arg(&file);
         command.args(["--status", &status.to_string(), "--admin", &free().to_string()]);
         let mut process = Process::start("sidecar", command, &scratch.path().join("proxy.log")).expect("it starts");
         let listens = || TcpStream::connect(address).is_ok() && TcpStream::connect(status).is_ok();
         process.wait_until(DEADLINE, "listening", listens).expect("it listens");
-        Front { address, status, file, process, scratch }
+        Front { address, protocol, status, file, process, scratch }
     }
 
     /// Other documents. Returns when they are in force.
     pub(crate) fn rewrite(&self, endpoints: &[String], more: &str) {
         let before = self.metric("laneway_config_revision", "");
         let fresh = self.scratch.path().join("fresh");
-        std::fs::write(&fresh, text(self.address, endpoints, more)).expect("the directory is ours");
+        std::fs::write(&fresh, text(self.address, self.protocol, endpoints, more)).expect("the directory is ours");
         std::fs::rename(&fresh, &self.file).expect("the directory is ours");
         let is_new = || (self.metric("laneway_config_revision", "") > before).then_some(());
         wait_for(DEADLINE, is_new).unwrap_or_else(|| panic!("not in force: {}", self.process.log()));
@@ -317,9 +328,9 @@ impl Front {
     }
 }
 
-fn text(address: SocketAddr, endpoints: &[String], more: &str) -> String {
+fn text(address: SocketAddr, protocol: &str, endpoints: &[String], more: &str) -> String {
     format!(
-        "kind: Service\nname: b\nhosts: [sc-b]\nports: [{{port: 80, protocol: http1}}]\nendpoints: [{}]\n---\n\
+        "kind: Service\nname: b\nhosts: [sc-b]\nports: [{{port: 80, protocol: {protocol}}}]\nendpoints: [{}]\n---\n\
          kind: Proxy\nservice: a\nlisteners: [{{address: '{address}', direction: outbound, defaultService: b}}]\n{more}",
         endpoints.join(", ")
     )

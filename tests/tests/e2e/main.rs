@@ -6,6 +6,7 @@
 mod alone;
 mod bundles;
 mod cache;
+mod closing;
 mod compare;
 mod conformance;
 mod connections;
