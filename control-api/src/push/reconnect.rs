@@ -44,6 +44,8 @@ pub(super) fn channel() -> Told {
 /// Counts for ever.
 pub(super) async fn count(fleet: Fleet, mut replicas: Replicas, told: Told) -> Infallible {
     let mut events = fleet.events();
+    // Who is there already counts.
+    events.mark_changed();
     let mut looks = tokio::time::interval_at(Instant::now() + SMALLER_AFTER, SMALLER_AFTER);
     looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut spread = Spread::SHORTEST;
