@@ -107,10 +107,12 @@ impl Habits {
         lock(&self.0.own).keys = keys.take(KEYS_MAX).map(Arc::clone).collect();
     }
 
-    /// What was called last, by any worker.
+    /// What was called last, by any worker; as long as none has called anybody, by the process before.
     pub fn instances(&self) -> Vec<Instance> {
-        let own = lock(&self.0.own);
-        let all: BTreeSet<Instance> = own.called.values().flatten().copied().collect();
+        let all: BTreeSet<Instance> = lock(&self.0.own).called.values().flatten().copied().collect();
+        if all.is_empty() {
+            return self.former_instances();
+        }
         all.into_iter().take(INSTANCES_MAX).collect()
     }
 

@@ -16,7 +16,13 @@ fn a_successor_hears_what_every_worker_called_and_what_was_wanted() {
     let next = Habits::decode(&habits.encode()).expect("it was just encoded");
     assert_eq!(next.former_instances(), [instance(1, false), instance(2, true), instance(3, false)]);
     assert_eq!(next.former_keys(), [Arc::from("host/cart")]);
-    assert!(next.instances().is_empty(), "this process has called nobody yet");
+    assert_eq!(
+        next.instances(),
+        next.former_instances(),
+        "it has called nobody yet, and may itself be replaced at once"
+    );
+    next.called(0, vec![instance(4, false)]);
+    assert_eq!(next.instances(), [instance(4, false)]);
 }
 
 #[test]
