@@ -238,8 +238,9 @@ fn what_comes_to_a_connection_that_takes_nothing_more_is_nobodys_and_all_else_ar
         assert!(matches!(near.read(&mut [0]), Ok(0) | Err(_)), "nothing more comes");
         if is_sent {
             ending.join().expect("it does not panic");
-            let error = near.take_error().expect("a socket").or_else(|| near.write_all(b"more").err());
-            assert!(error.is_some(), "it is told that nobody has it");
+            // A busy kernel delivers it a moment later.
+            let told = || near.take_error().expect("a socket").or_else(|| near.write_all(b"more").err());
+            wait_for(DEADLINE, told).expect("it is told that nobody has it");
         } else {
             near.shutdown(Shutdown::Write).expect("the end is not an error");
             ending.join().expect("it does not panic");
