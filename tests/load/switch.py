@@ -67,6 +67,7 @@ def report(result, path):
                      for text, one in ((text, result["summary"][key]) for key, text in names.items()))
          + f"\n\noff, every switch: {' '.join(str(round(row['off_ms'], 1)) for row in rows)}\n"
          f"lost: {result['lost']}, late (sent after every sidecar had acknowledged, and yet routed as before): {result['late']}, "
+         f"mixed (one step in the lane, another not): {result['mixed']}, "
          f"switches not acknowledged by all: {result['unacknowledged']}")
     for example in result["lost_examples"] + result["late_examples"]:
         show(f"  {example}")

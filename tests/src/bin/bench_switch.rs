@@ -208,7 +208,11 @@ fn judge(switches: &[(Change, Change)], samples: &[Sample]) -> Result<Value> {
         late.extend(back.late);
     }
     let lost: Vec<_> = samples.iter().filter_map(|sample| sample.answer.as_ref().err()).collect();
+    let is_mixed = |chain: &str| chain.contains("gray[") && !is_all_gray(chain);
+    let mixed: Vec<_> =
+        samples.iter().filter_map(|sample| sample.answer.as_deref().ok()).filter(|chain| is_mixed(chain)).collect();
     Ok(json!({
+        "mixed": mixed.len(), "mixed_examples": mixed.iter().take(EXAMPLES_MAX).collect::<Vec<_>>(),
         "switches": rows, "requests": samples.len(), "lost": lost.len(), "late": late.len(),
         "lost_examples": lost.iter().take(EXAMPLES_MAX).collect::<Vec<_>>(),
         "late_examples": late.iter().take(EXAMPLES_MAX).map(|sample| format!("{:?}", sample.answer)).collect::<Vec<_>>(),
