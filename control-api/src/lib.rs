@@ -28,6 +28,8 @@ pub mod guard;
 pub mod health;
 pub mod inject;
 pub mod json;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod lanectl;
 pub mod leader;
 pub mod listen;
