@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
+use laneway_core::document::ServiceDocument;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +21,10 @@ use crate::api::{Api, Given};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, StorePlace};
 use crate::discovery::file::Files;
+#[cfg(feature = "kubernetes")]
+use crate::discovery::kubernetes::Cluster;
+#[cfg(feature = "kubernetes")]
+use crate::discovery::merge::Merge;
 use crate::drain;
 use crate::expirer::Expirer;
 use crate::fleet::Fleet;
@@ -64,14 +69,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
 
     let (store, shared) = open_store(&config).context("open the store (--store)")?;
-    let (files, services) = Files::open(config.discovery.clone()).context("read what runs (--discovery)")?;
-    if config.discovery.is_empty() {
-        warn!("no --discovery: nothing is known to run, sidecars pass everything through");
-    }
-    let reconciler =
-        Reconciler::start(store, services.clone(), Clock::system()).await.context("load the store (--store)")?;
-    let (found, discovered) = watch::channel(services);
-    let following = tokio::spawn(files.follow(found));
+    // A cluster may take a while to answer.
+    let found = tokio::select! {
+        found = discover(&config) => found.context("read what runs (--discovery)")?,
+        _ = terminate.recv() => return Ok(()),
+        _ = interrupt.recv() => return Ok(()),
+    };
+    let Discovery { services, discovered, following } = found;
+    let reconciler = Reconciler::start(store, services, Clock::system()).await.context("load the store (--store)")?;
     let reconciling = tokio::spawn(reconciler.clone().run(discovered));
     let adopting = tokio::spawn(reconciler.clone().follow());
     let recording = tokio::spawn(reconciler.clone().keep_audit());
@@ -148,7 +153,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if drained.await.is_err() {
         warn!("cut what was still running");
     }
-    following.abort();
+    following.into_iter().for_each(|task| task.abort());
     expiring.abort();
     guarding.abort();
     tidying.abort();
@@ -161,6 +166,35 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
     info!("ended");
     Ok(())
+}
+
+/// What runs, as it was found, and the tasks that follow it.
+struct Discovery {
+    services: Vec<ServiceDocument>,
+    discovered: watch::Receiver<Vec<ServiceDocument>>,
+    following: Vec<JoinHandle<()>>,
+}
+
+async fn discover(config: &Config) -> anyhow::Result<Discovery> {
+    let (files, services) = Files::open(config.discovery.clone())?;
+    if config.discovery.is_empty() && config.discovery_cluster.is_none() {
+        warn!("no --discovery: nothing is known to run, sidecars pass everything through");
+    }
+    let (found, discovered) = watch::channel(services.clone());
+    let mut following = vec![tokio::spawn(files.follow(found))];
+    #[cfg(feature = "kubernetes")]
+    if let Some(namespaces) = &config.discovery_cluster {
+        let client = crate::kubernetes::connect().await?;
+        let (cluster, services) = Cluster::open(&client, namespaces).await?;
+        let (found, of_cluster) = watch::channel(services);
+        following.push(tokio::spawn(cluster.follow(found)));
+        let mut merge = Merge::new(discovered, of_cluster);
+        let services = merge.whole();
+        let (found, discovered) = watch::channel(services.clone());
+        following.push(tokio::spawn(merge.follow(found)));
+        return Ok(Discovery { services, discovered, following });
+    }
+    Ok(Discovery { services, discovered, following })
 }
 
 /// The store, and the same once more where replicas share it.

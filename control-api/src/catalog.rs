@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use laneway_core::compile::{Catalog, Objects};
-use laneway_core::document::ServiceDocument;
+use laneway_core::document::{EndpointDocument, ServiceDocument};
 use laneway_core::snapshot::EndpointState;
 use laneway_proto::admin::ServiceCoverage;
 use laneway_proto::contract::GROUP_DEFAULT;
@@ -30,7 +30,11 @@ pub fn coverage(objects: &Objects, catalog: &Catalog, lane: &str) -> Vec<Service
     let mut found = Vec::new();
     for service in members(objects, catalog, &group_name) {
         let mut coverage = ServiceCoverage { service: service.to_owned(), ..ServiceCoverage::default() };
-        for endpoint in &catalog.services[service].endpoints {
+        let endpoints = &catalog.services[service].endpoints;
+        // An instance that is called at any port may have further endpoints for ports that are not called by their own number.
+        let is_whole = |endpoint: &EndpointDocument| endpoint.address.port() == 0 && endpoint.port_name.is_empty();
+        let has_whole = endpoints.iter().any(is_whole);
+        for endpoint in endpoints.iter().filter(|endpoint| !has_whole || is_whole(endpoint)) {
             let is_ready = matches!(endpoint.state, EndpointState::Ready | EndpointState::Warming);
             let tag = endpoint.tag.as_ref().map_or("", |tag| tag.as_str());
             if tag == lane.tag {

@@ -18,6 +18,10 @@ mod tests;
 
 /// Where our keys are in etcd, unless it is said.
 const ETCD_PREFIX: &str = "laneway";
+/// What means the cluster, where else a path stands; a file of that name is `./kubernetes`.
+const CLUSTER: &str = "kubernetes";
+/// Each has three watches of its own.
+const DISCOVERY_NAMESPACES_MAX: usize = 64;
 /// A cluster has 3 or 5.
 const ETCD_ENDPOINTS_MAX: usize = 16;
 
@@ -47,9 +51,13 @@ struct Arguments {
     /// File with the user and password that etcd knows this program by: one line, USER:PASSWORD.
     #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_STORE_USER_FILE")]
     store_user_file: Option<PathBuf>,
-    /// File or folder with `kind: Service` documents: what runs. May be given several times; read again when it changes.
-    #[arg(long, value_name = "PATH", env = "LANEWAY_CONTROL_DISCOVERY", value_delimiter = ',')]
+    /// What runs: `kubernetes` for the cluster, or a file or folder with `kind: Service` documents, read again when it changes. May be
+    /// given several times.
+    #[arg(long, value_name = "kubernetes|PATH", env = "LANEWAY_CONTROL_DISCOVERY", value_delimiter = ',')]
     discovery: Vec<PathBuf>,
+    /// Namespaces of the cluster that are looked at with --discovery kubernetes, comma between. Unset: all.
+    #[arg(long, value_name = "NAMESPACES", env = "LANEWAY_CONTROL_DISCOVERY_NAMESPACES", value_delimiter = ',')]
+    discovery_namespaces: Vec<String>,
     /// Where sidecars connect. Port 0: any free one.
     #[arg(long, value_name = "ADDRESS", env = "LANEWAY_CONTROL_DISCOVERY_LISTEN", default_value = "127.0.0.1:15410")]
     discovery_listen: SocketAddr,
@@ -147,7 +155,10 @@ pub struct Config {
     /// Towards etcd.
     pub store_credentials: Credentials,
     pub store_user_file: Option<PathBuf>,
+    /// Files and folders.
     pub discovery: Vec<PathBuf>,
+    /// The cluster beside them: namespaces, none for all.
+    pub discovery_cluster: Option<Vec<String>>,
     pub discovery_listen: SocketAddr,
     pub api_listen: SocketAddr,
     /// URL; unset: of `api_listen`.
@@ -246,6 +257,15 @@ impl Config {
                 api.port()
             )));
         }
+        let (cluster, paths): (Vec<PathBuf>, Vec<PathBuf>) =
+            arguments.discovery.into_iter().partition(|path| path.as_os_str() == CLUSTER);
+        if !cluster.is_empty() && !cfg!(feature = "kubernetes") {
+            return Err(refuse(
+                "--discovery kubernetes: this program was built without the feature kubernetes".to_owned(),
+            ));
+        }
+        let namespaces = discovery_namespaces(arguments.discovery_namespaces, !cluster.is_empty()).map_err(refuse)?;
+        let discovery_cluster = (!cluster.is_empty()).then_some(namespaces);
         let log = EnvFilter::try_new(&arguments.log)
             .map_err(|error| refuse(format!("--log {:?}: {error}", arguments.log)))?;
         if arguments.drain_max > 3600 {
@@ -255,7 +275,8 @@ impl Config {
             store,
             store_credentials,
             store_user_file: arguments.store_user_file,
-            discovery: arguments.discovery,
+            discovery: paths,
+            discovery_cluster,
             discovery_listen: discovery,
             api_listen: api,
             api_advertise: arguments.api_advertise,
@@ -269,6 +290,28 @@ impl Config {
             log,
             log_format: arguments.log_format,
         })
+    }
+}
+
+fn discovery_namespaces(mut namespaces: Vec<String>, has_cluster: bool) -> Result<Vec<String>, String> {
+    namespaces.sort_unstable();
+    namespaces.dedup();
+    if !namespaces.is_empty() && !has_cluster {
+        return Err(
+            "--discovery-namespaces: says which namespaces of --discovery kubernetes, which is not given".to_owned()
+        );
+    }
+    if namespaces.len() > DISCOVERY_NAMESPACES_MAX {
+        let count = namespaces.len();
+        return Err(format!(
+            "--discovery-namespaces: {count} namespaces, more than {DISCOVERY_NAMESPACES_MAX}; leave it out for all"
+        ));
+    }
+    match namespaces.iter().find(|namespace| !laneway_core::name::is_id(namespace)) {
+        Some(bad) => {
+            Err(format!("--discovery-namespaces {bad:?}: is no namespace; a namespace holds a-z, 0-9 and '-'"))
+        }
+        None => Ok(namespaces),
     }
 }
 

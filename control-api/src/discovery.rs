@@ -4,3 +4,7 @@
 //! and never handed over, so the last good catalogue stays. Sources know nothing of lanes or of the store.
 
 pub mod file;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
+#[cfg(feature = "kubernetes")]
+pub mod merge;

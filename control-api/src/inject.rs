@@ -10,12 +10,12 @@
 use std::fmt;
 
 pub mod containers;
+pub(crate) mod identity;
 pub mod settings;
 pub mod status;
 pub mod value;
 
 mod guards;
-mod identity;
 mod pod;
 mod probes;
 mod quantity;

@@ -17,6 +17,11 @@ endpoints: [{address: '10.0.1.1:80'}, {address: '10.0.1.2:80', tag: stable}]
 kind: Service
 name: c
 endpoints: [{address: '10.0.2.1:80', tag: gray}]
+---
+kind: Service
+name: d
+ports: [{port: 0}, {port: 80, name: web}]
+endpoints: [{address: 10.0.3.1, tag: gray}, {address: '10.0.3.1:8080', portName: web, tag: gray}]
 ";
 
 const OBJECTS: &str = "
@@ -55,5 +60,9 @@ fn coverage_counts_the_services_of_the_group() {
         .map(|own| (own.service, own.ready_endpoints, own.total_endpoints, own.baseline_ready_endpoints))
         .collect();
     let service = |id: &str| format!("namespaces/default/services/{id}");
-    assert_eq!(found, [(service("a"), 1, 2, 1), (service("b"), 0, 0, 2)]);
+    assert_eq!(
+        found,
+        [(service("a"), 1, 2, 1), (service("b"), 0, 0, 2), (service("d"), 1, 1, 0)],
+        "one instance has two endpoints"
+    );
 }

@@ -97,3 +97,22 @@ fn a_store_is_a_file_or_a_part_of_etcd() {
     let advertised = [everywhere.as_slice(), &["--api-advertise", "http://10.0.0.1:1"]].concat();
     assert_eq!(Config::of(&advertised).expect("it is said").api_advertise.as_deref(), Some("http://10.0.0.1:1"));
 }
+
+#[test]
+fn the_cluster_is_asked_for_by_its_name_and_stands_beside_files() {
+    let paths = |config: &Config| config.discovery.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+    let config =
+        Config::of(&["--discovery", "kubernetes,a.yaml", "--discovery", "./kubernetes"]).expect("both are good");
+    assert_eq!(
+        (paths(&config), config.discovery_cluster),
+        (vec!["a.yaml".into(), "./kubernetes".into()], Some(vec![]))
+    );
+    assert_eq!(Config::of(&["--discovery", "a.yaml"]).expect("it is good").discovery_cluster, None);
+    let some = ["--discovery", "kubernetes", "--discovery-namespaces", "shop,cart,shop"];
+    let named = Some(vec!["cart".to_owned(), "shop".to_owned()]);
+    assert_eq!(Config::of(&some).expect("they are good").discovery_cluster, named);
+    assert!(refusal(&["--discovery-namespaces", "shop"]).contains("--discovery kubernetes"));
+    assert!(refusal(&["--discovery", "kubernetes", "--discovery-namespaces", "Shop"]).contains("\"Shop\""));
+    let many = (0..65).map(|number| format!("n{number}")).collect::<Vec<_>>().join(",");
+    assert!(refusal(&["--discovery", "kubernetes", "--discovery-namespaces", &many]).contains("more than 64"));
+}

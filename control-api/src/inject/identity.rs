@@ -1,6 +1,7 @@
 //! Who a pod is for the lanes: its service and its tag, and which of its labels and annotations say so.
 //!
-//! Both reach the sidecar by the downward API, from the place that was found here.
+//! Both reach the sidecar by the downward API, from the place that was found here. Discovery from the API server looks in the same
+//! places.
 
 use laneway_core::name;
 use laneway_core::tag::Tag;
@@ -16,7 +17,7 @@ pub(super) const ANNOTATION_TAG_COMPAT: &str = "alicloud.service.tag";
 
 /// Where the pod says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(crate) enum Place {
     Label(&'static str),
     Annotation(&'static str),
 }
@@ -39,7 +40,7 @@ impl Place {
         }
     }
 
-    fn words(self) -> String {
+    pub(crate) fn words(self) -> String {
         match self {
             Place::Label(key) => format!("label {key}"),
             Place::Annotation(key) => format!("annotation {key}"),
@@ -47,29 +48,34 @@ impl Place {
     }
 
     fn value<'a>(self, labels: Option<&'a Map>, annotations: Option<&'a Map>) -> Option<&'a str> {
-        let value = match self {
+        match self {
             Place::Label(key) => labels.and_then(|labels| labels.text(key)),
             Place::Annotation(key) => annotations.and_then(|annotations| annotations.text(key)),
-        };
-        // Nobody names a service or a lane by nothing.
-        value.filter(|value| !value.is_empty())
+        }
     }
 }
 
+/// The first of the places that says something. Each place is asked by `value`.
+pub(crate) fn first_said<'a>(places: &[Place], value: impl Fn(Place) -> Option<&'a str>) -> Option<(Place, &'a str)> {
+    // Nobody names a service or a lane by nothing.
+    places.iter().find_map(|place| value(*place).filter(|value| !value.is_empty()).map(|value| (*place, value)))
+}
+
 /// In this order, the first that says something.
-const SERVICE_PLACES: [Place; 4] = [
+pub(crate) const SERVICE_PLACES: [Place; 4] = [
     Place::Label(LABEL_SERVICE),
     Place::Annotation(ANNOTATION_SERVICE_COMPAT),
     Place::Label("app.kubernetes.io/name"),
     Place::Label("app"),
 ];
-const TAG_PLACES: [Place; 2] = [Place::Label(LABEL_TAG), Place::Annotation(ANNOTATION_TAG_COMPAT)];
+pub(crate) const TAG_PLACES: [Place; 2] = [Place::Label(LABEL_TAG), Place::Annotation(ANNOTATION_TAG_COMPAT)];
 
 impl Identity {
     /// What labels and annotations say; each that cannot be meant is told.
     pub(super) fn of(labels: Option<&Map>, annotations: Option<&Map>) -> Result<Identity, Vec<String>> {
         let said = |places: &[Place]| {
-            places.iter().find_map(|place| Some((*place, place.value(labels, annotations)?.to_owned())))
+            let found = first_said(places, |place| place.value(labels, annotations));
+            found.map(|(place, value)| (place, value.to_owned()))
         };
         let (service, tag) = (said(&SERVICE_PLACES), said(&TAG_PLACES));
         let (mut wrong, mut notes) = (Vec::new(), Vec::new());
@@ -94,7 +100,7 @@ impl Identity {
             },
             None => notes.push("no tag: baseline".to_owned()),
         }
-        let compat = TAG_PLACES[1].value(labels, annotations);
+        let compat = first_said(&TAG_PLACES[1..], |place| place.value(labels, annotations)).map(|(_, value)| value);
         if let (Some((place, value)), Some(other)) = (&tag, compat)
             && value != other
         {

@@ -55,7 +55,7 @@ pub(super) fn index(catalog: &Catalog) -> Index {
         for address in service.addresses.iter().copied().chain(instances) {
             add(index.addresses.entry(address.to_canonical()).or_default(), &shared);
         }
-        for endpoint in service.endpoints.iter().filter(|e| e.meshed) {
+        for endpoint in service.endpoints.iter().filter(|e| e.meshed && !service.secondary) {
             let tag = endpoint.tag.map(|t| t.as_str().to_owned()).unwrap_or_default();
             let peer = discovery::Peer { service: name.clone(), tag };
             peers.entry(endpoint.address.ip().to_canonical()).and_modify(|p| common(p, &peer)).or_insert(peer);
@@ -66,9 +66,12 @@ pub(super) fn index(catalog: &Catalog) -> Index {
         }
         let mut endpoints = Vec::new();
         for (tag, of_tag) in tags {
-            shards(name, tag.as_ref().map_or("", Tag::as_str), of_tag, &sockets, &mut endpoints);
+            let is_secondary = |e: &EndpointDocument| service.secondary || sockets.contains(&e.address);
+            shards(name, tag.as_ref().map_or("", Tag::as_str), of_tag, &is_secondary, &mut endpoints);
         }
-        sockets.extend(service.endpoints.iter().map(|e| e.address));
+        if !service.secondary {
+            sockets.extend(service.endpoints.iter().map(|e| e.address));
+        }
         let visible_to = service.visible_to.clone();
         let service = Arc::new(WireResource::new(TYPE_SERVICE, name, &wire_service(service)));
         index.services.insert(name.clone(), Entry { service, endpoints, visible_to });
@@ -123,12 +126,16 @@ fn shards(
     service: &str,
     tag: &str,
     documents: Vec<&EndpointDocument>,
-    taken: &HashSet<SocketAddr>,
+    is_secondary: &dyn Fn(&EndpointDocument) -> bool,
     out: &mut Vec<Arc<WireResource>>,
 ) {
-    let mut all: Vec<(u64, discovery::Endpoint)> = documents.into_iter().map(|e| wire_endpoint(e, taken)).collect();
-    // By address and port; the shorter family first.
-    all.sort_by(|(_, a), (_, b)| (a.address.len(), &a.address, a.port).cmp(&(b.address.len(), &b.address, b.port)));
+    let mut all: Vec<(u64, discovery::Endpoint)> =
+        documents.into_iter().map(|e| wire_endpoint(e, is_secondary(e))).collect();
+    // By address and port, then its name (two ports of a service may lead to one socket); the shorter family first.
+    all.sort_by(|(_, a), (_, b)| {
+        let family = a.address.len().cmp(&b.address.len());
+        family.then_with(|| (&a.address, a.port, &a.port_name).cmp(&(&b.address, b.port, &b.port_name)))
+    });
     let count = shard_count(&all);
     let mut shards: Vec<Vec<discovery::Endpoint>> = vec![Vec::new(); count];
     for (hash, endpoint) in all {
@@ -160,7 +167,7 @@ fn shard_count(all: &[(u64, discovery::Endpoint)]) -> usize {
 }
 
 /// The endpoint and the hash of its address and port.
-fn wire_endpoint(document: &EndpointDocument, taken: &HashSet<SocketAddr>) -> (u64, discovery::Endpoint) {
+fn wire_endpoint(document: &EndpointDocument, secondary: bool) -> (u64, discovery::Endpoint) {
     let address = octets(document.address.ip());
     let mut key = address.clone();
     key.extend(document.address.port().to_be_bytes());
@@ -179,7 +186,7 @@ fn wire_endpoint(document: &EndpointDocument, taken: &HashSet<SocketAddr>) -> (u
         // A file does not say when it became ready: long ago.
         start_time: (document.state == EndpointState::Warming).then(Timestamp::default),
         interface_set: 0,
-        secondary: taken.contains(&document.address),
+        secondary,
     };
     (xxh3_64(&key), endpoint)
 }

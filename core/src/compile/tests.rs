@@ -296,6 +296,7 @@ fn big(endpoints: u32) -> Catalog {
         ports: Vec::new(),
         endpoints: (0..endpoints).map(endpoint).collect(),
         visible_to: Vec::new(),
+        secondary: false,
     };
     Catalog { services: [(service.resource_name(), service)].into() }
 }

@@ -28,6 +28,8 @@ pub struct ServiceDocument {
     pub endpoints: Vec<EndpointDocument>,
     /// Namespaces whose sidecars may know of it, beside its own. Empty: all.
     pub visible_to: Vec<String>,
+    /// Its instances are other services' own: whoever dials one of them means those. No file says it.
+    pub secondary: bool,
 }
 
 impl ServiceDocument {

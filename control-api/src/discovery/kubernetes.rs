@@ -1,0 +1,350 @@
+//! Discovery from the API server: pods, Kubernetes Services and EndpointSlices are watched, and are services and instances.
+//!
+//! ```text
+//!   three watches a namespace ─▶ bounded channel ─▶ Registry (pure) ─flush─▶ whole catalogues
+//! ```
+//! Each watch is kube's: a list in pages, then events from there; where the server has forgotten that place (410), a list again. What a
+//! list no longer has is removed when the list is complete, never before. While the API server is away the last state stays.
+//! Slices that the cluster itself makes are not read: they say what pods and selectors say, and say it later.
+
+use std::collections::BTreeSet;
+use std::fmt::Debug;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use anyhow::bail;
+use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Api, Client};
+use laneway_core::document::ServiceDocument;
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio_stream::StreamExt;
+use tracing::{debug, info, warn};
+
+use self::objects::{FrontFact, Pod, PodFact, Service, Slice, SliceFact};
+use self::registry::{Kind, ObjectName, Registry};
+
+mod compose;
+mod namespace;
+mod objects;
+mod registry;
+
+#[cfg(test)]
+mod tests;
+
+/// Objects of one page of a list.
+const PAGE: u32 = 500;
+/// A watch is opened anew after so many seconds; one that says nothing for five more is dead.
+const WATCH_S: u32 = 60;
+/// Events that wait to be taken in; more wait in the watches.
+const EVENTS_MAX: usize = 1_024;
+/// Pauses of a watch that fails.
+const PAUSE_MIN: Duration = Duration::from_millis(250);
+const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// What comes within so short a time after a catalogue is in the next one: a rollout of thousands of pods does not copy all of them for
+/// each. The first of a burst does not wait.
+const BREATH: Duration = Duration::from_millis(20);
+/// Longest wait for the first lists: to start without them would take running instances away from sidecars.
+const FIRST_LISTS_MAX: Duration = Duration::from_secs(60);
+/// Slices of somebody else.
+const FOREIGN_SLICES: &str = "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io";
+
+/// A cluster that is followed.
+pub struct Cluster {
+    /// Shared with whoever asks about pods; held for no wait.
+    registry: Arc<Mutex<Registry>>,
+    sources: Vec<Source>,
+    events: mpsc::Receiver<(usize, News)>,
+    /// Ends them with it.
+    watches: JoinSet<()>,
+}
+
+/// Asks what is known of pods at the moment.
+pub struct Pods(Arc<Mutex<Registry>>);
+
+/// One watch, as it stands.
+struct Source {
+    kind: Kind,
+    /// Unset: all.
+    namespace: Option<String>,
+    /// A list was complete.
+    is_listed: bool,
+    /// While a list is read: what is known and was not listed yet.
+    unlisted: Option<BTreeSet<ObjectName>>,
+    /// The last failure, until there is news again.
+    failure: Option<String>,
+}
+
+/// What a watch tells.
+enum News {
+    ListBegins,
+    ListEnds,
+    Object { namespace: Arc<str>, name: Arc<str>, fact: Fact },
+    Failed(String),
+}
+
+/// What is kept of an object; nothing: it is gone, or no matter for us.
+enum Fact {
+    Pod(Option<PodFact>),
+    Front(Option<FrontFact>),
+    Slice(Option<SliceFact>),
+}
+
+/// What is read of the API server.
+trait Read:
+    kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>
+    + Clone
+    + Debug
+    + DeserializeOwned
+    + Send
+    + 'static
+{
+    fn fact(self, is_gone: bool) -> Fact;
+}
+
+impl Read for Pod {
+    fn fact(self, is_gone: bool) -> Fact {
+        Fact::Pod(if is_gone { None } else { objects::pod_fact(self) })
+    }
+}
+
+impl Read for Service {
+    fn fact(self, is_gone: bool) -> Fact {
+        Fact::Front(if is_gone { None } else { objects::front_fact(self) })
+    }
+}
+
+impl Read for Slice {
+    fn fact(self, is_gone: bool) -> Fact {
+        Fact::Slice(if is_gone { None } else { objects::slice_fact(self) })
+    }
+}
+
+impl Cluster {
+    /// Reads everything for the first time. `namespaces`: none named is all of them.
+    pub async fn open(client: &Client, namespaces: &[String]) -> anyhow::Result<(Cluster, Vec<ServiceDocument>)> {
+        let (send, events) = mpsc::channel(EVENTS_MAX);
+        let mut cluster = Cluster { registry: Arc::default(), sources: Vec::new(), events, watches: JoinSet::new() };
+        let places: Vec<Option<&str>> = match namespaces {
+            [] => vec![None],
+            named => named.iter().map(|namespace| Some(&**namespace)).collect(),
+        };
+        for place in places {
+            cluster.watch::<Pod>(client, place, Kind::Pods, &send);
+            cluster.watch::<Service>(client, place, Kind::Services, &send);
+            cluster.watch::<Slice>(client, place, Kind::Slices, &send);
+        }
+        let lists = tokio::time::timeout(FIRST_LISTS_MAX, async {
+            while cluster.sources.iter().any(|source| !source.is_listed) {
+                cluster.take_in().await;
+            }
+        });
+        if lists.await.is_err() {
+            let missing = cluster
+                .sources
+                .iter()
+                .filter(|source| !source.is_listed)
+                .map(|source| format!("{source}: {}", source.failure.as_deref().unwrap_or("no answer")));
+            bail!(
+                "the API server did not list all within {} s: {}",
+                FIRST_LISTS_MAX.as_secs(),
+                missing.collect::<Vec<_>>().join("; ")
+            );
+        }
+        let services = cluster.flushed().unwrap_or_default();
+        cluster.tell_problems();
+        info!(services = services.len(), "the cluster was read");
+        Ok((cluster, services))
+    }
+
+    /// Of which service pods are.
+    pub fn pods(&self) -> Pods {
+        Pods(Arc::clone(&self.registry))
+    }
+
+    /// Follows the cluster for ever; ends when nobody listens.
+    pub async fn follow(mut self, services: watch::Sender<Vec<ServiceDocument>>) {
+        loop {
+            tokio::select! {
+                () = self.take_in() => {}
+                () = services.closed() => return,
+            }
+            let found = self.flushed();
+            self.tell_problems();
+            if let Some(found) = found {
+                debug!(services = found.len(), "discovery changed");
+                services.send_replace(found);
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+
+    fn watch<K: Read>(
+        &mut self,
+        client: &Client,
+        namespace: Option<&str>,
+        kind: Kind,
+        send: &mpsc::Sender<(usize, News)>,
+    ) {
+        let api: Api<K> = match namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        };
+        let selector = if kind == Kind::Slices { Some(FOREIGN_SLICES) } else { None };
+        self.watches.spawn(follow_objects(api, selector, self.sources.len(), send.clone()));
+        let namespace = namespace.map(str::to_owned);
+        self.sources.push(Source { kind, namespace, is_listed: false, unlisted: None, failure: None });
+    }
+
+    /// Waits for news, and takes in with it what else has come: what comes together is published together, and nothing waits.
+    async fn take_in(&mut self) {
+        let Some((source, news)) = self.events.recv().await else { return std::future::pending().await };
+        self.apply(source, news);
+        for _ in 1..EVENTS_MAX {
+            let Ok((source, news)) = self.events.try_recv() else { return };
+            self.apply(source, news);
+        }
+    }
+
+    fn apply(&mut self, at: usize, news: News) {
+        let Some(source) = self.sources.get_mut(at) else { return };
+        let mut registry = locked(&self.registry);
+        match news {
+            News::Failed(failure) => {
+                if source.failure.is_none() {
+                    warn!(watch = %source, %failure, "the API server is not heard, what is known of it stays");
+                }
+                source.failure = Some(failure);
+                return;
+            }
+            // It is said before anybody is asked.
+            News::ListBegins => {
+                source.unlisted = Some(registry.names(source.kind, source.namespace.as_deref()));
+                return;
+            }
+            News::ListEnds => {
+                source.is_listed = true;
+                for (namespace, name) in source.unlisted.take().unwrap_or_default() {
+                    registry.remove(source.kind, &namespace, &name);
+                }
+            }
+            News::Object { namespace, name, fact } => {
+                let key = (namespace, name);
+                if let Some(unlisted) = &mut source.unlisted {
+                    unlisted.remove(&key);
+                }
+                let (namespace, name) = (&*key.0, &*key.1);
+                match fact {
+                    Fact::Pod(fact) => registry.pod(namespace, name, fact),
+                    Fact::Front(fact) => registry.front(namespace, name, fact),
+                    Fact::Slice(fact) => registry.slice(namespace, name, fact),
+                }
+            }
+        }
+        if source.failure.take().is_some() {
+            info!(watch = %source, "the API server is heard again");
+        }
+    }
+
+    /// The whole catalogue, if it is another.
+    fn flushed(&self) -> Option<Vec<ServiceDocument>> {
+        let mut registry = locked(&self.registry);
+        registry.flush().then(|| registry.catalogue())
+    }
+
+    fn tell_problems(&self) {
+        let problems = locked(&self.registry).take_problems();
+        for problem in problems.told {
+            warn!("{problem}");
+        }
+        if problems.untold > 0 {
+            warn!(count = problems.untold, "as many more problems were found in the cluster, and are not told");
+        }
+    }
+}
+
+impl Pods {
+    /// Nothing for a pod that is of none, or not known yet.
+    pub fn service_of(&self, namespace: &str, pod: &str) -> Option<String> {
+        locked(&self.0).service_of(namespace, pod)
+    }
+}
+
+fn locked(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
+    // Whoever panicked may have left half of an event; the next list puts it right.
+    registry.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let what = match self.kind {
+            Kind::Pods => "pods",
+            Kind::Services => "services",
+            Kind::Slices => "endpointslices",
+        };
+        match &self.namespace {
+            Some(namespace) => write!(f, "{what} of {namespace}"),
+            None => f.write_str(what),
+        }
+    }
+}
+
+/// One watch, for as long as anybody takes its news.
+async fn follow_objects<K: Read>(
+    api: Api<K>,
+    selector: Option<&'static str>,
+    at: usize,
+    send: mpsc::Sender<(usize, News)>,
+) {
+    let config = watcher::Config {
+        label_selector: selector.map(str::to_owned),
+        ..watcher::Config::default().page_size(PAGE).timeout(WATCH_S)
+    };
+    let mut events = pin!(watcher(api, config));
+    let mut pause = PAUSE_MIN;
+    while let Some(event) = events.next().await {
+        let news = match event {
+            Ok(Event::Init) => News::ListBegins,
+            Ok(Event::InitDone) => News::ListEnds,
+            Ok(Event::InitApply(object) | Event::Apply(object)) => News::of(object, false),
+            Ok(Event::Delete(object)) => News::of(object, true),
+            Err(error) => News::Failed(chain(&error)),
+        };
+        let is_failure = matches!(news, News::Failed(_));
+        if !matches!(news, News::Failed(_) | News::ListBegins) {
+            pause = PAUSE_MIN;
+        }
+        if send.send((at, news)).await.is_err() {
+            return;
+        }
+        if is_failure {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+    }
+}
+
+impl News {
+    fn of<K: Read>(mut object: K, is_gone: bool) -> News {
+        let meta = object.meta_mut();
+        let (namespace, name) = (meta.namespace.take().unwrap_or_default(), meta.name.take().unwrap_or_default());
+        News::Object { namespace: namespace.into(), name: name.into(), fact: object.fact(is_gone) }
+    }
+}
+
+/// An error with what it comes from.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        let inner_text = inner.to_string();
+        // Some say their source already.
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        source = inner.source();
+    }
+    text
+}

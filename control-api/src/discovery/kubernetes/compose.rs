@@ -1,0 +1,118 @@
+//! From instances and fronts to the document of a service: what is called at which port. Pure.
+//!
+//! An instance has one endpoint with port 0: called at the port that was dialled, whatever it declares. A port of a front that leads to
+//! another number somewhere has a name, and one endpoint of that name for each instance; a port that leads to its own number
+//! everywhere needs none. Families never mix: a second address has a port name of its own, so who dials it is led to others of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+
+use laneway_core::document::{EndpointDocument, PortDocument, ServiceDocument};
+use laneway_core::snapshot::EndpointState;
+use laneway_core::tag::Tag;
+use laneway_proto::discovery::AppProtocol;
+
+use super::objects::FrontFact;
+
+/// The port name of second addresses; no port of a Kubernetes Service has a dot.
+const SECOND_FAMILY: &str = "second.family";
+/// Of all names in a cluster, unless it was built with another.
+const CLUSTER_DOMAIN: &str = "cluster.local";
+
+pub(super) struct Instance {
+    pub(super) address: IpAddr,
+    pub(super) second_address: Option<IpAddr>,
+    /// All ports of its address are its own.
+    pub(super) has_own_address: bool,
+    pub(super) tag: Option<Tag>,
+    pub(super) state: EndpointState,
+    pub(super) is_meshed: bool,
+    /// For each number, where it listens.
+    pub(super) targets: Vec<Option<u16>>,
+}
+
+/// A port of the fronts.
+pub(super) struct Number<'a> {
+    pub(super) number: u16,
+    /// May be empty.
+    pub(super) name: &'a str,
+    pub(super) protocol: AppProtocol,
+}
+
+/// Nothing where nothing runs. `numbers` in order; a front is its name and what is known of it.
+pub(super) fn compose(
+    namespace: &str,
+    id: &str,
+    fronts: &[(&str, &FrontFact)],
+    numbers: &[Number<'_>],
+    instances: &[Instance],
+) -> Option<ServiceDocument> {
+    let mut service = ServiceDocument { namespace: namespace.into(), name: id.into(), ..ServiceDocument::default() };
+    // A bare name means another service in each namespace.
+    let hosts = fronts.iter().flat_map(|(name, _)| {
+        let short = format!("{name}.{namespace}");
+        [short.clone(), format!("{short}.svc"), format!("{short}.svc.{CLUSTER_DOMAIN}")]
+    });
+    service.hosts = hosts.map(|host| host.to_ascii_lowercase()).collect();
+    let addresses: BTreeSet<IpAddr> = fronts.iter().flat_map(|(_, fact)| fact.addresses.iter().copied()).collect();
+    service.addresses = addresses.into_iter().collect();
+    if instances.iter().any(|instance| instance.has_own_address) {
+        service.ports.push(PortDocument { port: 0, name: String::new(), protocol: AppProtocol::Detect });
+    }
+    let mut endpoints = Endpoints::default();
+    for instance in instances.iter().filter(|instance| instance.has_own_address) {
+        endpoints.add(instance, instance.address, 0, "");
+        if let Some(second) = instance.second_address {
+            endpoints.add(instance, second, 0, SECOND_FAMILY);
+        }
+    }
+    for (at, number) in numbers.iter().enumerate() {
+        let is_kept = |instance: &Instance| instance.has_own_address && instance.targets[at] == Some(number.number);
+        if number.protocol == AppProtocol::Detect && instances.iter().all(is_kept) {
+            continue;
+        }
+        let is_taken = number.name.is_empty() || service.ports.iter().any(|port| port.name == number.name);
+        // With a dot, as no port of a Kubernetes Service is named.
+        let name = if is_taken { format!("{}.tcp", number.number) } else { number.name.to_owned() };
+        for instance in instances {
+            if let Some(target) = instance.targets[at] {
+                endpoints.add(instance, instance.address, target, &name);
+            }
+        }
+        service.ports.push(PortDocument { port: number.number, name, protocol: number.protocol });
+    }
+    service.endpoints = endpoints.0.into_values().collect();
+    (!service.endpoints.is_empty()).then_some(service)
+}
+
+/// By port name and socket. An address that was given to a new pod while the old one still goes away is the new one's.
+#[derive(Default)]
+struct Endpoints(BTreeMap<(String, SocketAddr), EndpointDocument>);
+
+impl Endpoints {
+    fn add(&mut self, instance: &Instance, address: IpAddr, port: u16, name: &str) {
+        let address = SocketAddr::new(address, port);
+        let key = (name.to_owned(), address);
+        if self.0.get(&key).is_some_and(|other| likelihood(other.state) >= likelihood(instance.state)) {
+            return;
+        }
+        let endpoint = EndpointDocument {
+            address,
+            port_name: name.to_owned(),
+            tag: instance.tag,
+            weight: 1,
+            state: instance.state,
+            meshed: instance.is_meshed,
+        };
+        self.0.insert(key, endpoint);
+    }
+}
+
+/// That it is this one who has the address.
+fn likelihood(state: EndpointState) -> u8 {
+    match state {
+        EndpointState::Ready | EndpointState::Warming => 2,
+        EndpointState::Unhealthy => 1,
+        EndpointState::Draining => 0,
+    }
+}

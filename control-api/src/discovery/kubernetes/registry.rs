@@ -1,0 +1,191 @@
+//! The cluster as a registry: objects in, one at a time and in any order; services out. Pure.
+//!
+//! ```text
+//!   pod, front, slice ─▶ who is behind what ─▶ touched services and fronts ─flush─▶ documents
+//! ```
+//! A *front* is a Kubernetes Service. An event costs what it touches: the service of a pod, and the fronts that it is behind.
+//! Whatever the order of events, the outcome is that of a fresh list (a property test).
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use laneway_core::document::ServiceDocument;
+
+use super::namespace::{Maker, Namespace};
+use super::objects::{FrontFact, PodFact, SliceFact, Template};
+
+/// Problems that are told at a time; the rest are counted.
+const PROBLEMS_MAX: usize = 20;
+
+/// Everything that is known of a cluster, as of the objects that were given.
+#[derive(Default)]
+pub(super) struct Registry {
+    namespaces: BTreeMap<Arc<str>, Space>,
+    /// Pods of one template share it.
+    templates: HashSet<Arc<Template>>,
+    /// Namespaces with something that was touched since the last flush.
+    touched: BTreeSet<Arc<str>>,
+    problems: Problems,
+}
+
+/// Namespace and name.
+pub(super) type ObjectName = (Arc<str>, Arc<str>);
+
+/// What objects are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Pods,
+    Services,
+    Slices,
+}
+
+#[derive(Default)]
+struct Space {
+    known: Namespace,
+    documents: BTreeMap<Maker, ServiceDocument>,
+    /// Of each maker, so that it is told once.
+    told: BTreeMap<Maker, String>,
+}
+
+/// What people should know of.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Problems {
+    pub(super) told: Vec<String>,
+    /// How many more there were.
+    pub(super) untold: usize,
+}
+
+impl Registry {
+    /// A pod as it is now; nothing: it is gone, or takes no traffic any more.
+    pub(super) fn pod(&mut self, namespace: &str, name: &str, fact: Option<PodFact>) {
+        let old = self.namespaces.get(namespace).and_then(|space| space.known.pod(name));
+        if old == fact.as_ref() {
+            return;
+        }
+        let problem = fact.as_ref().and_then(|fact| fact.problem.as_deref());
+        if let Some(problem) = problem.filter(|problem| old.and_then(|old| old.problem.as_deref()) != Some(*problem)) {
+            self.problems.tell(format!("pod {namespace}/{name} is nobody's instance: {problem}"));
+        }
+        let fact = fact.map(|fact| PodFact { template: self.shared(fact.template), ..fact });
+        let old = self.touch(namespace).set_pod(name, fact);
+        if let Some(old) = old {
+            let template = old.template;
+            // Ours, and the one in the set.
+            if Arc::strong_count(&template) == 2 {
+                self.templates.remove(&template);
+            }
+        }
+    }
+
+    /// A Kubernetes Service as it is now.
+    pub(super) fn front(&mut self, namespace: &str, name: &str, fact: Option<FrontFact>) {
+        if self.namespaces.get(namespace).and_then(|space| space.known.front(name)) != fact.as_ref() {
+            self.touch(namespace).set_front(name, fact);
+        }
+    }
+
+    /// An EndpointSlice as it is now.
+    pub(super) fn slice(&mut self, namespace: &str, name: &str, fact: Option<SliceFact>) {
+        if self.namespaces.get(namespace).and_then(|space| space.known.slice(name)) != fact.as_ref() {
+            self.touch(namespace).set_slice(name, fact);
+        }
+    }
+
+    pub(super) fn remove(&mut self, kind: Kind, namespace: &str, name: &str) {
+        match kind {
+            Kind::Pods => self.pod(namespace, name, None),
+            Kind::Services => self.front(namespace, name, None),
+            Kind::Slices => self.slice(namespace, name, None),
+        }
+    }
+
+    /// The objects that are known, of one namespace or of all.
+    pub(super) fn names(&self, kind: Kind, namespace: Option<&str>) -> BTreeSet<ObjectName> {
+        let spaces = self.namespaces.iter().filter(|(name, _)| namespace.is_none_or(|wanted| ***name == *wanted));
+        spaces.flat_map(|(space, of)| of.known.names(kind).map(|name| (Arc::clone(space), Arc::clone(name)))).collect()
+    }
+
+    /// Makes anew what was touched. True: the catalogue is another.
+    pub(super) fn flush(&mut self) -> bool {
+        let mut is_changed = false;
+        for name in std::mem::take(&mut self.touched) {
+            let Some(space) = self.namespaces.get_mut(&name) else { continue };
+            is_changed |= space.flush(&name, &mut self.problems);
+            if space.known.is_empty() {
+                self.namespaces.remove(&name);
+            }
+        }
+        is_changed
+    }
+
+    /// The whole catalogue, as of the last flush.
+    pub(super) fn catalogue(&self) -> Vec<ServiceDocument> {
+        self.namespaces.values().flat_map(|space| space.documents.values().cloned()).collect()
+    }
+
+    /// The service of a pod.
+    pub(super) fn service_of(&self, namespace: &str, pod: &str) -> Option<String> {
+        self.namespaces.get(namespace)?.known.service_of(pod).map(str::to_owned)
+    }
+
+    /// What came up since this was last asked.
+    pub(super) fn take_problems(&mut self) -> Problems {
+        std::mem::take(&mut self.problems)
+    }
+
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.namespaces.is_empty() && self.templates.is_empty()
+    }
+
+    #[cfg(test)]
+    pub(super) fn templates_count(&self) -> usize {
+        self.templates.len()
+    }
+
+    fn touch(&mut self, namespace: &str) -> &mut Namespace {
+        let name: Arc<str> = namespace.into();
+        self.touched.insert(Arc::clone(&name));
+        &mut self.namespaces.entry(name).or_default().known
+    }
+
+    fn shared(&mut self, template: Arc<Template>) -> Arc<Template> {
+        if let Some(known) = self.templates.get(&template) {
+            return Arc::clone(known);
+        }
+        self.templates.insert(Arc::clone(&template));
+        template
+    }
+}
+
+impl Space {
+    fn flush(&mut self, namespace: &str, problems: &mut Problems) -> bool {
+        let mut is_changed = false;
+        for maker in self.known.take_touched() {
+            let made = self.known.make(namespace, &maker);
+            match made.problem {
+                Some(problem) if self.told.get(&maker) == Some(&problem) => {}
+                Some(problem) => {
+                    problems.tell(format!("{}: {problem}", maker.words(namespace)));
+                    self.told.insert(maker.clone(), problem);
+                }
+                None => drop(self.told.remove(&maker)),
+            }
+            if made.stays || self.documents.get(&maker) == made.document.as_ref() {
+                continue;
+            }
+            is_changed = true;
+            match made.document {
+                Some(document) => drop(self.documents.insert(maker, document)),
+                None => drop(self.documents.remove(&maker)),
+            }
+        }
+        is_changed
+    }
+}
+
+impl Problems {
+    fn tell(&mut self, problem: String) {
+        if self.told.len() < PROBLEMS_MAX { self.told.push(problem) } else { self.untold += 1 }
+    }
+}

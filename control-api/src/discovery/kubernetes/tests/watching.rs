@@ -1,0 +1,162 @@
+//! Watches against a server that answers what the test says: lists in pages, watches that expire, connections that break.
+
+use std::time::Duration;
+
+use kube::{Client, Config};
+use laneway_core::document::ServiceDocument;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+
+use super::super::Cluster;
+use super::{pod, with};
+use crate::tests::until;
+
+/// A request for pods, that the test answers.
+struct Asked {
+    /// Path and query.
+    target: String,
+    stream: TcpStream,
+}
+
+impl Asked {
+    async fn list(mut self, pods: &[Value], version: u32, more: &str) {
+        let list = json!({
+            "kind": "PodList", "apiVersion": "v1", "items": pods,
+            "metadata": {"resourceVersion": version.to_string(), "continue": more},
+        });
+        answer(&mut self.stream, &list).await;
+    }
+
+    /// Keeps the watch open.
+    async fn watch(mut self) -> Watched {
+        assert!(self.target.contains("watch=true"), "{}", self.target);
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n\r\n";
+        self.stream.write_all(head.as_bytes()).await.expect("it listens");
+        Watched(self.stream)
+    }
+}
+
+struct Watched(TcpStream);
+
+impl Watched {
+    async fn tell(&mut self, kind: &str, object: Value) {
+        let line = json!({"type": kind, "object": object}).to_string() + "\n";
+        self.0.write_all(line.as_bytes()).await.expect("it listens");
+    }
+}
+
+async fn answer(stream: &mut TcpStream, body: &Value) {
+    let body = body.to_string();
+    let head = format!(
+        "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all((head + &body).as_bytes()).await.expect("it listens");
+}
+
+/// Requests for pods come out; there are no Services and no slices.
+async fn server() -> (Client, mpsc::Receiver<Asked>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = listener.local_addr().expect("it is bound");
+    let (send, asked) = mpsc::channel(4);
+    tokio::spawn(async move {
+        loop {
+            let Ok((mut stream, _)) = listener.accept().await else { return };
+            let send = send.clone();
+            tokio::spawn(async move {
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let Ok(byte) = stream.read_u8().await else { return };
+                    head.push(byte);
+                }
+                let head = String::from_utf8(head).expect("a request is text");
+                let target = head.split(' ').nth(1).expect("a request line").to_owned();
+                if target.contains("/pods") {
+                    let _ = send.send(Asked { target, stream }).await;
+                    return;
+                }
+                if target.contains("watch=true") {
+                    let _open = Asked { target, stream }.watch().await;
+                    std::future::pending::<()>().await;
+                } else {
+                    answer(&mut stream, &json!({"items": [], "metadata": {"resourceVersion": "1"}})).await;
+                }
+            });
+        }
+    });
+    let url = format!("http://{address}").parse().expect("a URL");
+    (Client::try_from(Config::new(url)).expect("no TLS, nothing to read"), asked)
+}
+
+fn a(number: u32, version: u32) -> Value {
+    let object = pod(&format!("p{number}"), &format!("10.0.0.{number}"), json!({"app": "a"}));
+    with(object, "/metadata/resourceVersion", json!(version.to_string()))
+}
+
+fn addresses(found: &watch::Receiver<Vec<ServiceDocument>>) -> Vec<String> {
+    let found = found.borrow();
+    let endpoints = found.iter().flat_map(|service| &service.endpoints);
+    endpoints.map(|endpoint| format!("{}{:?}", endpoint.address.ip(), endpoint.state)).collect()
+}
+
+async fn next(asked: &mut mpsc::Receiver<Asked>) -> Asked {
+    let waited = tokio::time::timeout(Duration::from_secs(30), asked.recv()).await;
+    waited.expect("it asks").expect("the server runs")
+}
+
+#[tokio::test]
+async fn nothing_is_lost_by_an_expired_watch_a_broken_connection_or_a_list_that_takes_its_time() {
+    let (client, mut asked) = server().await;
+    let opening = tokio::spawn(async move { Cluster::open(&client, &[]).await });
+    let first = next(&mut asked).await;
+    assert!(first.target.contains("limit=500"), "{}", first.target);
+    first.list(&[a(1, 3)], 10, "page-2").await;
+    let second = next(&mut asked).await;
+    assert!(second.target.contains("continue=page-2"), "{}", second.target);
+    second.list(&[a(2, 4)], 10, "").await;
+    let (cluster, services) = opening.await.expect("no panic").expect("all was listed");
+    let (found, seen) = watch::channel(services);
+    let following = tokio::spawn(cluster.follow(found));
+    assert_eq!(addresses(&seen), ["10.0.0.1Ready", "10.0.0.2Ready"]);
+
+    // Events, from where the list ended.
+    let watching = next(&mut asked).await;
+    assert!(watching.target.contains("resourceVersion=10"), "{}", watching.target);
+    let mut watching = watching.watch().await;
+    watching.tell("MODIFIED", with(a(2, 11), "/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z"))).await;
+    until("it drains", || addresses(&seen) == ["10.0.0.1Ready", "10.0.0.2Draining"]).await;
+
+    // The connection breaks: it goes on from the last event.
+    drop(watching);
+    let watching = next(&mut asked).await;
+    assert!(watching.target.contains("resourceVersion=11"), "{}", watching.target);
+    let mut watching = watching.watch().await;
+    watching.tell("ADDED", a(3, 12)).await;
+    until("a third", || addresses(&seen) == ["10.0.0.1Ready", "10.0.0.2Draining", "10.0.0.3Ready"]).await;
+
+    // The server has forgotten where we were: all is listed again, and as long as that lasts nothing is taken away.
+    watching
+        .tell(
+            "ERROR",
+            json!({"kind": "Status", "status": "Failure", "reason": "Expired", "message": "too old", "code": 410}),
+        )
+        .await;
+    next(&mut asked).await.list(&[a(4, 20)], 30, "page-2").await;
+    until("what is listed is taken at once", || addresses(&seen).len() == 4).await;
+    let held = next(&mut asked).await;
+    assert_eq!(addresses(&seen), ["10.0.0.1Ready", "10.0.0.2Draining", "10.0.0.3Ready", "10.0.0.4Ready"]);
+    // It breaks in the middle of the list, too.
+    drop(held);
+    next(&mut asked).await.list(&[a(4, 20)], 30, "page-2").await;
+    let held = next(&mut asked).await;
+    assert_eq!(addresses(&seen).len(), 4);
+    held.list(&[a(3, 25)], 30, "").await;
+    until("those are gone", || addresses(&seen) == ["10.0.0.3Ready", "10.0.0.4Ready"]).await;
+    let mut watching = next(&mut asked).await.watch().await;
+    watching.tell("DELETED", a(3, 31)).await;
+    until("one is left", || addresses(&seen) == ["10.0.0.4Ready"]).await;
+    drop(seen);
+    following.await.expect("it ends when nobody listens");
+}
