@@ -74,7 +74,7 @@ use crate::listen::Connections;
 use crate::reconcile::Reconciler;
 use crate::replicas::Replicas;
 use crate::stats::Stats;
-use crate::{health, reflection};
+use crate::{health, reflection, webhook};
 
 /// What is served here, beside reflection.
 const SERVICES: [&str; 3] = ["laneway.admin.v1.LaneAdmin", "laneway.status.v1.MeshStatus", "grpc.health.v1.Health"];
@@ -96,6 +96,7 @@ pub struct Api {
     stats: Stats,
     deeds: Deeds,
     doors: [Door; 2],
+    webhook: webhook::Counts,
     started: SystemTime,
     draining: Draining,
     repeats: Repeats,
@@ -117,6 +118,8 @@ pub struct Given {
     pub deeds: Deeds,
     /// Of both ports: who was not let in.
     pub doors: [Door; 2],
+    /// Of the port that the API server of a cluster asks.
+    pub webhook: webhook::Counts,
     pub draining: Draining,
     /// Of one principal.
     pub writes_per_second: u32,
@@ -133,13 +136,28 @@ impl Api {
             stats,
             deeds,
             doors,
+            webhook,
             draining,
             writes_per_second,
         } = given;
         let (repeats, streams) = (Repeats::new(repeats::BOUND), Streams::default());
         let (peers, started) = (Peers::new(replicas, credentials), SystemTime::now());
         let writes = Arc::new(Limit::per_second(writes_per_second));
-        Api { reconciler, fleet, leader, peers, stats, deeds, doors, started, draining, repeats, streams, writes }
+        Api {
+            reconciler,
+            fleet,
+            leader,
+            peers,
+            stats,
+            deeds,
+            doors,
+            webhook,
+            started,
+            draining,
+            repeats,
+            streams,
+            writes,
+        }
     }
 
     /// Serves until the drain; then what runs is finished.

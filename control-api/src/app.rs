@@ -41,6 +41,7 @@ use crate::store::etcd::{self, Address, Etcd};
 use crate::store::sqlite::Sqlite;
 use crate::store::{Store, StoreError};
 use crate::tls::{self, Tls};
+use crate::webhook;
 
 /// Connections of a port at a time; more wait to be taken. A sidecar has one.
 const DISCOVERY_CONNECTIONS_MAX: usize = 50_000;
@@ -83,7 +84,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let Security { tls, access, following: securing } = secure(&config)?;
     let discovery = bind(config.discovery_listen).await.context("--discovery-listen")?;
     let api = bind(config.api_listen).await.context("--api-listen")?;
+    let webhook = match &config.webhook {
+        Some(port) => Some(bind(port.listen).await.context("--webhook-listen")?),
+        None => None,
+    };
     let (discovery_address, api_address) = (discovery.local_addr()?, api.local_addr()?);
+    let mut addresses = vec![("discovery", discovery_address), ("api", api_address)];
+    if let Some(webhook) = &webhook {
+        addresses.push(("webhook", webhook.local_addr()?));
+    }
 
     let (leave, left) = oneshot::channel();
     let (leader, replicas, seated) = match shared {
@@ -113,7 +122,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let [of_discovery, of_api] = doors.clone();
     let mut pushing = tokio::spawn(push.serve(discovery, of_discovery, draining.clone()));
     let (peers, writes_per_second) = (config.peers.clone(), config.writes_per_second);
-    let deeds = Deeds::default();
+    let (deeds, asked) = (Deeds::default(), webhook::Counts::default());
     let given = Given {
         reconciler: reconciler.clone(),
         fleet,
@@ -123,7 +132,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         stats: stats.clone(),
         deeds: deeds.clone(),
         doors,
-        draining,
+        webhook: asked.clone(),
+        draining: draining.clone(),
         writes_per_second,
     };
     let answering = Api::new(given);
@@ -131,19 +141,32 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let guarding = tokio::spawn(guarding.run());
     let mut answering = tokio::spawn(answering.serve(api, of_api));
 
+    let mut injecting = match (webhook, &config.webhook) {
+        (Some(listener), Some(config)) => {
+            info!(webhook = %listener.local_addr()?, "listening for the API server of a cluster");
+            let connections = listen::connections(listener, port(|tls| &tls.webhook), webhook::CONNECTIONS_MAX);
+            tokio::spawn(webhook::serve(connections, config.settings.clone(), asked, draining))
+        }
+        _ => tokio::spawn(async move {
+            draining.clone().started().await;
+            Ok(())
+        }),
+    };
+
     say_what_is_open(&config, [discovery_address, api_address]);
     info!(discovery = %discovery_address, api = %api_address, "listening");
-    tell_ready(discovery_address, api_address, config.ready_file.as_deref())?;
+    tell_ready(&addresses, config.ready_file.as_deref())?;
 
     tokio::select! {
         _ = terminate.recv() => info!("SIGTERM: draining"),
         _ = interrupt.recv() => info!("SIGINT: draining"),
         ended = &mut pushing => anyhow::bail!("the discovery port ended: {}", reason(ended)),
         ended = &mut answering => anyhow::bail!("the API port ended: {}", reason(ended)),
+        ended = &mut injecting => anyhow::bail!("the webhook's port ended: {}", reason(ended)),
     }
     trigger.start();
     let drained = tokio::time::timeout(config.drain_max, async {
-        let _ = tokio::join!(pushing, answering);
+        let _ = tokio::join!(pushing, answering, injecting);
         // The others need not wait until our lease is over.
         let _ = leave.send(());
         if let Some(seated) = seated {
@@ -269,13 +292,16 @@ async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 /// Whoever started the process reads where it listens: the one line on stdout, and the file if one was asked for.
-fn tell_ready(discovery: SocketAddr, api: SocketAddr, file: Option<&Path>) -> anyhow::Result<()> {
+fn tell_ready(addresses: &[(&str, SocketAddr)], file: Option<&Path>) -> anyhow::Result<()> {
     #[allow(clippy::print_stdout, reason = "the line that scripts wait for")]
     {
-        println!("laneway-control ready discovery={discovery} api={api}");
+        let told: String = addresses.iter().map(|(port, address)| format!(" {port}={address}")).collect();
+        println!("laneway-control ready{told}");
     }
     let Some(path) = file else { return Ok(()) };
-    let text = serde_json::json!({"discovery": discovery.to_string(), "api": api.to_string()}).to_string();
+    let text: serde_json::Map<_, _> =
+        addresses.iter().map(|(port, address)| ((*port).to_owned(), address.to_string().into())).collect();
+    let text = serde_json::Value::Object(text).to_string();
     // Under its name only when it is whole.
     let part = path.with_extension("part");
     std::fs::write(&part, text + "\n")

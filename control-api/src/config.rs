@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser, ValueEnum};
 use tracing_subscriber::EnvFilter;
 
 use crate::credentials::Credentials;
+use crate::inject::Settings;
 use crate::tls::Required;
 
 #[cfg(test)]
@@ -103,10 +104,24 @@ struct Arguments {
     /// Changes that one principal may make a second. 1 to 100000.
     #[arg(long, value_name = "N", env = "LANEWAY_CONTROL_WRITES_PER_SECOND", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     writes_per_second: u32,
+    /// Where the API server of a cluster asks what to put into new pods: the webhook of docs/kubernetes.md, at /inject over TLS. Unset:
+    /// there is none.
+    #[arg(long, value_name = "ADDRESS", env = "LANEWAY_CONTROL_WEBHOOK_LISTEN", requires = "tls_cert")]
+    webhook_listen: Option<SocketAddr>,
+    /// A setting of the sidecars that the webhook puts in: any flag of `lanectl inject`, as proxy-image=laneway/proxy:1.0. May be given
+    /// several times; in the environment `;` between.
+    #[arg(
+        long,
+        value_name = "NAME=VALUE",
+        env = "LANEWAY_CONTROL_INJECT",
+        value_delimiter = ';',
+        requires = "webhook_listen"
+    )]
+    inject: Vec<String>,
     /// Listen on other addresses than loopback although not everything is encrypted, or nobody is asked who they are.
     #[arg(long, env = "LANEWAY_CONTROL_INSECURE_LISTEN")]
     insecure_listen: bool,
-    /// Written when both ports are open: a JSON object with the addresses `discovery` and `api`.
+    /// Written when the ports are open: a JSON object with the addresses `discovery` and `api`, and `webhook` if there is one.
     #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_READY_FILE")]
     ready_file: Option<PathBuf>,
     /// Longest drain after SIGTERM, seconds.
@@ -167,6 +182,7 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     pub access_file: Option<PathBuf>,
     pub writes_per_second: u32,
+    pub webhook: Option<WebhookPort>,
     pub ready_file: Option<PathBuf>,
     pub drain_max: std::time::Duration,
     pub replica: String,
@@ -181,6 +197,13 @@ pub struct TlsFiles {
     pub key: PathBuf,
     pub client_ca: Option<PathBuf>,
     pub required: Required,
+}
+
+/// Where the webhook listens, and what it puts in.
+#[derive(Debug)]
+pub struct WebhookPort {
+    pub listen: SocketAddr,
+    pub settings: Settings,
 }
 
 /// Why it was not read: a bad value, or a call for help.
@@ -238,6 +261,16 @@ impl Config {
         if discovery.port() != 0 && discovery == api {
             return Err(refuse(format!("--api-listen {api}: is also --discovery-listen; give each its own port")));
         }
+        let webhook = match arguments.webhook_listen {
+            Some(listen) if listen.port() != 0 && [discovery, api].contains(&listen) => {
+                return Err(refuse(format!("--webhook-listen {listen}: is another port's; give each its own port")));
+            }
+            Some(listen) => {
+                let settings = Settings::of(&arguments.inject).map_err(|why| refuse(format!("--inject: {why}")))?;
+                Some(WebhookPort { listen, settings })
+            }
+            None => None,
+        };
         let store = StorePlace::parse(&arguments.store).map_err(|why| refuse(format!("--store {why}")))?;
         store.suits(arguments.store_ca.is_some(), arguments.store_user_file.is_some()).map_err(refuse)?;
         let store_credentials = Credentials {
@@ -284,6 +317,7 @@ impl Config {
             tls,
             access_file: arguments.access_file,
             writes_per_second: arguments.writes_per_second,
+            webhook,
             ready_file: arguments.ready_file,
             drain_max: std::time::Duration::from_secs(arguments.drain_max),
             replica: arguments.replica.unwrap_or_else(host_name),

@@ -11,6 +11,7 @@ use std::fmt;
 
 pub mod containers;
 pub(crate) mod identity;
+pub mod note;
 pub mod settings;
 pub mod status;
 pub mod value;
@@ -23,9 +24,10 @@ mod stream;
 mod workload;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
-pub use self::pod::{Verdict, inject as inject_pod, uninject as uninject_pod};
+pub use self::note::Note;
+pub use self::pod::{Verdict, has_sidecar, inject as inject_pod, uninject as uninject_pod};
 pub use self::settings::Settings;
 pub use self::workload::Subject;
 
@@ -49,7 +51,7 @@ pub struct Told {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Deed {
     /// With notes.
-    Injected(Vec<String>),
+    Injected(Vec<Note>),
     Skipped(String),
     Uninjected,
     /// There was no sidecar of ours.
@@ -61,7 +63,10 @@ impl fmt::Display for Told {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.subject)?;
         match &self.deed {
-            Deed::Injected(notes) => write!(f, "injected: {}", notes.join("; ")),
+            Deed::Injected(notes) => {
+                let notes: Vec<String> = notes.iter().map(Note::to_string).collect();
+                write!(f, "injected: {}", notes.join("; "))
+            }
             Deed::Skipped(reason) => write!(f, "no sidecar: {reason}"),
             Deed::Uninjected => f.write_str("the sidecar is taken out"),
             Deed::HadNone => f.write_str("had no sidecar of ours"),

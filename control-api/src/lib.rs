@@ -8,7 +8,7 @@
 //! ```
 //! Directions: api -> {reconcile, fleet}; expirer -> reconcile; guard -> {reconcile, stats}; reconcile -> {edit, catalog, store}; push -> {reconcile's result, fleet}; store and
 //! discovery know nothing of each other. Only `config` reads the environment, only `app` wires, only the mains exit.
-//! tonic is named in `push`, `api`, `health`, `reflection`, `listen`, `credentials`, `lanectl/client` and `store/etcd` alone. `listen` tells who is
+//! tonic is named in `push`, `api`, `webhook`, `health`, `reflection`, `listen`, `credentials`, `lanectl/client` and `store/etcd` alone. `listen` tells who is
 //! at the other end of a connection, `access` what they may do; `push` and `api` ask it at their doors.
 
 pub mod access;
@@ -42,6 +42,7 @@ pub mod replicas;
 pub mod stats;
 pub mod store;
 pub mod tls;
+pub mod webhook;
 
 #[cfg(test)]
 mod tests;

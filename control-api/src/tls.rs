@@ -14,11 +14,12 @@ mod tests;
 /// Largest of the files: more than a bundle of every public authority.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
-/// Of both ports.
+/// Of all ports.
 #[derive(Debug)]
 pub struct Tls {
     pub discovery: Arc<ServerConfig>,
     pub api: Arc<ServerConfig>,
+    pub webhook: Arc<ServerConfig>,
 }
 
 /// Which ports hang up on a client without a certificate.
@@ -76,7 +77,12 @@ pub fn read(contents: &[Vec<u8>], required: Required) -> Result<Tls, TlsError> {
         config.alpn_protocols = protocols.iter().map(|protocol| protocol.to_vec()).collect();
         Ok(Arc::new(config))
     };
-    Ok(Tls { discovery: port(required.discovery, &[b"h2"])?, api: port(required.api, &[b"h2", b"http/1.1"])? })
+    Ok(Tls {
+        discovery: port(required.discovery, &[b"h2"])?,
+        api: port(required.api, &[b"h2", b"http/1.1"])?,
+        // An API server shows none, unless it is told to.
+        webhook: port(false, &[b"h2", b"http/1.1"])?,
+    })
 }
 
 /// URI and DNS names of a certificate. Empty: it has none, or cannot be read.

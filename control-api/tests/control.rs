@@ -27,4 +27,5 @@ mod control {
     mod tls;
     mod transcript;
     mod watch;
+    mod webhook;
 }

@@ -72,6 +72,8 @@ metrics! {
         "Series of statistics that are kept";
     GUARD = "laneway_control_guard_actions_total" counter ["action"]
         "What guards of lanes did on this replica";
+    WEBHOOK = "laneway_control_webhook_requests_total" counter ["result"]
+        "What the webhook was asked here, by what came of it";
     CPU = "process_cpu_seconds_total" counter []
         "User and system time of this process";
     RESIDENT = "process_resident_memory_bytes" gauge []
@@ -125,6 +127,7 @@ fn page(api: &Api) -> String {
     page.family(&ENDPOINTS, endpoints.into_iter().map(|(state, count)| (vec![state], count)));
     page.single(&SERIES, api.stats.read(|rings| rings.series_count()));
     page.family(&GUARD, api.deeds.counts().map(|(action, count)| (vec![action], count)));
+    page.family(&WEBHOOK, api.webhook.counts().map(|(result, count)| (vec![result], count)));
     process(&mut page);
     let started = api.started.duration_since(UNIX_EPOCH).unwrap_or_default();
     page.single(&START_TIME, started.as_secs_f64());

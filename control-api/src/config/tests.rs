@@ -68,11 +68,44 @@ fn a_bad_value_is_named() {
         (vec!["--store", "lanes.db", "--store-user-file", "user"], "--store is a file"),
         (vec!["--store", "etcd://127.0.0.1:2379/a b"], "prefix"),
         (vec!["--api-advertise", "10.0.0.1:15411"], "--api-advertise"),
+        (vec!["--webhook-listen", "127.0.0.1:1"], "--tls-cert"),
+        (vec!["--inject", "log-level=debug"], "--webhook-listen"),
         (vec!["--store", "etcd://h:1", "--api-listen", "0.0.0.0:1", "--insecure-listen"], "--api-advertise"),
     ] {
         let words = refusal(&arguments);
         assert!(words.contains(word), "{arguments:?}: {words}");
     }
+}
+
+#[test]
+fn the_webhook_takes_every_flag_of_lanectl_inject() {
+    let with = |settings: &[&str]| {
+        let port = ["--webhook-listen", "127.0.0.1:9", "--tls-cert", "c", "--tls-key", "k"];
+        let settings = settings.iter().flat_map(|setting| ["--inject", setting]);
+        Config::of(&port.into_iter().chain(settings).collect::<Vec<_>>())
+    };
+    let default = with(&[]).expect("all that it takes").webhook.expect("it is given").settings;
+    assert_eq!((default.drain_seconds, default.native_sidecar), (5, true));
+    let some = with(&["drain-seconds=7", "native-sidecar=false", "control=https://c:1", "control-ca=ours"]);
+    let some = some.expect("good settings").webhook.expect("it is given").settings;
+    assert_eq!((some.drain_seconds, some.native_sidecar, some.control.as_str()), (7, false, "https://c:1"));
+    // Several in one, as in the environment.
+    let both = with(&["log-level=info,h2=debug;exclude-inbound-ports=1,3-4"]).expect("good settings");
+    let both = both.webhook.expect("it is given").settings;
+    assert_eq!((both.log_level.as_str(), both.exclude_inbound_ports.to_string().as_str()), ("info,h2=debug", "1,3-4"));
+    for (setting, word) in [
+        ("colour=red", "drain-seconds"),
+        ("help=1", "is no setting"),
+        ("drain-seconds", "NAME=VALUE"),
+        ("drain-seconds=long", "0 to 3600"),
+        ("control=https://c:1", "--control-ca"),
+        ("control=nowhere", "is no URL"),
+    ] {
+        let refusal = with(&[setting]).expect_err("it cannot be meant").to_string();
+        assert!(refusal.contains(word) && refusal.contains("--inject"), "{setting}: {refusal}");
+    }
+    let clash = ["--webhook-listen", "127.0.0.1:9", "--api-listen", "127.0.0.1:9", "--tls-cert", "c", "--tls-key", "k"];
+    assert!(refusal(&clash).contains("--webhook-listen"));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 use laneway_core::name;
 use laneway_core::tag::Tag;
 
+use super::note::Note;
 use super::value::Map;
 
 /// Of our own.
@@ -28,7 +29,7 @@ pub(super) struct Identity {
     pub(super) service: Option<(Place, String)>,
     pub(super) tag: Option<(Place, String)>,
     /// What a reader should know of it.
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Note>,
 }
 
 impl Place {
@@ -85,26 +86,27 @@ impl Identity {
                  another one)",
                 place.words()
             )),
-            Some((place, value)) => notes.push(format!("service {value} ({})", place.words())),
-            None => notes.push(format!(
+            Some((place, value)) => notes.push(Note::Fact(format!("service {value} ({})", place.words()))),
+            None => notes.push(Note::Oddity(format!(
                 "no service, so the sidecar is no entry and stamps nothing; label {LABEL_SERVICE} names one"
-            )),
+            ))),
         }
         match &tag {
             Some((place, value)) => match Tag::parse(value.as_bytes()) {
-                Ok(tag) => notes.push(format!("tag {tag} ({})", place.words())),
+                Ok(tag) => notes.push(Note::Fact(format!("tag {tag} ({})", place.words()))),
                 Err(error) => wrong.push(format!(
                     "{}: `{value}` is no tag: {error}; allowed: 1 to 63 of a-z 0-9 and '-' between, or no label for baseline",
                     place.words()
                 )),
             },
-            None => notes.push("no tag: baseline".to_owned()),
+            None => notes.push(Note::Fact("no tag: baseline".to_owned())),
         }
         let compat = first_said(&TAG_PLACES[1..], |place| place.value(labels, annotations)).map(|(_, value)| value);
         if let (Some((place, value)), Some(other)) = (&tag, compat)
             && value != other
         {
-            notes.push(format!("annotation {ANNOTATION_TAG_COMPAT} says {other}, but {} wins", place.words()));
+            let words = place.words();
+            notes.push(Note::Oddity(format!("annotation {ANNOTATION_TAG_COMPAT} says {other}, but {words} wins")));
         }
         if wrong.is_empty() { Ok(Identity { service, tag, notes }) } else { Err(wrong) }
     }

@@ -8,12 +8,15 @@
 use super::containers;
 use super::guards;
 use super::identity::Identity;
+use super::note::Note;
 use super::probes::{self, Probes};
 use super::settings::{PREFIX, Settings};
 use super::status::{self, Grace, Status};
 use super::value::{Map, Value};
 
 const GRACE: &str = "terminationGracePeriodSeconds";
+/// Reasons that are collected against one pod: whoever has so many reads no more of them.
+const WRONG_MAX: usize = 64;
 /// What annotations of ours may be beside the settings.
 const INJECT: &str = "laneway.io/inject";
 
@@ -21,7 +24,7 @@ const INJECT: &str = "laneway.io/inject";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// With what the sidecar is told, and what was changed beside.
-    Injected(Vec<String>),
+    Injected(Vec<Note>),
     /// It has no sidecar, because of this.
     Skipped(String),
 }
@@ -35,6 +38,20 @@ pub fn inject(pod: &mut Map, settings: &Settings) -> Result<Verdict, Vec<String>
     let verdict = put_in(&mut work, settings)?;
     *pod = work;
     Ok(verdict)
+}
+
+/// Whether the sidecar is in, by our hand, and nothing says that it should not be: then there is nothing to do for who injects a pod as it
+/// is made. Whoever asks with other settings calls [`inject`], which puts in anew.
+pub fn has_sidecar(pod: &Map) -> bool {
+    let metadata = pod.map("metadata");
+    let part = |key| metadata.and_then(|metadata| metadata.map(key));
+    let is_ours = |list: &str| {
+        let items = pod.map("spec").map(|spec| spec.list(list)).unwrap_or_default().iter();
+        items.filter_map(Value::as_map).any(|item| item.text("name") == Some(containers::PROXY))
+    };
+    matches!(Status::of(pod), Some(Ok(_)))
+        && is_wanted(part("labels"), part("annotations")) == Ok(true)
+        && (is_ours("initContainers") || is_ours("containers"))
 }
 
 /// Takes out what inject put in; says whether there was anything. What others did to the pod since stays.
@@ -180,11 +197,12 @@ fn fill(spec: &mut Map, settings: &Settings, identity: &Identity, probe_ports: &
     list(spec, "volumes", status).extend(containers::volumes(settings));
 }
 
-fn lengthen(spec: &mut Map, settings: &Settings, status: &mut Status, notes: &mut Vec<String>) {
+fn lengthen(spec: &mut Map, settings: &Settings, status: &mut Status, notes: &mut Vec<Note>) {
     let there = spec.get(GRACE).cloned();
     let own = there.as_ref().and_then(Value::as_integer);
     if own == Some(0) {
-        notes.push(format!("{GRACE} is 0: the pod is killed at once, and its sidecar cannot drain"));
+        let note = format!("{GRACE} is 0: the pod is killed at once, and its sidecar cannot drain");
+        notes.push(Note::Oddity(note));
         return;
     }
     let needed = containers::grace(settings, own);
@@ -246,6 +264,9 @@ fn annotated(defaults: &Settings, annotations: Option<&Map>, wrong: &mut Vec<Str
     let mut settings = defaults.clone();
     for (key, value) in annotations.into_iter().flat_map(Map::iter) {
         let Some(name) = key.strip_prefix(PREFIX).filter(|_| key != INJECT) else { continue };
+        if wrong.len() >= WRONG_MAX {
+            break;
+        }
         if matches!(name, "tag" | "service") {
             wrong.push(format!("annotation {key}: is a label"));
             continue;

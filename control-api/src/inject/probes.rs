@@ -5,6 +5,7 @@
 use laneway_iptables::Plan;
 use laneway_proto::contract::{APP_HEALTH_PATH, PORT_STATUS, PROBE_PORTS_MAX};
 
+use super::note::Note;
 use super::status::Rewritten;
 use super::value::{Map, Value};
 
@@ -16,7 +17,7 @@ pub(super) struct Probes {
     /// Those that the sidecar is asked about, each once, ascending.
     pub(super) ports: Vec<u16>,
     pub(super) rewritten: Vec<Rewritten>,
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Note>,
 }
 
 impl Probes {
@@ -30,19 +31,21 @@ impl Probes {
                     continue;
                 };
                 if socket.text("host").is_some_and(|host| !host.is_empty()) {
-                    self.notes.push(format!("{kind} of {name} dials another host, and is left as it is"));
+                    let note = format!("{kind} of {name} dials another host, and is left as it is");
+                    self.notes.push(Note::Oddity(note));
                     continue;
                 }
                 let Some(port) = port(&socket, container) else {
-                    self.notes.push(format!("{kind} of {name} names no port of its container, and is left as it is"));
+                    let note = format!("{kind} of {name} names no port of its container, and is left as it is");
+                    self.notes.push(Note::Oddity(note));
                     continue;
                 };
                 if !plan.redirects_inbound(port) {
                     continue;
                 }
                 if container.map(kind).is_some_and(|probe| probe.get("httpGet").is_some()) {
-                    self.notes
-                        .push(format!("{kind} of {name} has an httpGet beside its tcpSocket, and is left as it is"));
+                    let note = format!("{kind} of {name} has an httpGet beside its tcpSocket, and is left as it is");
+                    self.notes.push(Note::Oddity(note));
                     continue;
                 }
                 let asked: Value =
@@ -50,7 +53,8 @@ impl Probes {
                         .into();
                 let Some(probe) = container.get_mut(kind).and_then(Value::as_map_mut) else { continue };
                 let Some(was) = probe.replace("tcpSocket", "httpGet", asked) else { continue };
-                self.notes.push(format!("{kind} of {name} asks the sidecar whether port {port} takes connections"));
+                let note = format!("{kind} of {name} asks the sidecar whether port {port} takes connections");
+                self.notes.push(Note::Fact(note));
                 self.rewritten.push(Rewritten {
                     list: list.to_owned(),
                     container: name.clone(),

@@ -6,7 +6,7 @@
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
-use clap::{ArgAction, Args};
+use clap::{ArgAction, Args, Command, FromArgMatches};
 use laneway_iptables::cidr::CidrSet;
 use laneway_iptables::plan::{Included, Options, Plan};
 use laneway_iptables::ports::PortSet;
@@ -132,6 +132,28 @@ pub fn annotations() -> impl Iterator<Item = &'static str> {
 }
 
 impl Settings {
+    /// Of `NAME=VALUE` each, the flags of `lanectl inject` by their names; checked together.
+    pub fn of(pairs: &[String]) -> Result<Settings, String> {
+        let command = Command::new("inject").no_binary_name(true).disable_help_flag(true);
+        let mut command = Settings::augment_args(command);
+        let names: Vec<String> =
+            command.get_arguments().filter_map(|flag| flag.get_long()).map(str::to_owned).collect();
+        for pair in pairs {
+            let name = pair.split_once('=').map(|(name, _)| name);
+            if name.is_none_or(|name| !names.iter().any(|known| known == name)) {
+                return Err(format!("`{pair}` is no setting; allowed: NAME=VALUE with one of {}", names.join(", ")));
+            }
+        }
+        let flags = pairs.iter().map(|pair| format!("--{pair}"));
+        // The first line: what follows is about the usage of flags.
+        let first =
+            |error: clap::Error| error.to_string().lines().next().unwrap_or_default().replacen("error: ", "", 1);
+        let matches = command.try_get_matches_from_mut(flags).map_err(first)?;
+        let settings = Settings::from_arg_matches(&matches).map_err(first)?;
+        settings.plan()?;
+        Ok(settings)
+    }
+
     /// What one annotation says, in place of what was said before; nothing where there is no such setting.
     pub fn annotated(&mut self, name: &str, value: &str) -> Option<Result<(), String>> {
         let known = KNOWN.iter().find(|known| known.name == name)?;

@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 
-use super::value::Value;
-use super::{Done, Settings, inject, stream};
+use super::value::{Map, Value};
+use super::{Done, Settings, inject, stream, workload};
 
 /// One folder of tests/inject.
 struct Shape {
@@ -31,7 +31,7 @@ struct Line {
     settings: Settings,
 }
 
-fn settings(arguments: &[&str]) -> Settings {
+pub(crate) fn settings(arguments: &[&str]) -> Settings {
     let line = Line::try_parse_from([&["test"], arguments].concat());
     line.unwrap_or_else(|error| panic!("{arguments:?}: {error}")).settings
 }
@@ -52,6 +52,19 @@ fn shapes() -> Vec<Shape> {
     shapes.sort_by(|one, other| one.name.cmp(&other.name));
     assert!(shapes.len() >= 20, "{} shapes", shapes.len());
     shapes
+}
+
+/// Every pod and template that goes in, with the name of its shape, and how it is to be injected.
+pub(crate) fn pods_of_shapes() -> Vec<(String, Settings, Vec<Map>)> {
+    let pods = |text: &str| {
+        let mut found = Vec::new();
+        for mut document in values(text) {
+            let Some(object) = document.as_map_mut() else { continue };
+            workload::pods(object, &mut |_, pod| found.push(pod.expect("the shape is good").clone()));
+        }
+        found
+    };
+    shapes().into_iter().map(|shape| (shape.name, shape.settings, pods(&shape.text))).collect()
 }
 
 fn injected(text: &str, settings: &Settings) -> Done {

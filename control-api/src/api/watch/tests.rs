@@ -30,6 +30,7 @@ async fn watched() -> (Events<WatchEvent>, Trigger) {
     let (trigger, draining) = drain::channel();
     let replicas = Replicas::alone("test".to_owned());
     let api = Api::new(Given {
+        webhook: crate::webhook::Counts::default(),
         reconciler,
         fleet: Fleet::new(),
         leader: Leader::sole(),
