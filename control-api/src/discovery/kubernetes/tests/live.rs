@@ -80,7 +80,8 @@ impl Namespace {
 
     /// The catalogue of this namespace, by a client of its own.
     async fn follow(&self, client: &Client) -> watch::Receiver<Vec<ServiceDocument>> {
-        let (cluster, services) = Cluster::open(client, &[self.name.clone()]).await.expect("it may be listed");
+        let (cluster, services) =
+            Cluster::open(client, std::slice::from_ref(&self.name)).await.expect("it may be listed");
         let (found, seen) = watch::channel(services);
         tokio::spawn(cluster.follow(found));
         seen
