@@ -1,14 +1,18 @@
-//! Who may do what: the rules of the access file, and the doors that ask them. Knows nothing of gRPC or TLS.
+//! Who may do what: the rules of the access file, what a cluster says, and the doors that ask them. Knows nothing of gRPC or TLS.
 //!
 //! ```text
 //!   bearer token ----------\
 //!   names in a verified     >-- Access --> person:  principal, role          (API)
 //!   client certificate ----/           \-> sidecar: namespaces and services  (discovery)
+//!   a token that it does not know --> Authority (TokenReview): the same
 //! ```
-//! Without an access file both doors stand open and everybody is `anonymous`, an admin. With one, whom it does not name comes in
-//! nowhere. Tokens are known by their SHA-256 alone and compared in constant time; none is ever logged.
+//! Without an access file and a cluster both doors stand open and everybody is `anonymous`, an admin. With one, whom it does not name
+//! comes in nowhere. Tokens are known by their SHA-256 alone and compared in constant time; none is ever logged.
 
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 pub mod limit;
+pub mod review;
 
 mod door;
 mod file;
@@ -17,7 +21,7 @@ use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 
-pub use self::door::{Denied, Door};
+pub use self::door::{Denied, Door, Rules};
 pub use self::file::{FILE_BYTES_MAX, FileError};
 
 #[cfg(test)]
@@ -65,10 +69,23 @@ pub struct Pass {
     pub principal: String,
     /// Namespace and service; `*` is any.
     places: Vec<(String, String)>,
+    /// Where a cluster knows it: no other than this one.
+    pod: Option<review::Pod>,
+}
+
+/// What a sidecar says it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said<'a> {
+    pub node_id: &'a str,
+    pub namespace: &'a str,
+    pub service: &'a str,
+    /// Empty: it does not say.
+    pub pod_name: &'a str,
+    pub pod_uid: &'a str,
 }
 
 /// Why somebody is not let in.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     #[error("no credentials: give a bearer token (`authorization: Bearer TOKEN`) or a client certificate")]
     Nothing,
@@ -78,6 +95,21 @@ pub enum Refusal {
     Token,
     #[error("no entry of the access file names the client certificate ({})", shown(.0))]
     Certificate(Vec<String>),
+    #[error("the bearer token is not known here, and the API server does not know it for us{}", because(.0))]
+    Unreviewed(String),
+    #[error(
+        "the API server does not say that the bearer token is for {0:?}: it is too old for audiences, or the token is for others"
+    )]
+    Audience(String),
+    #[error(
+        "the bearer token of {0} is no pod's: a sidecar shows the projected token of its pod (volume source serviceAccountToken)"
+    )]
+    NoPod(String),
+    #[error(
+        "{0} may do nothing here: a ClusterRole over lanegroups, lanes and servicepolicies of laneway.io with get and list makes a \
+         viewer, one with enable on lanes an operator, one with create, update and delete an admin"
+    )]
+    NoRole(String),
 }
 
 /// The access file, read.
@@ -160,7 +192,7 @@ impl Access {
                 }
             }
             let [(namespace, service), ..] = places.as_slice() else { return Err(Refusal::Token) };
-            return Ok(Pass { principal: format!("token:{namespace}/{service}"), places });
+            return Ok(Pass { principal: format!("token:{namespace}/{service}"), places, pod: None });
         }
         for name in shown.names {
             let fits = self.sidecars.iter().filter(|sidecar| sidecar.credential.is_named(name));
@@ -169,7 +201,7 @@ impl Access {
                 places.extend(spiffe(name));
             }
             if !places.is_empty() {
-                return Ok(Pass { principal: principal(name), places });
+                return Ok(Pass { principal: principal(name), places, pod: None });
             }
         }
         Err(refusal(shown))
@@ -179,7 +211,29 @@ impl Access {
 impl Pass {
     /// Of whoever comes where nobody is asked.
     pub fn any() -> Pass {
-        Pass { principal: ANONYMOUS.to_owned(), places: vec![(ANY.to_owned(), ANY.to_owned())] }
+        Pass { principal: ANONYMOUS.to_owned(), places: vec![(ANY.to_owned(), ANY.to_owned())], pod: None }
+    }
+
+    /// Why it may not say it is that.
+    pub fn refusal(&self, said: &Said<'_>) -> Option<String> {
+        let Said { node_id, namespace, service, pod_name, pod_uid } = *said;
+        if !self.admits(namespace, service) {
+            let (principal, places) = (&self.principal, self.places());
+            return Some(format!(
+                "node.metadata says namespace {namespace:?}, service {service:?}, but {principal} may only be {places}"
+            ));
+        }
+        let pod = self.pod.as_ref()?;
+        let own = format!("the token is that of pod {}/{}", pod.namespace, pod.name);
+        if !pod_name.is_empty() && pod_name != pod.name {
+            return Some(format!("node.metadata says pod {pod_name:?}, but {own}"));
+        }
+        if !pod_uid.is_empty() && pod_uid != pod.uid {
+            return Some(format!("node.metadata says pod uid {pod_uid:?}, but {own} with uid {:?}", pod.uid));
+        }
+        // sidecar~ADDRESS~POD.NAMESPACE~
+        let is_of_pod = node_id.split('~').nth(2) == Some(&*format!("{}.{}", pod.name, pod.namespace));
+        (!is_of_pod).then(|| format!("node.id {node_id:?} is not of that pod, but {own}"))
     }
 
     /// Whether it may say it is that. A sidecar without a service is one of its namespace, if any service is good.
@@ -238,6 +292,10 @@ fn refusal(shown: Shown<'_>) -> Refusal {
 
 fn shown(names: &[String]) -> String {
     names.join(", ")
+}
+
+fn because(words: &str) -> String {
+    if words.is_empty() { String::new() } else { format!(": {words}") }
 }
 
 fn hash(token: &str) -> [u8; 32] {

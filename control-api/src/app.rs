@@ -16,7 +16,10 @@ use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
-use crate::access::{self, Access, Door};
+#[cfg(feature = "kubernetes")]
+use crate::access::kubernetes::ApiServer;
+use crate::access::review::{Authority, ServiceOf};
+use crate::access::{self, Access, Door, Rules};
 use crate::api::{Api, Given};
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, StorePlace};
@@ -76,12 +79,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let Discovery { services, discovered, following } = found;
+    let Discovery { services, discovered, following, service_of } = found;
     let reconciler = Reconciler::start(store, services, Clock::system()).await.context("load the store (--store)")?;
     let reconciling = tokio::spawn(reconciler.clone().run(discovered));
     let adopting = tokio::spawn(reconciler.clone().follow());
     let recording = tokio::spawn(reconciler.clone().keep_audit());
-    let Security { tls, access, following: securing } = secure(&config)?;
+    let Security { tls, rules, following: securing } = secure(&config, service_of).await?;
     let discovery = bind(config.discovery_listen).await.context("--discovery-listen")?;
     let api = bind(config.api_listen).await.context("--api-listen")?;
     let webhook = match &config.webhook {
@@ -118,7 +121,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let stats = Stats::new(Clock::system());
     let tidying = tokio::spawn(stats.clone().run());
     let push = Push::new(reconciler.published(), fleet.clone(), draining.clone(), replicas.clone(), stats.clone());
-    let doors = ["discovery", "api"].map(|port| Door::new(port, access.clone()));
+    let doors = ["discovery", "api"].map(|port| Door::new(port, rules.clone()));
     let [of_discovery, of_api] = doors.clone();
     let mut pushing = tokio::spawn(push.serve(discovery, of_discovery, draining.clone()));
     let (peers, writes_per_second) = (config.peers.clone(), config.writes_per_second);
@@ -196,6 +199,8 @@ struct Discovery {
     services: Vec<ServiceDocument>,
     discovered: watch::Receiver<Vec<ServiceDocument>>,
     following: Vec<JoinHandle<()>>,
+    /// Of a pod, where the cluster is read.
+    service_of: ServiceOf,
 }
 
 async fn discover(config: &Config) -> anyhow::Result<Discovery> {
@@ -203,21 +208,24 @@ async fn discover(config: &Config) -> anyhow::Result<Discovery> {
     if config.discovery.is_empty() && config.discovery_cluster.is_none() {
         warn!("no --discovery: nothing is known to run, sidecars pass everything through");
     }
+    let nobody: ServiceOf = Arc::new(|_, _| None);
     let (found, discovered) = watch::channel(services.clone());
     let mut following = vec![tokio::spawn(files.follow(found))];
     #[cfg(feature = "kubernetes")]
     if let Some(namespaces) = &config.discovery_cluster {
         let client = crate::kubernetes::connect().await?;
         let (cluster, services) = Cluster::open(&client, namespaces).await?;
+        let pods = cluster.pods();
+        let service_of: ServiceOf = Arc::new(move |namespace, name| pods.service_of(namespace, name));
         let (found, of_cluster) = watch::channel(services);
         following.push(tokio::spawn(cluster.follow(found)));
         let mut merge = Merge::new(discovered, of_cluster);
         let services = merge.whole();
         let (found, discovered) = watch::channel(services.clone());
         following.push(tokio::spawn(merge.follow(found)));
-        return Ok(Discovery { services, discovered, following });
+        return Ok(Discovery { services, discovered, following, service_of });
     }
-    Ok(Discovery { services, discovered, following })
+    Ok(Discovery { services, discovered, following, service_of: nobody })
 }
 
 /// The store, and the same once more where replicas share it.
@@ -239,11 +247,11 @@ fn open_store(config: &Config) -> Result<(Box<dyn Store>, Option<Etcd>), StoreEr
 /// What both ports ask and show, and the tasks that keep it as the files say.
 struct Security {
     tls: Option<watch::Receiver<Arc<Tls>>>,
-    access: Option<watch::Receiver<Arc<Access>>>,
+    rules: Rules,
     following: Vec<JoinHandle<()>>,
 }
 
-fn secure(config: &Config) -> anyhow::Result<Security> {
+async fn secure(config: &Config, service_of: ServiceOf) -> anyhow::Result<Security> {
     let mut following = Vec::new();
     let tls = match &config.tls {
         Some(files) => {
@@ -268,19 +276,41 @@ fn secure(config: &Config) -> anyhow::Result<Security> {
         }
         None => None,
     };
-    Ok(Security { tls, access, following })
+    let cluster = match &config.access_cluster {
+        Some(audience) => Some(authority(audience.clone(), service_of).await.context("--access kubernetes")?),
+        None => None,
+    };
+    Ok(Security { tls, rules: Rules { access, cluster }, following })
+}
+
+/// The cluster, asked about tokens.
+#[cfg(feature = "kubernetes")]
+async fn authority(audience: String, service_of: ServiceOf) -> anyhow::Result<Arc<Authority>> {
+    let reviewer = ApiServer::new(crate::kubernetes::connect().await?);
+    Ok(Arc::new(Authority::new(Box::new(reviewer), audience, service_of)))
+}
+
+#[cfg(not(feature = "kubernetes"))]
+async fn authority(_: String, _: ServiceOf) -> anyhow::Result<Arc<Authority>> {
+    anyhow::bail!("this program was built without the feature kubernetes")
 }
 
 /// Nobody has to guess how well a port is kept.
 fn say_what_is_open(config: &Config, addresses: [SocketAddr; 2]) {
     let tls = if config.tls.is_some() { "TLS" } else { "no TLS" };
-    let who = if config.access_file.is_some() { "only those named in the access file" } else { "no authentication" };
-    let is_kept = config.tls.is_some() && config.access_file.is_some();
+    let who = match (&config.access_file, &config.access_cluster) {
+        (Some(_), Some(_)) => "only those named in the access file or known to the cluster",
+        (Some(_), None) => "only those named in the access file",
+        (None, Some(_)) => "only those known to the cluster",
+        (None, None) => "no authentication",
+    };
+    let has_access = config.access_file.is_some() || config.access_cluster.is_some();
+    let is_kept = config.tls.is_some() && has_access;
     if is_kept {
         info!("{tls}, {who}");
     } else if addresses.iter().all(|address| address.ip().is_loopback()) {
         info!("{tls}, {who}: loopback only");
-    } else if config.access_file.is_none() {
+    } else if !has_access {
         warn!("{tls}, {who}, on addresses beyond loopback: whoever reaches a port can change the mesh");
     } else {
         warn!("{tls}, {who}, on addresses beyond loopback: whoever listens on the way learns tokens");

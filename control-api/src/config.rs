@@ -101,6 +101,12 @@ struct Arguments {
     /// Who may do what (docs/security.md); read again when it changes. Who is not named in it comes in nowhere.
     #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_ACCESS_FILE")]
     access_file: Option<PathBuf>,
+    /// Who else is asked about bearer tokens that the access file does not know: `kubernetes` for the API server of the cluster.
+    #[arg(long, value_name = "kubernetes", env = "LANEWAY_CONTROL_ACCESS")]
+    access: Option<Authority>,
+    /// Audience that a sidecar's ServiceAccount token must have with --access kubernetes.
+    #[arg(long, value_name = "AUDIENCE", env = "LANEWAY_CONTROL_TOKEN_AUDIENCE", default_value = "laneway.io")]
+    token_audience: String,
     /// Changes that one principal may make a second. 1 to 100000.
     #[arg(long, value_name = "N", env = "LANEWAY_CONTROL_WRITES_PER_SECOND", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     writes_per_second: u32,
@@ -144,6 +150,12 @@ enum Port {
     Api,
 }
 
+/// Who may be asked who somebody is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Authority {
+    Kubernetes,
+}
+
 /// How a line of the log looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -181,6 +193,8 @@ pub struct Config {
     pub peers: Credentials,
     pub tls: Option<TlsFiles>,
     pub access_file: Option<PathBuf>,
+    /// Where the cluster is asked too: the audience of sidecars' tokens.
+    pub access_cluster: Option<String>,
     pub writes_per_second: u32,
     pub webhook: Option<WebhookPort>,
     pub ready_file: Option<PathBuf>,
@@ -240,11 +254,14 @@ impl Config {
             token_file: arguments.peer_token_file,
             ..Credentials::default()
         };
-        let missing = match (&tls, &arguments.access_file) {
-            (Some(_), Some(_)) => None,
-            (None, Some(_)) => Some("tokens would be sent in clear. Give --tls-cert and --tls-key"),
-            (Some(_), None) => Some("whoever reaches the port could change the mesh. Give --access-file"),
-            (None, None) => Some(
+        let has_access = arguments.access_file.is_some() || arguments.access.is_some();
+        let missing = match (&tls, has_access) {
+            (Some(_), true) => None,
+            (None, true) => Some("tokens would be sent in clear. Give --tls-cert and --tls-key"),
+            (Some(_), false) => {
+                Some("whoever reaches the port could change the mesh. Give --access-file or --access kubernetes")
+            }
+            (None, false) => Some(
                 "there is no TLS, and whoever reaches the port could change the mesh. Give --tls-cert, --tls-key and \
                  --access-file",
             ),
@@ -299,6 +316,15 @@ impl Config {
         }
         let namespaces = discovery_namespaces(arguments.discovery_namespaces, !cluster.is_empty()).map_err(refuse)?;
         let discovery_cluster = (!cluster.is_empty()).then_some(namespaces);
+        if arguments.access.is_some() && !cfg!(feature = "kubernetes") {
+            return Err(refuse(
+                "--access kubernetes: this program was built without the feature kubernetes".to_owned(),
+            ));
+        }
+        if arguments.token_audience.is_empty() {
+            return Err(refuse("--token-audience: is empty; it is what tokens are made for, as laneway.io".to_owned()));
+        }
+        let access_cluster = arguments.access.map(|Authority::Kubernetes| arguments.token_audience);
         let log = EnvFilter::try_new(&arguments.log)
             .map_err(|error| refuse(format!("--log {:?}: {error}", arguments.log)))?;
         if arguments.drain_max > 3600 {
@@ -316,6 +342,7 @@ impl Config {
             peers,
             tls,
             access_file: arguments.access_file,
+            access_cluster,
             writes_per_second: arguments.writes_per_second,
             webhook,
             ready_file: arguments.ready_file,

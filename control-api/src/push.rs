@@ -210,7 +210,7 @@ impl Conversation {
                 return;
             }
         };
-        if let Err(status) = self.visitor.may_be(&node.identity) {
+        if let Err(status) = self.visitor.may_be(&node.said()) {
             warn!(remote = %self.remote, node = %node.id, reason = status.message(), "stream refused");
             let _ = self.responses.send(Box::new(Err(status))).await;
             return;
@@ -293,7 +293,7 @@ impl Conversation {
             () = line.replaced.notified() => {
                 Some(End::Refuse(Status::aborted("a newer stream of the same node took over")))
             }
-            () = self.visitor.rules_changed() => self.visitor.ask_again(&line.node.identity).err().map(End::Refuse),
+            () = self.visitor.rules_changed() => self.visitor.ask_again(&line.node.said()).await.err().map(End::Refuse),
             () = self.draining.started() => {
                 Some(End::Refuse(Status::unavailable("the control plane is going away")))
             }

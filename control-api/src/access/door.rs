@@ -9,17 +9,26 @@ use tokio::sync::watch;
 use tracing::warn;
 
 use super::limit::Limit;
+use super::review::{Authority, Away, NotKnown};
 use super::{ANONYMOUS, Access, Caller, Pass, Refusal, Role, Shown};
 
 /// Failures that are looked at one by one, logged and told their reason, a second; the rest is counted.
 const FAILURES_PER_SECOND: u32 = 10;
 
+/// Who is asked at a door, in this order. Nobody: everybody comes in.
+#[derive(Clone, Default)]
+pub struct Rules {
+    /// The access file.
+    pub access: Option<watch::Receiver<Arc<Access>>>,
+    /// A cluster, about tokens that the file does not know.
+    pub cluster: Option<Arc<Authority>>,
+}
+
 /// A port's door. Clones are the same door.
 #[derive(Clone)]
 pub struct Door {
     port: &'static str,
-    /// `None`: everybody comes in.
-    access: Option<watch::Receiver<Arc<Access>>>,
+    rules: Rules,
     failures: Arc<Failures>,
 }
 
@@ -36,20 +45,22 @@ pub enum Denied {
     Refused(Refusal),
     /// One of too many within a second.
     Flood,
+    /// Nobody can say who it is at the moment.
+    Away(Away),
 }
 
 impl Door {
-    pub fn new(port: &'static str, access: Option<watch::Receiver<Arc<Access>>>) -> Door {
+    pub fn new(port: &'static str, rules: Rules) -> Door {
         let failures = Failures {
             limit: Limit::per_second(FAILURES_PER_SECOND),
             unlogged: AtomicU64::new(0),
             count: AtomicU64::new(0),
         };
-        Door { port, access, failures: Arc::new(failures) }
+        Door { port, rules, failures: Arc::new(failures) }
     }
 
     /// Lets in whoever calls the API.
-    pub fn person(
+    pub async fn person(
         &self,
         remote: SocketAddr,
         names: &[String],
@@ -57,28 +68,37 @@ impl Door {
         now: Instant,
     ) -> Result<Caller, Denied> {
         let remote_address = remote.to_string();
-        let Some(access) = &self.access else {
+        if self.rules.is_open() {
             return Ok(Caller { principal: ANONYMOUS.to_owned(), role: Role::Admin, remote_address });
-        };
-        let access = Arc::clone(&access.borrow());
-        match read(authorization).and_then(|token| access.person(Shown { token, names })) {
-            Ok((principal, role)) => Ok(Caller { principal, role, remote_address }),
-            Err(refusal) => Err(self.failed(refusal, remote, now)),
         }
+        let token = read(authorization).map_err(|refusal| self.refused(refusal, remote, now))?;
+        let of_file = self.rules.of_file().person(Shown { token, names });
+        let known = match (of_file, token, &self.rules.cluster) {
+            (Err(_), Some(token), Some(cluster)) => cluster.person(token, now).await,
+            (of_file, ..) => of_file.map_err(NotKnown::Refused),
+        };
+        let (principal, role) = known.map_err(|why| self.not_known(why, remote, now))?;
+        Ok(Caller { principal, role, remote_address })
     }
 
     /// Lets in a sidecar, which may then say that it is what its pass admits.
-    pub fn sidecar(
+    pub async fn sidecar(
         &self,
         remote: SocketAddr,
         names: &[String],
         authorization: Option<&str>,
         now: Instant,
     ) -> Result<Pass, Denied> {
-        let Some(access) = &self.access else { return Ok(Pass::any()) };
-        let access = Arc::clone(&access.borrow());
-        let pass = read(authorization).and_then(|token| access.sidecar(Shown { token, names }));
-        pass.map_err(|refusal| self.failed(refusal, remote, now))
+        if self.rules.is_open() {
+            return Ok(Pass::any());
+        }
+        let token = read(authorization).map_err(|refusal| self.refused(refusal, remote, now))?;
+        let of_file = self.rules.of_file().sidecar(Shown { token, names });
+        let known = match (of_file, token, &self.rules.cluster) {
+            (Err(_), Some(token), Some(cluster)) => cluster.sidecar(token, now).await,
+            (of_file, ..) => of_file.map_err(NotKnown::Refused),
+        };
+        known.map_err(|why| self.not_known(why, remote, now))
     }
 
     /// Which port's it is.
@@ -93,14 +113,27 @@ impl Door {
 
     /// Returns when the rules have changed since this clone of the door was last told.
     pub async fn changed(&mut self) {
-        let Some(access) = &mut self.access else { return std::future::pending().await };
+        let Some(access) = &mut self.rules.access else { return std::future::pending().await };
         if access.changed().await.is_err() {
             // The process ends.
             std::future::pending().await
         }
     }
 
-    fn failed(&self, refusal: Refusal, remote: SocketAddr, now: Instant) -> Denied {
+    fn not_known(&self, why: NotKnown, remote: SocketAddr, now: Instant) -> Denied {
+        match why {
+            NotKnown::Refused(refusal) => self.refused(refusal, remote, now),
+            // No fault of theirs, so not counted as one.
+            NotKnown::Away(away) => {
+                if self.failures.limit.take("away", now).is_ok() {
+                    warn!(port = self.port, %remote, reason = %away, "the API server cannot say who this is");
+                }
+                Denied::Away(away)
+            }
+        }
+    }
+
+    fn refused(&self, refusal: Refusal, remote: SocketAddr, now: Instant) -> Denied {
         self.failures.count.fetch_add(1, Ordering::Relaxed);
         if self.failures.limit.take("", now).is_err() {
             self.failures.unlogged.fetch_add(1, Ordering::Relaxed);
@@ -112,11 +145,23 @@ impl Door {
     }
 }
 
+impl Rules {
+    fn is_open(&self) -> bool {
+        self.access.is_none() && self.cluster.is_none()
+    }
+
+    /// As it is at this moment; without one it names nobody.
+    fn of_file(&self) -> Arc<Access> {
+        self.access.as_ref().map(|access| Arc::clone(&access.borrow())).unwrap_or_default()
+    }
+}
+
 impl std::fmt::Display for Denied {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Denied::Refused(refusal) => refusal.fmt(f),
             Denied::Flood => f.write_str("too many failed authentications; good credentials are still taken"),
+            Denied::Away(away) => write!(f, "the API server cannot be asked who this is, try again: {away}"),
         }
     }
 }

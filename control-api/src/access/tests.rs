@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::{Access, Denied, Door, Pass, Refusal, Role, Shown};
+use super::{Access, Denied, Door, Pass, Refusal, Role, Rules, Shown};
 
 // printf %s WORD | sha256sum
 const SECRET: &str = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b";
@@ -132,43 +132,46 @@ fn a_bad_file_is_refused_by_the_entry_at_fault() {
     assert!(Access::parse(b"\xff").is_err());
 }
 
-#[test]
-fn the_door_is_open_without_rules_closed_with_them_and_obeys_the_newest() {
+#[tokio::test]
+async fn the_door_is_open_without_rules_closed_with_them_and_obeys_the_newest() {
     let remote: SocketAddr = "10.0.0.1:5".parse().expect("an address");
     let now = Instant::now();
-    let open = Door::new("api", None).person(remote, &[], None, now).expect("nobody is asked");
+    let open = Door::new("api", Rules::default()).person(remote, &[], None, now).await.expect("nobody is asked");
     assert_eq!((open.principal.as_str(), open.role), ("anonymous", Role::Admin));
 
     let rules = |name: &str| Arc::new(access(&format!("people: [{{name: {name}, role: viewer, sha256: {SECRET}}}]")));
     let (current, followed) = watch::channel(rules("alice"));
-    let door = Door::new("api", Some(followed));
-    let ask = |authorization: Option<&str>| door.person(remote, &[], authorization, now);
-    let alice = ask(Some("Bearer secret")).expect("she is known");
+    let door = Door::new("api", Rules { access: Some(followed), cluster: None });
+    let ask = async |authorization: Option<&str>| door.person(remote, &[], authorization, now).await;
+    let alice = ask(Some("Bearer secret")).await.expect("she is known");
     assert_eq!((alice.principal.as_str(), alice.remote_address.as_str()), ("user:alice", "10.0.0.1:5"));
-    assert!(ask(Some("bearer  secret")).is_ok());
-    assert_eq!(ask(None), Err(Denied::Refused(Refusal::Nothing)));
-    assert_eq!(ask(Some("Basic secret")), Err(Denied::Refused(Refusal::Scheme)));
-    assert_eq!(ask(Some("secret")), Err(Denied::Refused(Refusal::Scheme)));
-    assert_eq!(ask(Some("")), Err(Denied::Refused(Refusal::Scheme)));
+    assert!(ask(Some("bearer  secret")).await.is_ok());
+    assert_eq!(ask(None).await, Err(Denied::Refused(Refusal::Nothing)));
+    assert_eq!(ask(Some("Basic secret")).await, Err(Denied::Refused(Refusal::Scheme)));
+    assert_eq!(ask(Some("secret")).await, Err(Denied::Refused(Refusal::Scheme)));
+    assert_eq!(ask(Some("")).await, Err(Denied::Refused(Refusal::Scheme)));
     current.send_replace(rules("bob"));
-    assert_eq!(ask(Some("Bearer secret")).expect("he has the token now").principal, "user:bob");
+    assert_eq!(ask(Some("Bearer secret")).await.expect("he has the token now").principal, "user:bob");
     current.send_replace(Arc::default());
-    assert_eq!(ask(Some("Bearer secret")), Err(Denied::Refused(Refusal::Token)));
+    assert_eq!(ask(Some("Bearer secret")).await, Err(Denied::Refused(Refusal::Token)));
 }
 
-#[test]
-fn failures_beyond_ten_a_second_are_told_nothing_and_good_credentials_are_taken_all_the_same() {
+#[tokio::test]
+async fn failures_beyond_ten_a_second_are_told_nothing_and_good_credentials_are_taken_all_the_same() {
     let remote: SocketAddr = "10.0.0.1:5".parse().expect("an address");
     let now = Instant::now();
     let rules = access(&format!("people: [{{name: alice, role: viewer, sha256: {SECRET}}}]"));
     let (_current, followed) = watch::channel(Arc::new(rules));
-    let door = Door::new("api", Some(followed));
-    let guesses = (0..100).map(|number| door.person(remote, &[], Some(&format!("Bearer {number}")), now));
-    let told = guesses.filter(|denied| *denied == Err(Denied::Refused(Refusal::Token))).count();
+    let door = Door::new("api", Rules { access: Some(followed), cluster: None });
+    let mut told = 0;
+    for number in 0..100 {
+        let denied = door.person(remote, &[], Some(&format!("Bearer {number}")), now).await;
+        told += usize::from(denied == Err(Denied::Refused(Refusal::Token)));
+    }
     assert_eq!(told, 10);
-    assert_eq!(door.person(remote, &[], None, now), Err(Denied::Flood));
-    assert!(door.person(remote, &[], Some("Bearer secret"), now).is_ok());
+    assert_eq!(door.person(remote, &[], None, now).await, Err(Denied::Flood));
+    assert!(door.person(remote, &[], Some("Bearer secret"), now).await.is_ok());
     let later = now + std::time::Duration::from_secs(1);
-    assert_eq!(door.person(remote, &[], None, later), Err(Denied::Refused(Refusal::Nothing)));
+    assert_eq!(door.person(remote, &[], None, later).await, Err(Denied::Refused(Refusal::Nothing)));
     assert_eq!(door.denied(), 102, "every one is counted");
 }

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use tonic::Status;
 
 use super::{errors, http, roles};
-use crate::access::{Caller, Door};
+use crate::access::{Caller, Denied, Door, Refusal};
 use crate::listen::Peer;
 
 /// Paths that anybody may ask: they tell whether the process serves, and nothing else.
@@ -27,7 +27,10 @@ pub(super) async fn admit(State(door): State<Door>, mut request: Request, next: 
         // "application/grpc+proto" is gRPC too.
         kind.as_bytes().starts_with(b"application/grpc")
     });
-    match look(&door, &request) {
+    // The request itself cannot be held while somebody is asked.
+    let shown = shown(&request);
+    let method = path.trim_start_matches('/').to_owned();
+    match look(&door, shown, &method).await {
         Ok(caller) => {
             request.extensions_mut().insert(caller);
             next.run(request).await
@@ -44,14 +47,25 @@ pub(super) async fn admit(State(door): State<Door>, mut request: Request, next: 
     }
 }
 
-fn look(door: &Door, request: &Request) -> Result<Caller, Status> {
-    let peer = request.extensions().get::<Peer>();
+fn shown(request: &Request) -> Result<(Peer, Option<String>), Status> {
+    let peer = request.extensions().get::<Peer>().cloned();
     let peer = peer.ok_or_else(|| Status::internal("a connection without a peer, which is a bug of ours"))?;
     // What is no text is no token, and is told so.
-    let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.to_str().unwrap_or_default());
-    let caller = door.person(peer.address, &peer.names, authorization, Instant::now());
-    let caller = caller.map_err(|denied| errors::unauthenticated(denied.to_string()))?;
-    let method = request.uri().path().trim_start_matches('/');
+    let authorization = request.headers().get(header::AUTHORIZATION);
+    Ok((peer, authorization.map(|value| value.to_str().unwrap_or_default().to_owned())))
+}
+
+async fn look(door: &Door, shown: Result<(Peer, Option<String>), Status>, method: &str) -> Result<Caller, Status> {
+    let (peer, authorization) = shown?;
+    let caller = door.person(peer.address, &peer.names, authorization.as_deref(), Instant::now()).await;
+    let caller = caller.map_err(|denied| {
+        let words = denied.to_string();
+        match denied {
+            Denied::Away(_) => errors::unavailable(words),
+            Denied::Refused(Refusal::NoRole(_)) => errors::denied(words),
+            Denied::Refused(_) | Denied::Flood => errors::unauthenticated(words),
+        }
+    })?;
     // What takes more than reading is looked at in `change`. Others' services (reflection) are there for everybody who is known.
     if method.starts_with("laneway.") && roles::needed(method).is_none() {
         return Err(errors::denied(format!("no role may call {method}")));

@@ -73,6 +73,11 @@ pub(super) fn denied(message: String) -> Status {
     build(Code::PermissionDenied, message, "PERMISSION_DENIED", Vec::new())
 }
 
+/// Nobody can say who calls, for the moment.
+pub(super) fn unavailable(message: String) -> Status {
+    build(Code::Unavailable, message, "UNAVAILABLE", Vec::new())
+}
+
 /// Whoever calls may, a little later.
 pub(super) fn too_many(message: String, wait: Duration) -> Status {
     let retry = RetryInfo { retry_delay: prost_types::Duration::try_from(wait).ok() };

@@ -149,3 +149,16 @@ fn the_cluster_is_asked_for_by_its_name_and_stands_beside_files() {
     let many = (0..65).map(|number| format!("n{number}")).collect::<Vec<_>>().join(",");
     assert!(refusal(&["--discovery", "kubernetes", "--discovery-namespaces", &many]).contains("more than 64"));
 }
+
+#[test]
+fn a_cluster_is_asked_who_somebody_is_in_place_of_a_file_or_beside_it() {
+    let tls = ["--tls-cert", "c.pem", "--tls-key", "k.pem", "--api-listen", "0.0.0.0:1"];
+    let config = Config::of(&[&tls[..], &["--access", "kubernetes"]].concat()).expect("somebody is asked");
+    assert_eq!((config.access_cluster.as_deref(), config.access_file), (Some("laneway.io"), None));
+    let both = ["--access", "kubernetes", "--token-audience", "lanes", "--access-file", "access.yaml"];
+    let config = Config::of(&both).expect("both may be given");
+    assert_eq!((config.access_cluster.as_deref(), config.access_file.is_some()), (Some("lanes"), true));
+    assert_eq!(Config::of(&[]).expect("it is good").access_cluster, None);
+    assert!(refusal(&["--access", "ldap"]).contains("kubernetes"));
+    assert!(refusal(&["--access", "kubernetes", "--token-audience", ""]).contains("--token-audience"));
+}

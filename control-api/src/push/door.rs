@@ -6,10 +6,9 @@ use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{Response, header};
 use axum::middleware::Next;
-use laneway_core::snapshot::Identity;
 use tonic::Status;
 
-use crate::access::{Door, Pass};
+use crate::access::{Denied, Door, Pass, Said};
 use crate::listen::Peer;
 
 /// Who is at the other end of a stream, and what it showed.
@@ -26,7 +25,9 @@ pub(super) async fn admit(State(door): State<Door>, mut request: Request, next: 
     if request.uri().path().starts_with("/grpc.health.v1.Health/") {
         return next.run(request).await;
     }
-    match look(door, &request) {
+    // The request itself cannot be held while somebody is asked.
+    let shown = shown(&request);
+    match look(door, shown).await {
         Ok(visitor) => {
             request.extensions_mut().insert(visitor);
             next.run(request).await
@@ -35,27 +36,25 @@ pub(super) async fn admit(State(door): State<Door>, mut request: Request, next: 
     }
 }
 
-fn look(door: Door, request: &Request) -> Result<Visitor, Status> {
+fn shown(request: &Request) -> Result<(Peer, Option<String>), Status> {
     let peer = request.extensions().get::<Peer>().cloned();
     let peer = peer.ok_or_else(|| Status::internal("a connection without a peer, which is a bug of ours"))?;
     // What is no text is no token, and is told so.
     let authorization = request.headers().get(header::AUTHORIZATION);
     let authorization = authorization.map(|value| value.to_str().unwrap_or_default().to_owned());
-    let pass = ask(&door, &peer, authorization.as_deref())?;
+    Ok((peer, authorization))
+}
+
+async fn look(door: Door, shown: Result<(Peer, Option<String>), Status>) -> Result<Visitor, Status> {
+    let (peer, authorization) = shown?;
+    let pass = ask(&door, &peer, authorization.as_deref()).await?;
     Ok(Visitor { door, peer, authorization, pass })
 }
 
 impl Visitor {
-    /// Whether it may say that it is this node.
-    pub(super) fn may_be(&self, node: &Identity) -> Result<(), Status> {
-        let (namespace, service) = (&node.namespace, &node.service);
-        if self.pass.admits(namespace, service) {
-            return Ok(());
-        }
-        let (principal, places) = (&self.pass.principal, self.pass.places());
-        Err(Status::permission_denied(format!(
-            "node.metadata says namespace {namespace:?}, service {service:?}, but {principal} may only be {places}"
-        )))
+    /// Whether it may say that it is this.
+    pub(super) fn may_be(&self, said: &Said<'_>) -> Result<(), Status> {
+        self.pass.refusal(said).map_or(Ok(()), |refusal| Err(Status::permission_denied(refusal)))
     }
 
     /// Returns when the rules have changed.
@@ -64,13 +63,21 @@ impl Visitor {
     }
 
     /// Asks the rules once more.
-    pub(super) fn ask_again(&mut self, node: &Identity) -> Result<(), Status> {
-        self.pass = ask(&self.door, &self.peer, self.authorization.as_deref())?;
-        self.may_be(node)
+    pub(super) async fn ask_again(&mut self, said: &Said<'_>) -> Result<(), Status> {
+        match ask(&self.door, &self.peer, self.authorization.as_deref()).await {
+            Ok(pass) => self.pass = pass,
+            // Whom it let in stays while nobody can be asked.
+            Err(status) if status.code() == tonic::Code::Unavailable => {}
+            Err(status) => return Err(status),
+        }
+        self.may_be(said)
     }
 }
 
-fn ask(door: &Door, peer: &Peer, authorization: Option<&str>) -> Result<Pass, Status> {
-    let pass = door.sidecar(peer.address, &peer.names, authorization, Instant::now());
-    pass.map_err(|denied| Status::unauthenticated(denied.to_string()))
+async fn ask(door: &Door, peer: &Peer, authorization: Option<&str>) -> Result<Pass, Status> {
+    let pass = door.sidecar(peer.address, &peer.names, authorization, Instant::now()).await;
+    pass.map_err(|denied| match denied {
+        Denied::Away(_) => Status::unavailable(denied.to_string()),
+        Denied::Refused(_) | Denied::Flood => Status::unauthenticated(denied.to_string()),
+    })
 }

@@ -8,6 +8,8 @@ use laneway_proto::xds;
 use prost_types::value::Kind;
 use prost_types::{Struct, Value};
 
+use crate::access::Said;
+
 #[cfg(test)]
 mod tests;
 
@@ -40,6 +42,17 @@ pub enum NodeError {
 }
 
 impl Node {
+    /// What is held against its credentials.
+    pub fn said(&self) -> Said<'_> {
+        Said {
+            node_id: &self.id,
+            namespace: &self.identity.namespace,
+            service: &self.identity.service,
+            pod_name: &self.metadata.pod_name,
+            pod_uid: &self.metadata.pod_uid,
+        }
+    }
+
     /// Reads the node of a stream's first request.
     pub fn read(node: &xds::Node) -> Result<Node, NodeError> {
         if node.id.is_empty() {

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::door::Visitor;
+use crate::access::Said;
 use crate::drain::Draining;
 use crate::fleet::Fleet;
 use crate::stats::{Reporter, SERIES_MAX, Stats};
@@ -83,7 +84,8 @@ impl Conversation {
             return Err(Status::invalid_argument("the first message says node_id, and nothing else"));
         }
         let identity = self.identity(&first.node_id)?;
-        self.visitor.may_be(&identity)?;
+        let said = said(&first.node_id, &identity);
+        self.visitor.may_be(&said)?;
         let mut reporter = self.stats.reporter(&first.node_id);
         let replaced = reporter.replaced();
         self.tell_pace(&mut reporter)?;
@@ -103,7 +105,7 @@ impl Conversation {
                     Some(Err(_)) | None => return Ok(()),
                 },
                 () = reporter.pace_changed() => self.tell_pace(&mut reporter)?,
-                () = self.visitor.rules_changed() => self.visitor.ask_again(&identity)?,
+                () = self.visitor.rules_changed() => self.visitor.ask_again(&said).await?,
                 () = replaced.notified() => {
                     return Err(Status::aborted("a newer stream of the same node took over"));
                 }
@@ -132,4 +134,9 @@ impl Conversation {
             Err(mpsc::error::TrySendError::Closed(_)) => Err(Status::cancelled("the sidecar went away")),
         }
     }
+}
+
+/// What its discovery stream said; the pod is in the node's id.
+fn said<'a>(node_id: &'a str, identity: &'a Identity) -> Said<'a> {
+    Said { node_id, namespace: &identity.namespace, service: &identity.service, pod_name: "", pod_uid: "" }
 }

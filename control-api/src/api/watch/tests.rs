@@ -10,7 +10,7 @@ use tokio_stream::StreamExt;
 use tonic::Code;
 
 use super::{Events, HEARTBEAT, WatchEvent, watch};
-use crate::access::Door;
+use crate::access::{Door, Rules};
 use crate::api::Api;
 use crate::api::Given;
 use crate::clock::Clock;
@@ -38,7 +38,7 @@ async fn watched() -> (Events<WatchEvent>, Trigger) {
         credentials: Credentials::default(),
         stats: Stats::new(Clock::system()),
         deeds: Deeds::default(),
-        doors: [Door::new("discovery", None), Door::new("api", None)],
+        doors: ["discovery", "api"].map(|port| Door::new(port, Rules::default())),
         draining,
         writes_per_second: 200,
     });

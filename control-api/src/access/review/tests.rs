@@ -1,0 +1,290 @@
+//! Who is let in by what an API server says, with an API server that is made up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::{
+    ANSWERS_MAX, Asked, Authority, Away, NotKnown, POD_NAME, POD_UID, Pod, REVIEWS_MAX, Reviewer, User, Verdict,
+};
+use crate::access::{Access, Denied, Door, Refusal, Role, Rules, Said};
+
+const AUDIENCE: &str = "laneway.io";
+
+/// Knows tokens, with the audience that each is for (empty: the API server), and rights.
+#[derive(Default)]
+struct Server {
+    users: BTreeMap<&'static str, (&'static str, User)>,
+    rights: BTreeSet<(String, &'static str, &'static str)>,
+    is_away: AtomicBool,
+    /// Never says which audience.
+    is_old: bool,
+    reviews: AtomicUsize,
+    /// At a time, and the most there were.
+    running: Mutex<(usize, usize)>,
+    /// Answers wait for it.
+    gate: Option<Notify>,
+}
+
+impl Reviewer for Arc<Server> {
+    fn token<'a>(&'a self, token: &'a str, audience: Option<&'a str>) -> Asked<'a, Verdict> {
+        Box::pin(async move {
+            self.reviews.fetch_add(1, Ordering::Relaxed);
+            {
+                let mut running = self.running.lock().expect("nobody panics with it");
+                running.0 += 1;
+                running.1 = running.1.max(running.0);
+            }
+            if let Some(gate) = &self.gate {
+                gate.notified().await;
+            }
+            self.running.lock().expect("nobody panics with it").0 -= 1;
+            if self.is_away.load(Ordering::Relaxed) {
+                return Err(Away("connection refused".to_owned()));
+            }
+            let wanted = audience.unwrap_or_default();
+            let unknown = Verdict::Unknown("invalid bearer token".to_owned());
+            Ok(match self.users.get(token) {
+                Some((_, user)) if self.is_old => Verdict::Known(user.clone()),
+                Some((is_for, user)) if *is_for == wanted => {
+                    let audiences = audience.map(str::to_owned).into_iter().collect();
+                    Verdict::Known(User { audiences, ..user.clone() })
+                }
+                _ => unknown,
+            })
+        })
+    }
+
+    fn may<'a>(&'a self, who: &'a User, resource: &'static str, verb: &'static str) -> Asked<'a, bool> {
+        Box::pin(async move { Ok(self.rights.contains(&(who.name.clone(), resource, verb))) })
+    }
+}
+
+fn account(name: &str, pod: Option<&str>) -> User {
+    let extra = pod.map(|pod| {
+        let one = |value: &str| vec![value.to_owned()];
+        BTreeMap::from([(POD_NAME.to_owned(), one(pod)), (POD_UID.to_owned(), one(&format!("uid-of-{pod}")))])
+    });
+    User { name: name.to_owned(), extra: extra.unwrap_or_default(), ..User::default() }
+}
+
+fn server() -> Server {
+    let user = |name: &str| User { name: name.to_owned(), ..User::default() };
+    let users = BTreeMap::from([
+        ("cart", (AUDIENCE, account("system:serviceaccount:shop:default", Some("cart-1")))),
+        ("new", (AUDIENCE, account("system:serviceaccount:shop:default", Some("new-1")))),
+        ("loose", (AUDIENCE, account("system:serviceaccount:shop:default", None))),
+        ("person", (AUDIENCE, account("alice", Some("cart-1")))),
+        ("foreign", ("vault", account("system:serviceaccount:shop:default", Some("cart-1")))),
+        ("admin", ("", user("root"))),
+        ("ci", (AUDIENCE, user("system:serviceaccount:ci:deployer"))),
+        ("viewer", ("", user("vera"))),
+        ("half", ("", user("half"))),
+        ("nobody", ("", user("nobody"))),
+    ]);
+    let mut server = Server { users, ..Server::default() };
+    let mut may = |who: &str, resource, verb| {
+        server.rights.insert((who.to_owned(), resource, verb));
+    };
+    for resource in super::RESOURCES {
+        super::CHANGES.iter().for_each(|verb| may("root", resource, *verb));
+        super::READS.iter().for_each(|verb| may("vera", resource, *verb));
+    }
+    may("system:serviceaccount:ci:deployer", "lanes", "enable");
+    // Some of the rights are not a role.
+    super::CHANGES.iter().for_each(|verb| may("half", "lanes", *verb));
+    may("half", "lanes", "get");
+    server
+}
+
+/// Discovery knows of one pod.
+fn authority(server: &Arc<Server>) -> Authority {
+    let service_of = |namespace: &str, pod: &str| (namespace == "shop" && pod == "cart-1").then(|| "cart".to_owned());
+    Authority::new(Box::new(Arc::clone(server)), AUDIENCE.to_owned(), Arc::new(service_of))
+}
+
+fn said(namespace: &'static str, service: &'static str, pod: &'static str) -> Said<'static> {
+    let node_id: &str = Box::leak(format!("sidecar~10.0.0.1~{pod}.{namespace}~").into_boxed_str());
+    Said { node_id, namespace, service, pod_name: pod, pod_uid: "" }
+}
+
+#[tokio::test]
+async fn a_sidecar_is_the_pod_of_its_token_and_nobody_else() {
+    let server = Arc::new(server());
+    let authority = authority(&server);
+    let now = Instant::now();
+    let cart = authority.sidecar("cart", now).await.expect("its token is good");
+    assert_eq!(cart.refusal(&said("shop", "cart", "cart-1")), None);
+    // It need not know its service.
+    assert_eq!(cart.refusal(&said("shop", "", "cart-1")), None);
+    for (other, word) in [
+        (said("shop", "order", "cart-1"), "service \"order\""),
+        (said("test", "cart", "cart-1"), "namespace \"test\""),
+        (said("shop", "cart", "cart-2"), "\"cart-2\""),
+        (Said { pod_name: "cart-1", ..said("shop", "cart", "cart-2") }, "node.id"),
+        (Said { pod_uid: "uid-of-cart-2", ..said("shop", "cart", "cart-1") }, "uid-of-cart-2"),
+        (Said { node_id: "cart-1.shop", ..said("shop", "cart", "cart-1") }, "node.id"),
+    ] {
+        let refusal = cart.refusal(&other).unwrap_or_else(|| panic!("it was taken: {other:?}"));
+        assert!(refusal.contains(word) && refusal.contains("shop"), "{refusal}");
+    }
+    assert_eq!(cart.refusal(&Said { pod_uid: "uid-of-cart-1", ..said("shop", "cart", "cart-1") }), None);
+    // Where discovery does not know the pod yet, its namespace has to fit.
+    let new = authority.sidecar("new", now).await.expect("its token is good");
+    assert_eq!(new.refusal(&said("shop", "anything", "new-1")), None);
+    assert!(new.refusal(&said("test", "anything", "new-1")).is_some());
+}
+
+#[tokio::test]
+async fn tokens_of_no_pod_of_other_audiences_and_of_nobody_are_refused() {
+    let server = Arc::new(server());
+    let authority = authority(&server);
+    let now = Instant::now();
+    let refused = |refusal| Err(NotKnown::Refused(refusal));
+    let unreviewed = || Refusal::Unreviewed("invalid bearer token".to_owned());
+    let pod = "system:serviceaccount:shop:default".to_owned();
+    assert_eq!(authority.sidecar("loose", now).await, refused(Refusal::NoPod(pod)));
+    assert_eq!(authority.sidecar("person", now).await, refused(Refusal::NoPod("alice".to_owned())));
+    assert_eq!(authority.sidecar("foreign", now).await, refused(unreviewed()));
+    assert_eq!(authority.sidecar("admin", now).await, refused(unreviewed()));
+    assert_eq!(authority.sidecar("guess", now).await, refused(unreviewed()));
+    let old = Arc::new(Server { is_old: true, ..self::server() });
+    let authority = self::authority(&old);
+    assert_eq!(authority.sidecar("cart", now).await, refused(Refusal::Audience(AUDIENCE.to_owned())));
+}
+
+#[tokio::test]
+async fn the_role_of_a_person_is_the_highest_that_all_its_rights_are_there_for() {
+    let server = Arc::new(server());
+    let authority = authority(&server);
+    let now = Instant::now();
+    let is = |principal: &str, role| Ok((principal.to_owned(), role));
+    assert_eq!(authority.person("admin", now).await, is("kubernetes:root", Role::Admin));
+    assert_eq!(authority.person("ci", now).await, is("kubernetes:system:serviceaccount:ci:deployer", Role::Operator));
+    assert_eq!(authority.person("viewer", now).await, is("kubernetes:vera", Role::Viewer));
+    for (token, who) in [("half", "half"), ("nobody", "nobody"), ("cart", "system:serviceaccount:shop:default")] {
+        let refusal = Refusal::NoRole(format!("kubernetes:{who}"));
+        assert_eq!(authority.person(token, now).await, Err(NotKnown::Refused(refusal)));
+    }
+    assert!(matches!(authority.person("guess", now).await, Err(NotKnown::Refused(Refusal::Unreviewed(_)))));
+    assert!(matches!(authority.person("foreign", now).await, Err(NotKnown::Refused(Refusal::Unreviewed(_)))));
+}
+
+#[tokio::test]
+async fn an_answer_holds_for_its_minute_whether_the_server_is_there_or_not() {
+    let server = Arc::new(server());
+    let authority = authority(&server);
+    let now = Instant::now();
+    let after = |seconds: u64| now + Duration::from_secs(seconds);
+    assert!(authority.sidecar("cart", now).await.is_ok());
+    server.is_away.store(true, Ordering::Relaxed);
+    assert!(authority.sidecar("cart", after(59)).await.is_ok());
+    assert_eq!(server.reviews.load(Ordering::Relaxed), 1);
+    let away = NotKnown::Away(Away("connection refused".to_owned()));
+    assert_eq!(authority.sidecar("cart", after(60)).await, Err(away));
+    // What is not known is not remembered as a refusal.
+    server.is_away.store(false, Ordering::Relaxed);
+    assert!(authority.sidecar("cart", after(61)).await.is_ok());
+    // A refusal is short.
+    assert!(authority.sidecar("guess", now).await.is_err());
+    let reviews = server.reviews.load(Ordering::Relaxed);
+    assert!(authority.sidecar("guess", after(4)).await.is_err());
+    assert_eq!(server.reviews.load(Ordering::Relaxed), reviews);
+    assert!(authority.sidecar("guess", after(5)).await.is_err());
+    assert_eq!(server.reviews.load(Ordering::Relaxed), reviews + 1);
+    // A sidecar's answer is none for the API.
+    assert!(matches!(authority.person("cart", now).await, Err(NotKnown::Refused(Refusal::NoRole(_)))));
+}
+
+#[tokio::test]
+async fn guesses_fill_no_memory_and_push_out_nobody() {
+    let server = Arc::new(server());
+    let authority = authority(&server);
+    let now = Instant::now();
+    assert!(authority.sidecar("cart", now).await.is_ok());
+    for guess in 0..ANSWERS_MAX + 10 {
+        assert!(authority.sidecar(&format!("guess-{guess}"), now).await.is_err());
+    }
+    assert!(authority.of_sidecars.answers().len() <= ANSWERS_MAX);
+    let reviews = server.reviews.load(Ordering::Relaxed);
+    assert!(authority.sidecar("cart", now).await.is_ok());
+    assert_eq!(server.reviews.load(Ordering::Relaxed), reviews, "it is still known");
+}
+
+#[tokio::test]
+async fn only_so_many_reviews_run_at_a_time_and_the_other_port_has_its_own() {
+    let server = Arc::new(Server { gate: Some(Notify::new()), ..server() });
+    let authority = Arc::new(authority(&server));
+    let now = Instant::now();
+    let ask = |number: usize| {
+        let authority = Arc::clone(&authority);
+        tokio::spawn(async move { authority.sidecar(&format!("guess-{number}"), now).await })
+    };
+    let flood: Vec<_> = (0..3 * REVIEWS_MAX).map(ask).collect();
+    let running = || *server.running.lock().expect("nobody panics with it");
+    crate::tests::until("they have come as far as they may", || running().0 == REVIEWS_MAX).await;
+    let people = Arc::clone(&authority);
+    let person = tokio::spawn(async move { people.person("admin", now).await });
+    crate::tests::until("a person has a turn", || running().0 == REVIEWS_MAX + 1).await;
+    let gate = server.gate.as_ref().expect("it has one");
+    crate::tests::until("all are answered", || {
+        gate.notify_waiters();
+        flood.iter().all(|asked| asked.is_finished()) && person.is_finished()
+    })
+    .await;
+    assert!(person.await.expect("no panic").is_ok());
+    assert_eq!(running(), (0, REVIEWS_MAX + 1));
+}
+
+#[test]
+fn only_a_service_account_has_a_pod() {
+    let of = |name: &str| super::pod(&account(name, Some("cart-1")));
+    let (namespace, name, uid) = ("shop".to_owned(), "cart-1".to_owned(), "uid-of-cart-1".to_owned());
+    assert_eq!(of("system:serviceaccount:shop:default"), Some(Pod { namespace, name, uid }));
+    for bad in ["alice", "system:serviceaccount:shop", "system:serviceaccount::default", "system:serviceaccount:shop:"]
+    {
+        assert_eq!(of(bad), None, "{bad}");
+    }
+    let mut two = account("system:serviceaccount:shop:default", Some("cart-1"));
+    two.extra.insert(POD_NAME.to_owned(), vec!["cart-1".to_owned(), "cart-2".to_owned()]);
+    assert_eq!(super::pod(&two), None);
+}
+
+#[tokio::test]
+async fn the_access_file_goes_first_and_the_cluster_is_asked_about_tokens_that_it_does_not_know() {
+    let server = Arc::new(server());
+    // printf %s secret | sha256sum
+    let file = "people: [{name: alice, role: viewer, sha256: 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b}]";
+    let file = Arc::new(Access::parse(file.as_bytes()).expect("it is good"));
+    let (_current, followed) = tokio::sync::watch::channel(file);
+    let rules = Rules { access: Some(followed), cluster: Some(Arc::new(authority(&server))) };
+    let door = Door::new("api", rules);
+    let (remote, now) = ("10.0.0.1:5".parse().expect("an address"), Instant::now());
+    let ask = async |authorization: Option<&str>| {
+        let caller = door.person(remote, &[], authorization, now).await;
+        caller.map(|caller| (caller.principal, caller.role))
+    };
+    assert_eq!(ask(Some("Bearer secret")).await, Ok(("user:alice".to_owned(), Role::Viewer)));
+    assert_eq!(server.reviews.load(Ordering::Relaxed), 0, "the file knows it");
+    assert_eq!(ask(Some("Bearer admin")).await, Ok(("kubernetes:root".to_owned(), Role::Admin)));
+    assert_eq!(ask(None).await, Err(Denied::Refused(Refusal::Nothing)));
+    let nobody = Refusal::NoRole("kubernetes:nobody".to_owned());
+    assert_eq!(ask(Some("Bearer nobody")).await, Err(Denied::Refused(nobody)));
+    assert_eq!(door.denied(), 2);
+    // That nobody can be asked is no fault of whoever calls.
+    server.is_away.store(true, Ordering::Relaxed);
+    assert_eq!(ask(Some("Bearer viewer")).await, Err(Denied::Away(Away("connection refused".to_owned()))));
+    assert_eq!(ask(Some("Bearer secret")).await, Ok(("user:alice".to_owned(), Role::Viewer)));
+    assert_eq!(door.denied(), 2);
+    // And without a file there is the cluster alone, and no open door.
+    let door = Door::new("discovery", Rules { access: None, cluster: Some(Arc::new(authority(&server))) });
+    assert_eq!(door.sidecar(remote, &[], None, now).await, Err(Denied::Refused(Refusal::Nothing)));
+    server.is_away.store(false, Ordering::Relaxed);
+    assert_eq!(
+        door.sidecar(remote, &[], Some("Bearer cart"), now).await.expect("it is known").principal,
+        "pod:shop/cart-1"
+    );
+}
