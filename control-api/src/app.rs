@@ -21,6 +21,8 @@ use crate::access::kubernetes::ApiServer;
 use crate::access::review::{Authority, ServiceOf};
 use crate::access::{self, Access, Door, Rules};
 use crate::api::{Api, Given};
+#[cfg(feature = "kubernetes")]
+use crate::authority;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, StorePlace};
 use crate::discovery::file::Files;
@@ -32,6 +34,8 @@ use crate::drain;
 use crate::expirer::Expirer;
 use crate::fleet::Fleet;
 use crate::guard::{Deeds, Guard};
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes;
 use crate::leader::Leader;
 use crate::listen;
 use crate::push::Push;
@@ -84,7 +88,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let reconciling = tokio::spawn(reconciler.clone().run(discovered));
     let adopting = tokio::spawn(reconciler.clone().follow());
     let recording = tokio::spawn(reconciler.clone().keep_audit());
-    let Security { tls, rules, following: securing } = secure(&config, service_of).await?;
+    #[cfg(feature = "kubernetes")]
+    let authority = open_authority(&config).await.context("--own-ca")?;
+    #[cfg(feature = "kubernetes")]
+    let own = authority.as_ref().map(|authority| (authority.tls(), authority.bundle()));
+    #[cfg(not(feature = "kubernetes"))]
+    let own = None;
+    let (own_tls, own_bundle) = own.unzip();
+    let Security { tls, rules, following: mut securing } = secure(&config, own_tls, service_of).await?;
     let discovery = bind(config.discovery_listen).await.context("--discovery-listen")?;
     let api = bind(config.api_listen).await.context("--api-listen")?;
     let webhook = match &config.webhook {
@@ -101,13 +112,15 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let (leader, replicas, seated) = match shared {
         None => (Leader::sole(), Replicas::alone(config.replica.clone()), None),
         Some(etcd) => {
-            let scheme = if config.tls.is_some() { "https" } else { "http" };
+            let scheme = if config.has_tls() { "https" } else { "http" };
             let url = config.api_advertise.clone().unwrap_or_else(|| format!("{scheme}://{api_address}"));
             let own = Replica { name: config.replica.clone(), api: url };
             let (session, leader, replicas) = Session::join(etcd, own).await.context("join the other replicas")?;
             (leader, replicas, Some(tokio::spawn(session.run(left))))
         }
     };
+    #[cfg(feature = "kubernetes")]
+    securing.extend(authority.map(|authority| tokio::spawn(authority.run(leader.clone()))));
     let mut expirer = Expirer::new(reconciler.clone(), leader.clone());
     expirer.catch_up().await;
     let expiring = tokio::spawn(expirer.run());
@@ -124,7 +137,12 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let doors = ["discovery", "api"].map(|port| Door::new(port, rules.clone()));
     let [of_discovery, of_api] = doors.clone();
     let mut pushing = tokio::spawn(push.serve(discovery, of_discovery, draining.clone()));
-    let (peers, writes_per_second) = (config.peers.clone(), config.writes_per_second);
+    let mut peers = config.peers.clone();
+    if let Some(own) = &config.own_ca {
+        // Whatever address a replica is dialled at, its certificate has the names that were given.
+        (peers.authorities, peers.server_name) = (own_bundle, own.names.first().cloned());
+    }
+    let writes_per_second = config.writes_per_second;
     let (deeds, asked) = (Deeds::default(), webhook::Counts::default());
     let given = Given {
         reconciler: reconciler.clone(),
@@ -251,7 +269,26 @@ struct Security {
     following: Vec<JoinHandle<()>>,
 }
 
-async fn secure(config: &Config, service_of: ServiceOf) -> anyhow::Result<Security> {
+/// Our own authority, if we are to have one.
+#[cfg(feature = "kubernetes")]
+async fn open_authority(config: &Config) -> anyhow::Result<Option<authority::Authority>> {
+    let Some(own) = &config.own_ca else { return Ok(None) };
+    let config = authority::Config {
+        namespace: config.kubernetes_namespace.clone(),
+        names: own.names.clone(),
+        webhook_config: own.webhook_config.clone(),
+        namespaces: authority::ENABLED.to_owned(),
+        pods: authority::INJECTED.to_owned(),
+    };
+    authority::Authority::open(kubernetes::connect().await?, config, Clock::system()).await.map(Some)
+}
+
+/// `own` is what our own authority gives, in place of files.
+async fn secure(
+    config: &Config,
+    own: Option<watch::Receiver<Arc<Tls>>>,
+    service_of: ServiceOf,
+) -> anyhow::Result<Security> {
     let mut following = Vec::new();
     let tls = match &config.tls {
         Some(files) => {
@@ -263,7 +300,7 @@ async fn secure(config: &Config, service_of: ServiceOf) -> anyhow::Result<Securi
             following.push(tokio::spawn(files.follow(current, make)));
             Some(followed)
         }
-        None => None,
+        None => own,
     };
     let access = match &config.access_file {
         Some(path) => {
@@ -297,7 +334,11 @@ async fn authority(_: String, _: ServiceOf) -> anyhow::Result<Arc<Authority>> {
 
 /// Nobody has to guess how well a port is kept.
 fn say_what_is_open(config: &Config, addresses: [SocketAddr; 2]) {
-    let tls = if config.tls.is_some() { "TLS" } else { "no TLS" };
+    if let Some(told) = config.webhook.as_ref().filter(|webhook| webhook.settings.control.starts_with("http://")) {
+        let control = told.settings.control.as_str();
+        warn!(%control, "sidecars are told to come without TLS, which this port does not take: --inject control=https://… names it");
+    }
+    let tls = if config.has_tls() { "TLS" } else { "no TLS" };
     let who = match (&config.access_file, &config.access_cluster) {
         (Some(_), Some(_)) => "only those named in the access file or known to the cluster",
         (Some(_), None) => "only those named in the access file",
@@ -305,7 +346,7 @@ fn say_what_is_open(config: &Config, addresses: [SocketAddr; 2]) {
         (None, None) => "no authentication",
     };
     let has_access = config.access_file.is_some() || config.access_cluster.is_some();
-    let is_kept = config.tls.is_some() && has_access;
+    let is_kept = config.has_tls() && has_access;
     if is_kept {
         info!("{tls}, {who}");
     } else if addresses.iter().all(|address| address.ip().is_loopback()) {

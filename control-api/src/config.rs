@@ -14,6 +14,8 @@ use crate::credentials::Credentials;
 use crate::inject::Settings;
 use crate::tls::Required;
 
+mod names;
+
 #[cfg(test)]
 mod tests;
 
@@ -74,7 +76,20 @@ struct Arguments {
     /// File with the bearer token by which the other replicas know this one; their access file makes it a viewer.
     #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_PEER_TOKEN_FILE")]
     peer_token_file: Option<PathBuf>,
-    /// Certificate chain of both ports, PEM; read again when it changes. With --tls-key: both ports speak TLS alone.
+    /// All ports speak TLS by an authority of our own, which is kept in Secret laneway-ca of a cluster and rotated. With certificates for
+    /// these names, comma between: a Service as laneway-control.laneway-system.svc stands for each of its names.
+    #[arg(
+        long,
+        value_name = "NAMES",
+        env = "LANEWAY_CONTROL_OWN_CA",
+        value_delimiter = ',',
+        conflicts_with = "tls_cert"
+    )]
+    own_ca: Vec<String>,
+    /// Namespace of what we keep in a cluster for ourselves. Unset: that of our ServiceAccount, elsewhere laneway-system.
+    #[arg(long, value_name = "NAMESPACE", env = "LANEWAY_CONTROL_KUBERNETES_NAMESPACE")]
+    kubernetes_namespace: Option<String>,
+    /// Certificate chain of all ports, PEM; read again when it changes. With --tls-key: all ports speak TLS alone.
     #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_TLS_CERT", requires = "tls_key")]
     tls_cert: Option<PathBuf>,
     /// Private key of --tls-cert, PEM.
@@ -112,8 +127,11 @@ struct Arguments {
     writes_per_second: u32,
     /// Where the API server of a cluster asks what to put into new pods: the webhook of docs/kubernetes.md, at /inject over TLS. Unset:
     /// there is none.
-    #[arg(long, value_name = "ADDRESS", env = "LANEWAY_CONTROL_WEBHOOK_LISTEN", requires = "tls_cert")]
+    #[arg(long, value_name = "ADDRESS", env = "LANEWAY_CONTROL_WEBHOOK_LISTEN")]
     webhook_listen: Option<SocketAddr>,
+    /// MutatingWebhookConfiguration that is told of our own authority (--own-ca).
+    #[arg(long, value_name = "NAME", env = "LANEWAY_CONTROL_WEBHOOK_CONFIG", default_value = "laneway-inject")]
+    webhook_config: String,
     /// A setting of the sidecars that the webhook puts in: any flag of `lanectl inject`, as proxy-image=laneway/proxy:1.0. May be given
     /// several times; in the environment `;` between.
     #[arg(
@@ -192,6 +210,9 @@ pub struct Config {
     pub api_advertise: Option<String>,
     pub peers: Credentials,
     pub tls: Option<TlsFiles>,
+    /// In place of `tls`.
+    pub own_ca: Option<OwnCa>,
+    pub kubernetes_namespace: String,
     pub access_file: Option<PathBuf>,
     /// Where the cluster is asked too: the audience of sidecars' tokens.
     pub access_cluster: Option<String>,
@@ -213,6 +234,13 @@ pub struct TlsFiles {
     pub required: Required,
 }
 
+/// The names in certificates by our own authority, and which webhook is told of it.
+#[derive(Debug)]
+pub struct OwnCa {
+    pub names: Vec<String>,
+    pub webhook_config: String,
+}
+
 /// Where the webhook listens, and what it puts in.
 #[derive(Debug)]
 pub struct WebhookPort {
@@ -225,6 +253,11 @@ pub struct WebhookPort {
 pub struct ConfigError(clap::Error);
 
 impl Config {
+    /// Whether the ports speak TLS.
+    pub fn has_tls(&self) -> bool {
+        self.tls.is_some() || self.own_ca.is_some()
+    }
+
     /// From the command line and the environment of the process.
     pub fn read() -> Result<Config, ConfigError> {
         Arguments::try_parse().map_err(ConfigError).and_then(Config::check)
@@ -254,16 +287,27 @@ impl Config {
             token_file: arguments.peer_token_file,
             ..Credentials::default()
         };
+        let own_ca = match arguments.own_ca.as_slice() {
+            [] => None,
+            _ if !cfg!(feature = "kubernetes") => {
+                return Err(refuse("--own-ca: this program was built without the feature `kubernetes`".to_owned()));
+            }
+            said => {
+                let names = names::names(said).map_err(|why| refuse(format!("--own-ca {why}")))?;
+                Some(OwnCa { names, webhook_config: arguments.webhook_config })
+            }
+        };
         let has_access = arguments.access_file.is_some() || arguments.access.is_some();
-        let missing = match (&tls, has_access) {
-            (Some(_), true) => None,
-            (None, true) => Some("tokens would be sent in clear. Give --tls-cert and --tls-key"),
-            (Some(_), false) => {
+        let has_tls = tls.is_some() || own_ca.is_some();
+        let missing = match (has_tls, has_access) {
+            (true, true) => None,
+            (false, true) => Some("tokens would be sent in clear. Give --tls-cert and --tls-key, or --own-ca"),
+            (true, false) => {
                 Some("whoever reaches the port could change the mesh. Give --access-file or --access kubernetes")
             }
-            (None, false) => Some(
+            (false, false) => Some(
                 "there is no TLS, and whoever reaches the port could change the mesh. Give --tls-cert, --tls-key and \
-                 --access-file",
+                 --access-file; in a cluster --own-ca is enough for TLS",
             ),
         };
         for (flag, address) in listens {
@@ -279,6 +323,11 @@ impl Config {
             return Err(refuse(format!("--api-listen {api}: is also --discovery-listen; give each its own port")));
         }
         let webhook = match arguments.webhook_listen {
+            Some(listen) if !has_tls => {
+                return Err(refuse(format!(
+                    "--webhook-listen {listen}: an API server speaks TLS alone. Give --tls-cert and --tls-key, or --own-ca"
+                )));
+            }
             Some(listen) if listen.port() != 0 && [discovery, api].contains(&listen) => {
                 return Err(refuse(format!("--webhook-listen {listen}: is another port's; give each its own port")));
             }
@@ -341,6 +390,8 @@ impl Config {
             api_advertise: arguments.api_advertise,
             peers,
             tls,
+            own_ca,
+            kubernetes_namespace: arguments.kubernetes_namespace.unwrap_or_else(own_namespace),
             access_file: arguments.access_file,
             access_cluster,
             writes_per_second: arguments.writes_per_second,
@@ -455,6 +506,13 @@ impl std::fmt::Display for ConfigError {
 
 fn refuse(message: String) -> ConfigError {
     ConfigError(Arguments::command().error(clap::error::ErrorKind::ValueValidation, message))
+}
+
+/// Of the ServiceAccount of the pod that this runs in.
+fn own_namespace() -> String {
+    let said = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").unwrap_or_default();
+    let said = said.trim();
+    if said.is_empty() { "laneway-system".to_owned() } else { said.to_owned() }
 }
 
 fn host_name() -> String {

@@ -3,7 +3,9 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use tokio::sync::watch;
 use tonic::metadata::{Ascii, MetadataValue};
 use tonic::service::Interceptor;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Uri};
@@ -17,6 +19,8 @@ mod tests;
 pub struct Credentials {
     /// Authorities that the other end's certificate is checked against; needed with https.
     pub ca: Option<PathBuf>,
+    /// The authorities themselves, PEM, where there is no file.
+    pub authorities: Option<watch::Receiver<Arc<str>>>,
     /// Own certificate chain and key.
     pub identity: Option<(PathBuf, PathBuf)>,
     /// Name that the other end's certificate must have; unset: the host of the URL.
@@ -72,11 +76,12 @@ impl Credentials {
         if !is_tls(endpoint.uri()) {
             return Ok(endpoint);
         }
-        let ca = self
-            .ca
-            .as_ref()
-            .ok_or_else(|| "https:// needs the authorities of the other end's certificate".to_owned())?;
-        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(read(ca)?));
+        let authorities = match (&self.ca, &self.authorities) {
+            (Some(path), _) => read(path)?,
+            (None, Some(current)) => current.borrow().to_string(),
+            (None, None) => return Err("https:// needs the authorities of the other end's certificate".to_owned()),
+        };
+        let mut tls = ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities));
         if let Some((certificate, key)) = &self.identity {
             tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
         }

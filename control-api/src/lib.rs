@@ -14,6 +14,8 @@
 pub mod access;
 pub mod api;
 pub mod app;
+#[cfg(feature = "kubernetes")]
+pub mod authority;
 pub mod catalog;
 pub mod changes;
 pub mod clock;

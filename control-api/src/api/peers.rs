@@ -143,7 +143,7 @@ impl Peers {
             match self.client(&other) {
                 Ok(client) => {
                     let answer = tokio::time::timeout(wait, call(client));
-                    calls.spawn(async move { (other.name, answer.await) });
+                    calls.spawn(async move { (other, answer.await) });
                 }
                 Err(why) => {
                     debug!(replica = %other.name, %why, "a replica cannot be asked");
@@ -155,7 +155,9 @@ impl Peers {
         while let Some(done) = calls.join_next().await {
             match done {
                 Ok((_, Ok(Ok(answer)))) => answers.push(answer),
-                Ok((name, failure)) => {
+                Ok((Replica { name, api }, failure)) => {
+                    // Made anew for the next call, by the authorities and the token of that moment.
+                    self.channels().remove(&api);
                     let why = failure.map_or_else(
                         |_| "no answer in time".to_owned(),
                         |answer| answer.err().map_or_else(String::new, |status| status.to_string()),

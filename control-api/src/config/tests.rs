@@ -70,6 +70,8 @@ fn a_bad_value_is_named() {
         (vec!["--api-advertise", "10.0.0.1:15411"], "--api-advertise"),
         (vec!["--webhook-listen", "127.0.0.1:1"], "--tls-cert"),
         (vec!["--inject", "log-level=debug"], "--webhook-listen"),
+        (vec!["--own-ca", "control.mesh.svc", "--tls-cert", "c", "--tls-key", "k"], "--tls-cert"),
+        (vec!["--own-ca", "https://control.mesh"], "--own-ca"),
         (vec!["--store", "etcd://h:1", "--api-listen", "0.0.0.0:1", "--insecure-listen"], "--api-advertise"),
     ] {
         let words = refusal(&arguments);
@@ -106,6 +108,18 @@ fn the_webhook_takes_every_flag_of_lanectl_inject() {
     }
     let clash = ["--webhook-listen", "127.0.0.1:9", "--api-listen", "127.0.0.1:9", "--tls-cert", "c", "--tls-key", "k"];
     assert!(refusal(&clash).contains("--webhook-listen"));
+}
+
+#[test]
+fn an_authority_of_our_own_stands_for_certificate_and_key() {
+    let own = ["--own-ca", "control.mesh.svc,127.0.0.1", "--kubernetes-namespace", "mesh"];
+    let more = ["--webhook-listen", "0.0.0.0:15443", "--api-listen", "0.0.0.0:1", "--access-file", "access.yaml"];
+    let config = Config::of(&[&own[..], &more].concat()).expect("all that it takes");
+    assert!(config.has_tls() && config.tls.is_none() && config.webhook.is_some());
+    assert_eq!(config.kubernetes_namespace, "mesh");
+    let own = config.own_ca.expect("it is given");
+    let names = ["control.mesh.svc", "control.mesh.svc.cluster.local", "control.mesh", "control", "127.0.0.1"];
+    assert_eq!((own.names.as_slice(), own.webhook_config.as_str()), (&names.map(str::to_owned)[..], "laneway-inject"));
 }
 
 #[test]

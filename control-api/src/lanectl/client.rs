@@ -289,6 +289,7 @@ fn credentials(shown: &Shown, is_tls: bool) -> Result<Credentials, String> {
         server_name: shown.server_name.clone(),
         token_file: shown.token_file.clone(),
         token: shown.token.clone(),
+        authorities: None,
     })
 }
 

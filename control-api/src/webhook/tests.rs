@@ -1,5 +1,8 @@
 //! The port, in clear: what is answered, what is not, and that each is counted once.
 
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
+
 use std::net::SocketAddr;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
