@@ -102,11 +102,16 @@ fn each(text: &str, mut work: impl FnMut(&mut Map) -> Result<Deed, Vec<String>>)
         let changed = match part.value.clone() {
             None => None,
             Some(Value::Map(mut object)) => {
-                workload::pods(&mut object, &mut |subject, pod| match pod
+                workload::pods(&mut object, &mut |mut subject, pod| match pod
                     .map_err(|problem| vec![problem])
                     .and_then(&mut work)
                 {
-                    Ok(deed) => done.told.push(Told { subject, deed }),
+                    Ok(mut deed) => {
+                        if let Deed::Injected(notes) = &mut deed {
+                            notes.append(&mut subject.idle);
+                        }
+                        done.told.push(Told { subject, deed });
+                    }
                     Err(problems) => wrong.extend(problems.iter().map(|problem| format!("{subject}: {problem}"))),
                 });
                 Some(Value::Map(object))

@@ -120,6 +120,22 @@ fn other_settings_put_in_anew() {
 }
 
 #[test]
+fn what_stands_on_a_workload_in_place_of_its_template_is_told() {
+    let text = "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: a\n  labels: {app: a, laneway.io/tag: gray}\n  \
+                annotations: {alicloud.service.tag: gray, laneway.io/drain-seconds: '7'}\nspec: {template: {metadata: {labels: \
+                {app: a}}, spec: {containers: [{name: a}]}}}\n";
+    let told = reasons(&injected(text, &settings(&[])));
+    for what in ["label laneway.io/tag", "annotation alicloud.service.tag", "annotation laneway.io/drain-seconds"] {
+        let words = format!("{what} stands on the Deployment itself");
+        assert!(told.contains(&words), "{words}: {told}");
+    }
+    assert!(told.contains("spec.template.metadata") && told.contains("no tag: baseline"), "{told}");
+    // On a pod it stands where it belongs.
+    let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {laneway.io/tag: gray}}\nspec: {containers: [{name: a}]}\n";
+    assert!(!reasons(&injected(pod, &settings(&[]))).contains("itself"));
+}
+
+#[test]
 fn what_has_no_pods_stays_byte_for_byte() {
     for text in [
         "",

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use super::identity::{ANNOTATION_SERVICE_COMPAT, ANNOTATION_TAG_COMPAT};
+use super::note::Note;
+use super::settings::PREFIX;
 use super::value::{Map, Value};
 
 /// What is said of an object in one line: `deployment/spring-cloud-a`.
@@ -10,6 +13,8 @@ pub struct Subject {
     kind: String,
     namespace: Option<String>,
     name: String,
+    /// What stands on the object and is read in its template alone.
+    pub(super) idle: Vec<Note>,
 }
 
 impl fmt::Display for Subject {
@@ -60,7 +65,10 @@ pub(super) fn pods(object: &mut Map, each: &mut impl FnMut(Subject, Result<&mut 
     }
     let known = KINDS.iter().find(|(of, name, _)| *of == group && *name == kind);
     if let Some((_, _, path)) = known {
-        let subject = subject(object);
+        let mut subject = subject(object);
+        if !path.is_empty() {
+            subject.idle = idle(object, path);
+        }
         each(subject, descend(object, path));
     }
 }
@@ -73,7 +81,26 @@ fn subject(object: &Map) -> Subject {
         kind: object.text("kind").unwrap_or_default().to_owned(),
         namespace: said("namespace"),
         name: said("name").or_else(generated).unwrap_or_else(|| "?".to_owned()),
+        idle: Vec::new(),
     }
+}
+
+/// Labels and annotations of ours that were meant for the pods.
+fn idle(object: &Map, path: &[&str]) -> Vec<Note> {
+    let is_ours =
+        |key: &str| key.starts_with(PREFIX) || [ANNOTATION_SERVICE_COMPAT, ANNOTATION_TAG_COMPAT].contains(&key);
+    let (kind, template) = (object.text("kind").unwrap_or_default(), path.join("."));
+    let said = |list: &'static str, what: &'static str| {
+        let fields = object.map("metadata").and_then(|metadata| metadata.map(list)).into_iter().flat_map(Map::iter);
+        fields.filter(|(key, _)| is_ours(key)).map(move |(key, _)| (what, key))
+    };
+    let all = said("labels", "label").chain(said("annotations", "annotation"));
+    let note = |(what, key)| {
+        Note::Oddity(format!(
+            "{what} {key} stands on the {kind} itself, where nobody reads it; it belongs into {template}.metadata"
+        ))
+    };
+    all.map(note).collect()
 }
 
 fn descend<'a>(object: &'a mut Map, path: &[&str]) -> Result<&'a mut Map, String> {
