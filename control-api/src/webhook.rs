@@ -32,12 +32,15 @@ mod tests;
 
 /// Connections at a time: each API server has a few.
 pub const CONNECTIONS_MAX: usize = 256;
-/// Largest review. The API server takes objects of at most 3 MiB, which may have come in a shorter form than JSON.
-const BODY_BYTES_MAX: usize = 8 << 20;
+/// Largest review. The API server takes objects of at most 3 MiB; one that came in a shorter form than JSON may be beyond this, and no
+/// pod comes near it.
+const BODY_BYTES_MAX: usize = 4 << 20;
 /// From the head of a request to the end of its body; the API server waits 30 s at most.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Reviews that are read or answered at a time; more wait. It bounds memory: a pod is mostly of a few KiB.
-const REVIEWS_MAX: usize = 16;
+/// Bodies that are read at a time, and reviews that are answered; more wait. Both bound memory: taken apart, a hostile body has many times
+/// its size, while one of a pod has a few KiB and is answered in less than a millisecond.
+const BODIES_MAX: usize = 64;
+const ANSWERS_MAX: usize = 2;
 /// Of one connection.
 const STREAMS_MAX: u32 = 100;
 const HEADERS_BYTES_MAX: u32 = 16 << 10;
@@ -70,7 +73,8 @@ impl Counts {
 struct Webhook {
     settings: Settings,
     counts: Counts,
-    places: Semaphore,
+    bodies: Semaphore,
+    answers: Semaphore,
 }
 
 /// Serves until the drain; then what runs is finished.
@@ -80,7 +84,8 @@ pub async fn serve(
     counts: Counts,
     mut draining: Draining,
 ) -> Result<(), tonic::transport::Error> {
-    let webhook = Arc::new(Webhook { settings, counts, places: Semaphore::new(REVIEWS_MAX) });
+    let (bodies, answers) = (Semaphore::new(BODIES_MAX), Semaphore::new(ANSWERS_MAX));
+    let webhook = Arc::new(Webhook { settings, counts, bodies, answers });
     let routes = Router::new().route("/inject", axum::routing::post(inject)).with_state(webhook);
     Server::builder()
         .accept_http1(true)
@@ -116,9 +121,10 @@ async fn inject(State(webhook): State<Arc<Webhook>>, request: Request) -> Respon
 
 impl Webhook {
     async fn answer(&self, request: Request) -> Result<Answer, (StatusCode, String)> {
-        // Never closed.
-        let _place = self.places.acquire().await;
+        // Neither is ever closed. A body that comes slowly holds up no answer.
+        let _body = self.bodies.acquire().await;
         let body = read(request.into_body()).await?;
+        let _answer = self.answers.acquire().await;
         review::answer(&body, &self.settings).map_err(|error| {
             let status = match error {
                 review::ReviewError::NotAPod { .. } => StatusCode::UNPROCESSABLE_ENTITY,
