@@ -92,6 +92,10 @@ impl CidrSet {
         CidrSet::new(sets.into_iter().flat_map(|set| set.ranges.iter().copied()))
     }
 
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
     pub fn contains(&self, address: IpAddr) -> bool {
         self.ranges.iter().any(|range| range.contains(address))
     }

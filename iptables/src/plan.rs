@@ -2,7 +2,9 @@
 //!
 //! Pure. A `Plan` cannot be wrong: everything that renders or applies it believes it.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
+use std::str::FromStr;
 
 use clap::Args;
 use laneway_proto::contract;
@@ -26,14 +28,20 @@ pub struct Options {
     pub proxy_uid: u32,
     /// Redirect only these ports of peers' connections; `*` is all
     #[arg(long, value_name = "PORTS", env = "LANEWAY_INCLUDE_INBOUND_PORTS", default_value = "*", value_parser = parse_included)]
-    pub include_inbound_ports: Vec<Included>,
+    pub include_inbound_ports: Vec<Included<PortSet>>,
     /// Leave these ports of peers' connections alone; wins over included ports
     #[arg(long, value_name = "PORTS", env = "LANEWAY_EXCLUDE_INBOUND_PORTS")]
     pub exclude_inbound_ports: Vec<PortSet>,
-    /// Leave the application's connections to these ports alone
+    /// Redirect only the application's connections to these ports; `*` is all
+    #[arg(long, value_name = "PORTS", env = "LANEWAY_INCLUDE_OUTBOUND_PORTS", default_value = "*", value_parser = parse_included)]
+    pub include_outbound_ports: Vec<Included<PortSet>>,
+    /// Redirect only the application's connections to these addresses; `*` is all
+    #[arg(long, value_name = "CIDRS", env = "LANEWAY_INCLUDE_OUTBOUND_CIDRS", default_value = "*", value_parser = parse_included_cidrs)]
+    pub include_outbound_cidrs: Vec<Included<CidrSet>>,
+    /// Leave the application's connections to these ports alone; wins over included ports
     #[arg(long, value_name = "PORTS", env = "LANEWAY_EXCLUDE_OUTBOUND_PORTS")]
     pub exclude_outbound_ports: Vec<PortSet>,
-    /// Leave the application's connections to these addresses alone; replaces the default, and may be empty
+    /// Leave the application's connections to these addresses alone; wins over included ones, replaces the default, and may be empty
     #[arg(long, value_name = "CIDRS", env = "LANEWAY_EXCLUDE_OUTBOUND_CIDRS", default_value = "169.254.169.254/32")]
     pub exclude_outbound_cidrs: Vec<CidrSet>,
 }
@@ -48,6 +56,9 @@ pub struct Plan {
     pub(crate) inbound_only: Option<PortSet>,
     /// With the status port, always.
     pub(crate) inbound_skip: PortSet,
+    /// `None`: all but the skipped ones, of ports and of addresses. A connection is redirected whose port and address both are.
+    pub(crate) outbound_only: Option<PortSet>,
+    pub(crate) cidr_only: Option<CidrSet>,
     pub(crate) outbound_skip: PortSet,
     pub(crate) cidr_skip: CidrSet,
 }
@@ -61,13 +72,15 @@ pub enum PlanError {
         "`--include-inbound-ports` leaves nothing to redirect: each of its ports ({included}) is excluded or the status port"
     )]
     NothingInbound { included: PortSet },
+    #[error("`--include-outbound-ports` leaves nothing to redirect: each of its ports ({included}) is excluded")]
+    NothingOutbound { included: PortSet },
 }
 
-/// One value of `--include-inbound-ports`.
+/// One value of a flag that says what is redirected.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Included {
+pub enum Included<T> {
     All,
-    Only(PortSet),
+    Only(T),
 }
 
 impl Plan {
@@ -84,11 +97,15 @@ impl Plan {
         }
         let status = PortSet::new([options.status_port.get()..=options.status_port.get()]);
         let inbound_skip = PortSet::union(options.exclude_inbound_ports.iter().chain([&status]));
-        let inbound_only = only(&options.include_inbound_ports);
-        if let Some(included) = &inbound_only
-            && included.ranges().iter().flat_map(|&(from, to)| from..=to).all(|port| inbound_skip.contains(port))
-        {
+        let outbound_skip = PortSet::union(&options.exclude_outbound_ports);
+        let inbound_only = only(&options.include_inbound_ports, PortSet::union).filter(|set| !set.is_empty());
+        let outbound_only = only(&options.include_outbound_ports, PortSet::union).filter(|set| !set.is_empty());
+        let cidr_only = only(&options.include_outbound_cidrs, CidrSet::union).filter(|set| !set.is_empty());
+        if let Some(included) = inbound_only.as_ref().filter(|only| are_all_in(only, &inbound_skip)) {
             return Err(PlanError::NothingInbound { included: included.clone() });
+        }
+        if let Some(included) = outbound_only.as_ref().filter(|only| are_all_in(only, &outbound_skip)) {
+            return Err(PlanError::NothingOutbound { included: included.clone() });
         }
         Ok(Plan {
             outbound: options.outbound_port,
@@ -96,7 +113,9 @@ impl Plan {
             proxy_uid: options.proxy_uid,
             inbound_only,
             inbound_skip,
-            outbound_skip: PortSet::union(&options.exclude_outbound_ports),
+            outbound_only,
+            cidr_only,
+            outbound_skip,
             cidr_skip: CidrSet::union(&options.exclude_outbound_cidrs),
         })
     }
@@ -106,14 +125,23 @@ impl Plan {
         self.inbound_only.as_ref().is_none_or(|only| only.contains(port)) && !self.inbound_skip.contains(port)
     }
 
+    /// Whether the application's connection to `target` comes to the sidecar.
+    pub fn redirects_outbound(&self, target: SocketAddr) -> bool {
+        let (address, port) = (target.ip(), target.port());
+        self.outbound_only.as_ref().is_none_or(|only| only.contains(port))
+            && self.cidr_only.as_ref().is_none_or(|only| only.contains(address))
+            && !self.outbound_skip.contains(port)
+            && !self.cidr_skip.contains(address)
+    }
+
     /// One line for the operator.
     pub fn summary(&self) -> String {
         format!("outbound to port {}, inbound to port {}, all but uid {}", self.outbound, self.inbound, self.proxy_uid)
     }
 }
 
-/// Several values are one list; a `*` or nothing among them is all ports.
-fn only(values: &[Included]) -> Option<PortSet> {
+/// Several values are one list; a `*` among them is everything, and so is a list of nothing.
+fn only<'v, T>(values: &'v [Included<T>], union: impl FnOnce(Vec<&'v T>) -> T) -> Option<T> {
     let mut sets = Vec::with_capacity(values.len());
     for value in values {
         match value {
@@ -121,10 +149,22 @@ fn only(values: &[Included]) -> Option<PortSet> {
             Included::Only(set) => sets.push(set),
         }
     }
-    Some(PortSet::union(sets)).filter(|set| !set.is_empty())
+    Some(union(sets))
 }
 
-fn parse_included(text: &str) -> Result<Included, String> {
+fn are_all_in(ports: &PortSet, skipped: &PortSet) -> bool {
+    ports.ranges().iter().flat_map(|&(from, to)| from..=to).all(|port| skipped.contains(port))
+}
+
+fn parse_included(text: &str) -> Result<Included<PortSet>, String> {
+    included(text)
+}
+
+fn parse_included_cidrs(text: &str) -> Result<Included<CidrSet>, String> {
+    included(text)
+}
+
+fn included<T: FromStr<Err = String>>(text: &str) -> Result<Included<T>, String> {
     if text.trim() == "*" {
         return Ok(Included::All);
     }

@@ -7,7 +7,12 @@ use std::{fmt::Write, net::IpAddr};
 
 use laneway_proto::contract::{INBOUND_SOURCE_V4, INBOUND_SOURCE_V6};
 
-use crate::{cidr::Cidr, host::Family, plan::Plan, ports::PortSet};
+use crate::{
+    cidr::{Cidr, CidrSet},
+    host::Family,
+    plan::Plan,
+    ports::PortSet,
+};
 
 /// Our nft table; its family is inet.
 pub(crate) const TABLE: &str = "laneway";
@@ -37,6 +42,13 @@ pub fn render_nft(plan: &Plan) -> String {
     line(&nft_set("out_skip_ports", "inet_service", nft_ports(&plan.outbound_skip)));
     line(&nft_set("out_skip_v4", "ipv4_addr", plan.cidr_skip.v4().map(ToString::to_string).collect()));
     line(&nft_set("out_skip_v6", "ipv6_addr", plan.cidr_skip.v6().map(ToString::to_string).collect()));
+    if let Some(only) = &plan.outbound_only {
+        line(&nft_set("out_only_ports", "inet_service", nft_ports(only)));
+    }
+    if let Some(only) = &plan.cidr_only {
+        line(&nft_set("out_only_v4", "ipv4_addr", only.v4().map(ToString::to_string).collect()));
+        line(&nft_set("out_only_v6", "ipv6_addr", only.v6().map(ToString::to_string).collect()));
+    }
     line("  chain prerouting {");
     line("    type nat hook prerouting priority -100; policy accept;");
     line("    iifname \"lo\" return");
@@ -51,6 +63,14 @@ pub fn render_nft(plan: &Plan) -> String {
     line("    tcp dport @out_skip_ports return");
     line("    ip daddr @out_skip_v4 return");
     line("    ip6 daddr @out_skip_v6 return");
+    if plan.outbound_only.is_some() {
+        line("    tcp dport != @out_only_ports return");
+    }
+    if plan.cidr_only.is_some() {
+        // Of a family without included addresses: all of it.
+        line("    ip daddr != @out_only_v4 return");
+        line("    ip6 daddr != @out_only_v6 return");
+    }
     line(&format!("    meta l4proto tcp redirect to :{}", plan.outbound));
     line("  }");
     line("  chain from_proxy {");
@@ -108,14 +128,23 @@ pub fn render_iptables(plan: &Plan, family: Family, jumps: &[String]) -> String 
     for ports in multiport(&plan.outbound_skip) {
         rule(OUT, &format!("-p tcp -m multiport --dports {ports} -j RETURN"));
     }
-    let cidrs: Vec<&Cidr> = match family {
-        Family::V4 => plan.cidr_skip.v4().collect(),
-        Family::V6 => plan.cidr_skip.v6().collect(),
-    };
-    for cidr in cidrs {
+    for cidr in of_family(&plan.cidr_skip, family) {
         rule(OUT, &format!("-d {cidr} -j RETURN"));
     }
-    rule(OUT, &format!("-p tcp -j REDIRECT --to-ports {}", plan.outbound));
+    // Each included address with each match of included ports.
+    let ports = plan.outbound_only.as_ref().map_or_else(
+        || vec![String::new()],
+        |only| multiport(only).into_iter().map(|ports| format!("-m multiport --dports {ports} ")).collect(),
+    );
+    let addresses = plan.cidr_only.as_ref().map_or_else(
+        || vec![String::new()],
+        |only| of_family(only, family).into_iter().map(|cidr| format!("-d {cidr} ")).collect(),
+    );
+    for address in &addresses {
+        for ports in &ports {
+            rule(OUT, &format!("{address}-p tcp {ports}-j REDIRECT --to-ports {}", plan.outbound));
+        }
+    }
     rule(FROM_PROXY, "! -o lo -j RETURN");
     rule(FROM_PROXY, &format!("-s {source}/{full} -j RETURN"));
     rule(FROM_PROXY, &format!("-d {loopback} -j RETURN"));
@@ -132,6 +161,13 @@ pub fn render_iptables_undo(jumps: &[String]) -> String {
     }
     text.push_str("COMMIT\n");
     text
+}
+
+fn of_family(set: &CidrSet, family: Family) -> Vec<&Cidr> {
+    match family {
+        Family::V4 => set.v4().collect(),
+        Family::V6 => set.v6().collect(),
+    }
 }
 
 fn table_head(jumps: &[String]) -> String {

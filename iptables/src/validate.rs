@@ -25,7 +25,7 @@ const NOBODY_V4: [IpAddr; 3] = [
     IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1)),
 ];
 const NOBODY_V6: [IpAddr; 1] = [IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1))];
-/// First port that is dialled; the next one where it is excluded.
+/// First port that is dialled; where it is not redirected the next one, and then those before it.
 const PORT_FIRST: u16 = 20001;
 /// A redirected connection arrives within the machine, at once.
 const ARRIVAL_MAX: Duration = Duration::from_secs(2);
@@ -64,7 +64,10 @@ pub fn validate(plan: &Plan, target: Option<SocketAddr>) -> Report {
         None => [unanswered(plan, &NOBODY_V4), unanswered(plan, &NOBODY_V6)].into_iter().flatten().collect(),
     };
     if targets.is_empty() {
-        report.unchecked.push("every address or port of outbound is excluded".to_owned());
+        report.unchecked.push(
+            "outbound: no address that nobody has is redirected, on any port (`--validate-target` takes one that is)"
+                .to_owned(),
+        );
     }
     for target in targets {
         check_outbound(plan, target, &mut report);
@@ -164,8 +167,9 @@ fn check_as_proxy(plan: &Plan, target: SocketAddr, report: &mut Report) {
 
 /// The first of these addresses, with a port, that the plan redirects.
 fn unanswered(plan: &Plan, addresses: &[IpAddr]) -> Option<SocketAddr> {
-    let port = (PORT_FIRST..).find(|&port| !plan.outbound_skip.contains(port))?;
-    addresses.iter().find(|address| !plan.cidr_skip.contains(**address)).map(|&address| SocketAddr::new(address, port))
+    let ports = || (PORT_FIRST..=u16::MAX).chain(1..PORT_FIRST);
+    let mut targets = addresses.iter().flat_map(|&address| ports().map(move |port| SocketAddr::new(address, port)));
+    targets.find(|&target| plan.redirects_outbound(target))
 }
 
 /// Which of our addresses would dial `target`. A UDP socket asks the routes without sending anything.

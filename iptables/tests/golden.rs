@@ -95,6 +95,51 @@ fn a_redirect_of_included_ports_only() {
 }
 
 #[test]
+fn a_redirect_of_included_calls_only() {
+    let ports: Vec<String> = (0..16).map(|number| (8000 + 2 * number).to_string()).collect();
+    let plan = good(&[
+        "--include-outbound-ports",
+        &ports.join(","),
+        "--include-outbound-ports=9000-9100",
+        "--include-outbound-cidrs=10.0.0.0/8,192.168.0.0/16",
+        "--include-outbound-cidrs=fd00::/8",
+        "--exclude-outbound-ports=8002",
+        "--exclude-outbound-cidrs=10.1.0.0/16",
+    ]);
+    check("calls.nft", &render_nft(&plan));
+    check("calls.v4.rules", &render_iptables(&plan, Family::V4, &[]));
+    check("calls.v6.rules", &render_iptables(&plan, Family::V6, &[]));
+    // Of one family alone: nothing of the other.
+    let plan = good(&["--include-outbound-cidrs=10.0.0.0/8"]);
+    let redirects = |family| render_iptables(&plan, family, &[]).matches("-A LANEWAY_OUT").count();
+    assert_eq!(redirects(Family::V4), redirects(Family::V6) + 2, "the one redirect, and the default exclusion");
+}
+
+#[test]
+fn what_is_redirected_is_included_and_not_excluded() {
+    let plan = good(&[
+        "--include-outbound-ports=80,8000-8100",
+        "--include-outbound-cidrs=10.0.0.0/8,fd00::/8",
+        "--exclude-outbound-ports=8002",
+        "--exclude-outbound-cidrs=10.1.0.0/16",
+    ]);
+    for (target, is_redirected) in [
+        ("10.2.0.1:80", true),
+        ("[fd00::1]:8100", true),
+        ("10.2.0.1:81", false),
+        ("10.2.0.1:8002", false),
+        ("10.1.0.1:80", false),
+        ("192.0.2.1:80", false),
+        ("[2001:db8::1]:80", false),
+    ] {
+        assert_eq!(plan.redirects_outbound(target.parse().expect("an address")), is_redirected, "{target}");
+    }
+    let all =
+        good(&["--include-outbound-ports=*", "--include-outbound-cidrs=*", "--include-outbound-cidrs=10.0.0.0/8"]);
+    assert_eq!(all, good(&[]));
+}
+
+#[test]
 fn undone() {
     check("undo.nft", &render_nft_undo());
     check("undo.rules", &render_iptables_undo(&ours().jumps));
@@ -164,4 +209,5 @@ fn values_that_do_not_go_together_are_named() {
         refused(&["--status-port=15406"]).starts_with("`--status-port` is 15406, which `--inbound-port` is already")
     );
     assert!(refused(&["--include-inbound-ports=15421,80", "--exclude-inbound-ports=80"]).contains("(80,15421)"));
+    assert!(refused(&["--include-outbound-ports=80-82", "--exclude-outbound-ports=1-100"]).contains("(80-82)"));
 }

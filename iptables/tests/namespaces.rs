@@ -125,6 +125,45 @@ fn only_included_inbound_ports_are_captured() {
 }
 
 #[test]
+fn only_included_calls_are_captured() {
+    if skipped("only_included_calls_are_captured") {
+        return;
+    }
+    for backend in ["nft", "iptables"] {
+        let pod = Pod::new();
+        let ports = ["--include-outbound-ports", "8080,7100-7200", "--exclude-outbound-ports=7100-7200"];
+        let cidrs = ["--include-outbound-cidrs", "10.77.1.0/24,fd77::/64"];
+        for _ in 0..2 {
+            pod.init_ok(&[&["--backend", backend][..], &ports, &cidrs].concat());
+        }
+        let places = listeners(&pod);
+        for family in [Family::V4, Family::V6] {
+            let scene = Scene { pod: &pod, family, places: &places };
+            let [own, peer, other, ..] = family.addresses();
+            scene.app("included", peer, PORT, "outbound", Some((peer, PORT)));
+            scene.app("included and excluded", peer, EXCLUDED_OUT_IN_RANGE, "peer in range", None);
+            scene.app("not an included port", peer, EXCLUDED_OUT, "peer excluded", None);
+            scene.app("not an included address", other, PORT, "peer", None);
+            scene.peer("callers are captured as ever", own, PORT, "inbound", Some((own, PORT)));
+        }
+        pod.init_ok(&["--undo"]);
+
+        // Of one family alone: the other is not captured.
+        pod.init_ok(&["--backend", backend, "--include-outbound-cidrs=10.77.0.0/16"]);
+        let [_, peer, ..] = Family::V4.addresses();
+        Scene { pod: &pod, family: Family::V4, places: &places }.app(
+            "IPv4",
+            peer,
+            PORT,
+            "outbound",
+            Some((peer, PORT)),
+        );
+        let [_, peer, ..] = Family::V6.addresses();
+        Scene { pod: &pod, family: Family::V6, places: &places }.app("IPv6", peer, PORT, "peer", None);
+    }
+}
+
+#[test]
 fn a_half_applied_redirect_is_made_whole_and_can_be_undone() {
     if skipped("a_half_applied_redirect_is_made_whole_and_can_be_undone") {
         return;

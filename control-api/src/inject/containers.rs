@@ -39,6 +39,12 @@ pub(super) fn init(settings: &Settings) -> Value {
     if let Included::Only(ports) = &settings.include_inbound_ports {
         env.push(variable("LANEWAY_INCLUDE_INBOUND_PORTS", ports.to_string()));
     }
+    if let Included::Only(ports) = &settings.include_outbound_ports {
+        env.push(variable("LANEWAY_INCLUDE_OUTBOUND_PORTS", ports.to_string()));
+    }
+    if let Included::Only(cidrs) = &settings.include_outbound_cidrs {
+        env.push(variable("LANEWAY_INCLUDE_OUTBOUND_CIDRS", cidrs.to_string()));
+    }
     for (name, ports) in [
         ("LANEWAY_EXCLUDE_INBOUND_PORTS", &settings.exclude_inbound_ports),
         ("LANEWAY_EXCLUDE_OUTBOUND_PORTS", &settings.exclude_outbound_ports),

@@ -58,11 +58,17 @@ pub struct Settings {
     pub redirect_backend: Backend,
     /// Redirect only these ports of callers; `*` is all.
     #[arg(long, value_name = "PORTS", default_value = "*", value_parser = included)]
-    pub include_inbound_ports: Included,
+    pub include_inbound_ports: Included<PortSet>,
     /// Leave these ports of callers alone; wins over included ones.
     #[arg(long, value_name = "PORTS", default_value = "", value_parser = parsed::<PortSet>)]
     pub exclude_inbound_ports: PortSet,
-    /// Leave the application's calls to these ports alone.
+    /// Redirect only the application's calls to these ports; `*` is all.
+    #[arg(long, value_name = "PORTS", default_value = "*", value_parser = included)]
+    pub include_outbound_ports: Included<PortSet>,
+    /// Redirect only the application's calls to these addresses; `*` is all.
+    #[arg(long, value_name = "CIDRS", default_value = "*", value_parser = included_cidrs)]
+    pub include_outbound_cidrs: Included<CidrSet>,
+    /// Leave the application's calls to these ports alone; wins over included ones.
     #[arg(long, value_name = "PORTS", default_value = "", value_parser = parsed::<PortSet>)]
     pub exclude_outbound_ports: PortSet,
     /// Leave the application's calls to these addresses alone; replaces the default, and may be empty.
@@ -107,7 +113,7 @@ macro_rules! known {
     };
 }
 
-const KNOWN: [Known; 16] = known! {
+const KNOWN: [Known; 18] = known! {
     "proxy-image" => proxy_image: image,
     "init-image" => init_image: image,
     "native-sidecar" => native_sidecar: boolean,
@@ -115,6 +121,8 @@ const KNOWN: [Known; 16] = known! {
     "redirect-backend" => redirect_backend: backend,
     "include-inbound-ports" => include_inbound_ports: included,
     "exclude-inbound-ports" => exclude_inbound_ports: parsed::<PortSet>,
+    "include-outbound-ports" => include_outbound_ports: included,
+    "include-outbound-cidrs" => include_outbound_cidrs: included_cidrs,
     "exclude-outbound-ports" => exclude_outbound_ports: parsed::<PortSet>,
     "exclude-outbound-cidrs" => exclude_outbound_cidrs: parsed::<CidrSet>,
     "opaque-ports" => opaque_ports: some_ports,
@@ -197,6 +205,8 @@ impl Settings {
             proxy_uid: PROXY_UID,
             include_inbound_ports: vec![self.include_inbound_ports.clone()],
             exclude_inbound_ports: vec![self.exclude_inbound_ports.clone()],
+            include_outbound_ports: vec![self.include_outbound_ports.clone()],
+            include_outbound_cidrs: vec![self.include_outbound_cidrs.clone()],
             exclude_outbound_ports: vec![self.exclude_outbound_ports.clone()],
             exclude_outbound_cidrs: vec![self.exclude_outbound_cidrs.clone()],
         }
@@ -233,13 +243,24 @@ fn backend(text: &str) -> Result<Backend, String> {
     }
 }
 
-fn included(text: &str) -> Result<Included, String> {
+fn included(text: &str) -> Result<Included<PortSet>, String> {
     if text == "*" {
         return Ok(Included::All);
     }
     match text.parse::<PortSet>() {
         // Nothing would mean everything.
         Ok(set) if set.is_empty() => Err("is empty; allowed: ports and ranges, or `*` for all".to_owned()),
+        Ok(set) => Ok(Included::Only(set)),
+        Err(problem) => Err(format!("{problem}; or `*` for all")),
+    }
+}
+
+fn included_cidrs(text: &str) -> Result<Included<CidrSet>, String> {
+    if text == "*" {
+        return Ok(Included::All);
+    }
+    match text.parse::<CidrSet>() {
+        Ok(set) if set.is_empty() => Err("is empty; allowed: addresses and ranges, or `*` for all".to_owned()),
         Ok(set) => Ok(Included::Only(set)),
         Err(problem) => Err(format!("{problem}; or `*` for all")),
     }
