@@ -20,6 +20,7 @@ pub mod catalog;
 pub mod changes;
 pub mod clock;
 pub mod config;
+pub mod crd;
 pub mod credentials;
 pub mod discovery;
 pub mod drain;

@@ -23,7 +23,7 @@ use serde_json::{Map, Value};
 
 pub use self::files::{Direction, EndpointDocument, ListenerDocument, PortDocument, ProxyDocument, ServiceDocument};
 pub use self::lines::Lines;
-pub use self::units::{parse_duration, parse_percent, write_percent};
+pub use self::units::{enum_words, parse_duration, parse_percent, write_percent};
 use self::walk::{BAD_VALUE, Walk};
 pub use self::write::{write_group, write_lane, write_policy};
 use crate::name;
@@ -65,6 +65,8 @@ impl Document {
 
 const KINDS: [&str; 5] = ["LaneGroup", "Lane", "ServicePolicy", "Service", "Proxy"];
 const API: &str = "laneway.io/";
+/// Of a Kubernetes object: its id, where Kubernetes does not take it as a name.
+pub const ID_ANNOTATION: &str = "laneway.io/id";
 
 const SYNTAX: &str = "LANE0001";
 const KIND: &str = "LANE0004";
@@ -108,35 +110,43 @@ pub fn read_each(text: &str) -> Result<Vec<Read>, Box<admin::Diagnostic>> {
             ..Default::default()
         })
     })?;
-    let mut all = Vec::new();
     let mut seen = BTreeSet::new();
-    for (at, value) in values.into_iter().flat_map(items).enumerate() {
-        let mut reader = Reader { number: at + 1, walk: Walk::default(), kind: String::new(), name: String::new() };
-        let read = reader.document(value);
-        let is_whole = reader.walk.findings.is_empty();
-        let mut findings = Vec::new();
-        if let Some(document) = &read {
-            if !seen.insert((document.kind(), document.name())) && !matches!(document, Document::Proxy(_)) {
-                reader.walk.report(TWICE, "name", TWICE_MESSAGE.to_owned(), TWICE_HELP);
-            }
-            let unsupported = match document {
-                _ if !is_whole => Vec::new(),
-                Document::LaneGroup(group) => crate::check::unsupported_group(group),
-                Document::Lane(lane) => crate::check::unsupported_lane(lane),
-                Document::ServicePolicy(policy) => crate::check::unsupported_policy(policy),
-                Document::Service(_) | Document::Proxy(_) => Vec::new(),
-            };
-            findings.extend(
-                unsupported
-                    .into_iter()
-                    .map(|d| admin::Diagnostic { message: format!("{}: {}", reader.title(), d.message), ..d }),
-            );
+    let values = values.into_iter().flat_map(items).enumerate();
+    Ok(values.map(|(at, value)| read_one(at + 1, value, &mut seen)).collect())
+}
+
+/// Reads one document that is a value already.
+pub fn read_value(value: Value) -> Read {
+    let _descriptors = descriptors();
+    read_one(1, value, &mut BTreeSet::new())
+}
+
+/// `seen`: which objects the documents before it are.
+fn read_one(number: usize, value: Value, seen: &mut BTreeSet<(&'static str, String)>) -> Read {
+    let mut reader = Reader { number, walk: Walk::default(), kind: String::new(), name: String::new() };
+    let read = reader.document(value);
+    let is_whole = reader.walk.findings.is_empty();
+    let mut findings = Vec::new();
+    if let Some(document) = &read {
+        if !seen.insert((document.kind(), document.name())) && !matches!(document, Document::Proxy(_)) {
+            reader.walk.report(TWICE, "name", TWICE_MESSAGE.to_owned(), TWICE_HELP);
         }
-        findings.extend(reader.diagnostics());
-        let (document, partial) = if is_whole { (read, None) } else { (None, read) };
-        all.push(Read { number: at + 1, document, partial, findings });
+        let unsupported = match document {
+            _ if !is_whole => Vec::new(),
+            Document::LaneGroup(group) => crate::check::unsupported_group(group),
+            Document::Lane(lane) => crate::check::unsupported_lane(lane),
+            Document::ServicePolicy(policy) => crate::check::unsupported_policy(policy),
+            Document::Service(_) | Document::Proxy(_) => Vec::new(),
+        };
+        findings.extend(
+            unsupported
+                .into_iter()
+                .map(|d| admin::Diagnostic { message: format!("{}: {}", reader.title(), d.message), ..d }),
+        );
     }
-    Ok(all)
+    findings.extend(reader.diagnostics());
+    let (document, partial) = if is_whole { (read, None) } else { (None, read) };
+    Read { number, document, partial, findings }
 }
 
 /// YAML 1.2: `on`, `yes` and their like are words. The bounds are for the size of a file, which is its reader's to limit:
@@ -277,6 +287,9 @@ impl Reader {
                         fields.entry(key).or_insert(value);
                     }
                 }
+                if let Some(id) = metadata.get("annotations").and_then(|own| own.get(ID_ANNOTATION)) {
+                    fields.insert("name".into(), id.clone());
+                }
             }
             Some(other) => {
                 self.walk.wrong_type("metadata", &other, "a map");
@@ -291,7 +304,25 @@ impl Reader {
         if let Some(Value::String(name)) = fields.get("name") {
             self.name = name.clone();
         }
+        self.group_of_name(&mut fields);
         fields
+    }
+
+    /// Names of objects are unique in their namespace, those of lanes in their group: `shop.gray` is the lane gray of shop.
+    fn group_of_name(&mut self, fields: &mut Map<String, Value>) {
+        let Some((group, lane)) = self.name.split_once('.').map(|(group, lane)| (group.to_owned(), lane.to_owned()))
+        else {
+            return;
+        };
+        if self.kind != "Lane" || group.contains('/') {
+            return;
+        }
+        fields.insert("name".into(), lane.into());
+        let written = fields.entry("group").or_insert_with(|| group.clone().into());
+        if written.as_str().is_some_and(|written| name::id_of(written) != group) {
+            let message = format!("`group` differs from the one in `{}`", self.name);
+            self.walk.report(NAME, "group", message, "leave one of them out");
+        }
     }
 
     /// An object of the admin API.

@@ -119,6 +119,16 @@ fn other_forms_mean_the_same() {
         "apiVersion: laneway.io/v1alpha1\nkind: Lane\nmetadata: {{name: gray, uid: x}}\nspec:\n  group: shop\n{fields}"
     );
     assert_eq!(lane(&kubernetes), plain);
+    // Names of objects are unique in their namespace, those of lanes in their group.
+    let with_group = kubernetes.replace("name: gray", "name: shop.gray");
+    assert_eq!(lane(&with_group), plain);
+    assert_eq!(lane(&with_group.replace("  group: shop\n", "")), plain);
+    let wrong = read(&with_group.replace("group: shop", "group: cart")).expect_err("two groups");
+    assert!(wrong.iter().any(|finding| finding.field == "group"), "{wrong:?}");
+    let policy = "{apiVersion: laneway.io/v1alpha1, kind: ServicePolicy, metadata: {name: policy-1, annotations: {laneway.io/id: Cart_1}}}";
+    let documents = good(policy);
+    let [Document::ServicePolicy(policy)] = documents.as_slice() else { panic!("{documents:?}") };
+    assert_eq!(policy.name, "namespaces/default/servicePolicies/Cart_1");
     let json = serde_json::to_string_pretty(&write_lane(&plain)).expect("it is JSON");
     assert_eq!(lane(&json), plain);
     let full = json!({"kind": "Lane", "name": plain.name, "priority": 100, "entry": write_lane(&plain)["entry"]});

@@ -121,7 +121,7 @@ pub(super) fn parse_enum(desc: &EnumDescriptor, text: &str) -> Option<EnumValueD
 }
 
 /// The short values that may be written.
-pub(super) fn enum_values(desc: &EnumDescriptor) -> Vec<String> {
+pub fn enum_words(desc: &EnumDescriptor) -> Vec<String> {
     desc.values().filter(|v| v.number() != 0).map(|v| short_enum(&v)).collect()
 }
 

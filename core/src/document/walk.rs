@@ -202,14 +202,14 @@ impl Walk {
 
     pub(super) fn enumeration(&mut self, desc: &EnumDescriptor, value: Value, path: &str) -> Option<Value> {
         let Value::String(text) = &value else {
-            let help = format!("one of: {}", units::enum_values(desc).join(", "));
+            let help = format!("one of: {}", units::enum_words(desc).join(", "));
             self.report(BAD_VALUE, path, format!("{} where a word belongs", type_of(&value)), help);
             return None;
         };
         if let Some(found) = units::parse_enum(desc, text) {
             return Some(Value::from(found.name()));
         }
-        let allowed = units::enum_values(desc);
+        let allowed = units::enum_words(desc);
         let near = units::nearest(text, allowed.iter().map(String::as_str));
         let mut help = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
         help.push_str(&format!("one of: {}", allowed.join(", ")));
