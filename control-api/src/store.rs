@@ -10,6 +10,8 @@
 #[cfg(test)]
 mod conformance;
 pub mod etcd;
+#[cfg(feature = "kubernetes")]
+pub mod kubernetes;
 #[cfg(test)]
 pub(crate) mod memory;
 pub mod sqlite;
@@ -82,6 +84,8 @@ pub enum Capability {
     Replicas,
     /// A commit of several objects is seen whole or not at all, also after a crash.
     AtomicCommits,
+    /// A commit may be as large as a call of the API.
+    AnySize,
     /// Who changed what is kept, and can be gone back to.
     History,
     /// Calls are kept, refused ones too; one that committed exactly when its commit is.
@@ -89,8 +93,8 @@ pub enum Capability {
 }
 
 impl Capability {
-    pub const ALL: [Capability; 4] =
-        [Capability::Replicas, Capability::AtomicCommits, Capability::History, Capability::Audit];
+    pub const ALL: [Capability; 5] =
+        [Capability::Replicas, Capability::AtomicCommits, Capability::AnySize, Capability::History, Capability::Audit];
 }
 
 /// True where nothing is said against it.

@@ -1,0 +1,76 @@
+//! What an answer of the API server, or none, means for whoever asked.
+
+use std::error::Error as _;
+use std::future::Future;
+use std::time::Duration;
+
+use super::super::StoreError;
+
+/// Longest wait for one answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+const CONFLICT: u16 = 409;
+const MISSING: u16 = 404;
+const TOO_LARGE: u16 = 413;
+const TOO_MANY: u16 = 429;
+
+/// Waits for an answer. What was refused is `Failed`, with the answer in it; without an answer it is `Away`.
+pub(super) async fn call<T>(
+    doing: &'static str,
+    answer: impl Future<Output = Result<T, kube::Error>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(ANSWER_MAX, answer).await {
+        Ok(answer) => answer.map_err(|error| failed(doing, error)),
+        Err(_) => {
+            Err(StoreError::Away(format!("{doing}: no answer from the API server in {} s", ANSWER_MAX.as_secs())))
+        }
+    }
+}
+
+fn failed(doing: &'static str, error: kube::Error) -> StoreError {
+    let kube::Error::Api(status) = &error else {
+        return StoreError::Away(format!("{doing}: {}", chain(&error)));
+    };
+    match status.code {
+        TOO_LARGE => StoreError::TooLarge(format!("{doing}: {}", status.message)),
+        TOO_MANY | 500.. => StoreError::Away(format!("{doing}: {}", status.message)),
+        // As a 404 without a kind: the definitions are not there.
+        MISSING if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {
+            StoreError::Unusable(format!(
+                "{doing}: the cluster does not know our kinds ({}). Apply deploy/kubernetes/crds.yaml first",
+                status.message
+            ))
+        }
+        401 | 403 => StoreError::Unusable(format!("{doing}: the API server does not let us: {}", status.message)),
+        _ => StoreError::Failed { doing, source: Box::new(error) },
+    }
+}
+
+pub(super) fn is_conflict(source: &(dyn std::error::Error + 'static)) -> bool {
+    code(source) == Some(CONFLICT)
+}
+
+pub(super) fn is_missing(source: &(dyn std::error::Error + 'static)) -> bool {
+    code(source) == Some(MISSING)
+}
+
+fn code(source: &(dyn std::error::Error + 'static)) -> Option<u16> {
+    match source.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    }
+}
+
+/// An error and what is below it, once each.
+pub(super) fn chain(error: &kube::Error) -> String {
+    let mut words = error.to_string();
+    let mut below = error.source();
+    while let Some(source) = below {
+        let more = source.to_string();
+        if !words.contains(&more) {
+            words = format!("{words}: {more}");
+        }
+        below = source.source();
+    }
+    words
+}
