@@ -160,6 +160,12 @@ impl Api {
         }
     }
 
+    /// How far an object has got with the sidecars of all replicas, for whoever reports it. Nothing: it is none that can be followed.
+    pub async fn progress(&self, name: &str) -> Option<Rollout> {
+        let request = GetRolloutRequest { name: name.to_owned(), ..GetRolloutRequest::default() };
+        status::get_rollout(self, request).await.ok()
+    }
+
     /// Serves until the drain; then what runs is finished.
     pub async fn serve(self, connections: Connections, door: Door) -> Result<(), tonic::transport::Error> {
         let mut draining = self.draining.clone();

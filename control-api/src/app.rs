@@ -35,6 +35,8 @@ use crate::expirer::Expirer;
 use crate::fleet::Fleet;
 use crate::guard::{Deeds, Guard};
 #[cfg(feature = "kubernetes")]
+use crate::kubectl::{Kubectl, Progress};
+#[cfg(feature = "kubernetes")]
 use crate::kubernetes;
 use crate::leader::Leader;
 use crate::listen;
@@ -43,10 +45,12 @@ use crate::reconcile::Reconciler;
 use crate::reload;
 use crate::replicas::{Replica, Replicas};
 use crate::stats::Stats;
+use crate::store::Store;
 use crate::store::etcd::session::Session;
 use crate::store::etcd::{self, Address, Etcd};
+#[cfg(feature = "kubernetes")]
+use crate::store::kubernetes::Kubernetes;
 use crate::store::sqlite::Sqlite;
-use crate::store::{Store, StoreError};
 use crate::tls::{self, Tls};
 use crate::webhook;
 
@@ -76,7 +80,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
 
-    let (store, shared) = open_store(&config).context("open the store (--store)")?;
+    let (store, shared) = open_store(&config).await.context("open the store (--store)")?;
     // A cluster may take a while to answer.
     let found = tokio::select! {
         found = discover(&config) => found.context("read what runs (--discovery)")?,
@@ -109,13 +113,20 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     }
 
     let (leave, left) = oneshot::channel();
+    #[cfg(feature = "kubernetes")]
+    let mut followed = None;
     let (leader, replicas, seated) = match shared {
-        None => (Leader::sole(), Replicas::alone(config.replica.clone()), None),
-        Some(etcd) => {
-            let scheme = if config.has_tls() { "https" } else { "http" };
-            let url = config.api_advertise.clone().unwrap_or_else(|| format!("{scheme}://{api_address}"));
-            let own = Replica { name: config.replica.clone(), api: url };
-            let (session, leader, replicas) = Session::join(etcd, own).await.context("join the other replicas")?;
+        Shared::Alone => (Leader::sole(), Replicas::alone(config.replica.clone()), None),
+        Shared::Etcd(etcd) => {
+            let (session, leader, replicas) =
+                Session::join(etcd, own_replica(&config, api_address)).await.context("join the other replicas")?;
+            (leader, replicas, Some(tokio::spawn(session.run(left))))
+        }
+        #[cfg(feature = "kubernetes")]
+        Shared::Kubernetes(store) => {
+            let joined = store.join(own_replica(&config, api_address)).await;
+            let (session, leader, replicas) = joined.context("join the other replicas")?;
+            followed = Some(store);
             (leader, replicas, Some(tokio::spawn(session.run(left))))
         }
     };
@@ -158,8 +169,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         writes_per_second,
     };
     let answering = Api::new(given);
-    let guarding = Guard::new(reconciler.clone(), leader, stats, answering.observe(), deeds);
+    let guarding = Guard::new(reconciler.clone(), leader.clone(), stats, answering.observe(), deeds);
     let guarding = tokio::spawn(guarding.run());
+    #[cfg(feature = "kubernetes")]
+    let kubectl = followed.map(|store| tokio::spawn(kubectl(&reconciler, store, leader, &answering).run()));
     let mut answering = tokio::spawn(answering.serve(api, of_api));
 
     let mut injecting = match (webhook, &config.webhook) {
@@ -202,6 +215,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     guarding.abort();
     tidying.abort();
     adopting.abort();
+    #[cfg(feature = "kubernetes")]
+    kubectl.into_iter().for_each(|task| task.abort());
     reconciling.abort();
     recording.abort();
     securing.into_iter().for_each(|task| task.abort());
@@ -246,10 +261,19 @@ async fn discover(config: &Config) -> anyhow::Result<Discovery> {
     Ok(Discovery { services, discovered, following, service_of: nobody })
 }
 
+/// What replicas share beside the store.
+enum Shared {
+    /// There can be no other replica.
+    Alone,
+    Etcd(Etcd),
+    #[cfg(feature = "kubernetes")]
+    Kubernetes(Kubernetes),
+}
+
 /// The store, and the same once more where replicas share it.
-fn open_store(config: &Config) -> Result<(Box<dyn Store>, Option<Etcd>), StoreError> {
+async fn open_store(config: &Config) -> anyhow::Result<(Box<dyn Store>, Shared)> {
     Ok(match &config.store {
-        StorePlace::Sqlite(path) => (Box::new(Sqlite::open(path)?), None),
+        StorePlace::Sqlite(path) => (Box::new(Sqlite::open(path)?), Shared::Alone),
         StorePlace::Etcd { endpoints, prefix, is_tls } => {
             let access = etcd::access::Access {
                 is_tls: *is_tls,
@@ -257,9 +281,34 @@ fn open_store(config: &Config) -> Result<(Box<dyn Store>, Option<Etcd>), StoreEr
                 user_file: config.store_user_file.clone(),
             };
             let etcd = Etcd::new(&Address { endpoints: endpoints.clone(), prefix: prefix.clone(), access })?;
-            (Box::new(etcd.clone()), Some(etcd))
+            (Box::new(etcd.clone()), Shared::Etcd(etcd))
         }
+        #[cfg(feature = "kubernetes")]
+        StorePlace::Kubernetes => {
+            let store = Kubernetes::new(crate::kubernetes::connect().await?, &config.kubernetes_namespace);
+            (Box::new(store.clone()), Shared::Kubernetes(store))
+        }
+        #[cfg(not(feature = "kubernetes"))]
+        StorePlace::Kubernetes => anyhow::bail!("this program was built without the feature `kubernetes`"),
     })
+}
+
+/// This replica, as the others reach it.
+fn own_replica(config: &Config, api_address: SocketAddr) -> Replica {
+    let scheme = if config.has_tls() { "https" } else { "http" };
+    let url = config.api_advertise.clone().unwrap_or_else(|| format!("{scheme}://{api_address}"));
+    Replica { name: config.replica.clone(), api: url }
+}
+
+/// Takes up what people write with kubectl.
+#[cfg(feature = "kubernetes")]
+fn kubectl(reconciler: &Reconciler, store: Kubernetes, leader: Leader, api: &Api) -> Kubectl {
+    let api = api.clone();
+    let progress: Progress = Box::new(move |name| {
+        let api = api.clone();
+        Box::pin(async move { api.progress(&name).await })
+    });
+    Kubectl::new(reconciler.clone(), store, leader, progress)
 }
 
 /// What both ports ask and show, and the tasks that keep it as the files say.

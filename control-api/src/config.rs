@@ -27,13 +27,18 @@ const CLUSTER: &str = "kubernetes";
 const DISCOVERY_NAMESPACES_MAX: usize = 64;
 /// A cluster has 3 or 5.
 const ETCD_ENDPOINTS_MAX: usize = 16;
+/// The cluster, where a file could stand; one of that name is `./kubernetes`.
+const KUBERNETES: &str = "kubernetes";
+/// Where a pod finds which namespace it is in.
+const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/namespace";
+const NAMESPACE_DEFAULT: &str = "laneway-system";
 
 /// Laneway's control plane.
 #[derive(Debug, Parser)]
 #[command(name = "laneway-control", version, max_term_width = 100)]
 struct Arguments {
     /// Where all that was applied is kept: a SQLite database, created if it is not there; or, for several replicas,
-    /// etcd://HOST:PORT[,HOST:PORT][/PREFIX]; etcds:// with TLS.
+    /// etcd://HOST:PORT[,HOST:PORT][/PREFIX]; etcds:// with TLS; or `kubernetes`, as objects of the cluster.
     #[arg(long, value_name = "FILE|URL", env = "LANEWAY_CONTROL_STORE", default_value = "laneway-control.db")]
     store: String,
     /// Authorities of etcd's certificate, PEM; needed with etcds://.
@@ -86,7 +91,8 @@ struct Arguments {
         conflicts_with = "tls_cert"
     )]
     own_ca: Vec<String>,
-    /// Namespace of what we keep in a cluster for ourselves. Unset: that of our ServiceAccount, elsewhere laneway-system.
+    /// Namespace of what we keep in a cluster for ourselves: Revisions, Leases, Secret laneway-ca. Unset: that of our ServiceAccount,
+    /// elsewhere laneway-system.
     #[arg(long, value_name = "NAMESPACE", env = "LANEWAY_CONTROL_KUBERNETES_NAMESPACE")]
     kubernetes_namespace: Option<String>,
     /// Certificate chain of all ports, PEM; read again when it changes. With --tls-key: all ports speak TLS alone.
@@ -191,6 +197,8 @@ pub enum StorePlace {
         prefix: String,
         is_tls: bool,
     },
+    /// Objects of the cluster.
+    Kubernetes,
 }
 
 /// Everything that can be set, checked.
@@ -200,6 +208,8 @@ pub struct Config {
     /// Towards etcd.
     pub store_credentials: Credentials,
     pub store_user_file: Option<PathBuf>,
+    /// Where our own objects are in a cluster.
+    pub kubernetes_namespace: String,
     /// Files and folders.
     pub discovery: Vec<PathBuf>,
     /// The cluster beside them: namespaces, none for all.
@@ -212,7 +222,6 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// In place of `tls`.
     pub own_ca: Option<OwnCa>,
-    pub kubernetes_namespace: String,
     pub access_file: Option<PathBuf>,
     /// Where the cluster is asked too: the audience of sidecars' tokens.
     pub access_cluster: Option<String>,
@@ -348,7 +357,7 @@ impl Config {
         if let Some(url) = arguments.api_advertise.as_ref().filter(|url| !is_http(url)) {
             return Err(refuse(format!("--api-advertise {url:?}: is a URL, as http://10.0.0.1:15411")));
         }
-        let is_shared = matches!(store, StorePlace::Etcd { .. });
+        let is_shared = matches!(store, StorePlace::Etcd { .. } | StorePlace::Kubernetes);
         if is_shared && arguments.api_advertise.is_none() && api.ip().is_unspecified() {
             return Err(refuse(format!(
                 "--api-listen {api}: the other replicas on this store cannot tell where that is. Give --api-advertise, the \
@@ -383,6 +392,7 @@ impl Config {
             store,
             store_credentials,
             store_user_file: arguments.store_user_file,
+            kubernetes_namespace: arguments.kubernetes_namespace.unwrap_or_else(own_namespace),
             discovery: paths,
             discovery_cluster,
             discovery_listen: discovery,
@@ -391,7 +401,6 @@ impl Config {
             peers,
             tls,
             own_ca,
-            kubernetes_namespace: arguments.kubernetes_namespace.unwrap_or_else(own_namespace),
             access_file: arguments.access_file,
             access_cluster,
             writes_per_second: arguments.writes_per_second,
@@ -429,7 +438,11 @@ fn discovery_namespaces(mut namespaces: Vec<String>, has_cluster: bool) -> Resul
 
 impl StorePlace {
     fn parse(text: &str) -> Result<StorePlace, String> {
-        const SHAPE: &str = "is a file, or etcd://HOST:PORT[,HOST:PORT][/PREFIX], or the same with etcds:// for TLS";
+        const SHAPE: &str =
+            "is a file, `kubernetes`, or etcd://HOST:PORT[,HOST:PORT][/PREFIX], or the same with etcds:// for TLS";
+        if text == KUBERNETES {
+            return Ok(StorePlace::Kubernetes);
+        }
         let (is_tls, rest) = match text.strip_prefix("etcds://") {
             Some(rest) => (true, Some(rest)),
             None => (false, text.strip_prefix("etcd://")),
@@ -474,7 +487,13 @@ impl StorePlace {
                         .to_owned(),
                 );
             }
-            StorePlace::Sqlite(_) => return Ok(()),
+            StorePlace::Kubernetes if has_ca || has_user => {
+                return Err(
+                    "--store-ca and --store-user-file: --store is the cluster, and they are for etcds:// and etcd://"
+                        .to_owned(),
+                );
+            }
+            StorePlace::Sqlite(_) | StorePlace::Kubernetes => return Ok(()),
             StorePlace::Etcd { endpoints, is_tls, .. } => (endpoints, *is_tls),
         };
         if is_tls != has_ca {
@@ -510,9 +529,8 @@ fn refuse(message: String) -> ConfigError {
 
 /// Of the ServiceAccount of the pod that this runs in.
 fn own_namespace() -> String {
-    let said = std::fs::read_to_string("/var/run/secrets/kubernetes.io/serviceaccount/namespace").unwrap_or_default();
-    let said = said.trim();
-    if said.is_empty() { "laneway-system".to_owned() } else { said.to_owned() }
+    let own = std::fs::read_to_string(OWN_NAMESPACE).map(|text| text.trim().to_owned()).unwrap_or_default();
+    if own.is_empty() { NAMESPACE_DEFAULT.to_owned() } else { own }
 }
 
 fn host_name() -> String {

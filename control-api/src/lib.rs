@@ -32,6 +32,8 @@ pub mod health;
 pub mod inject;
 pub mod json;
 #[cfg(feature = "kubernetes")]
+pub mod kubectl;
+#[cfg(feature = "kubernetes")]
 pub mod kubernetes;
 pub mod lanectl;
 pub mod leader;

@@ -67,6 +67,8 @@ fn a_bad_value_is_named() {
         (vec!["--store", "etcd://etcd-1:2379", "--store-user-file", "user"], "in clear"),
         (vec!["--store", "lanes.db", "--store-user-file", "user"], "--store is a file"),
         (vec!["--store", "etcd://127.0.0.1:2379/a b"], "prefix"),
+        (vec!["--store", "kubernetes", "--store-user-file", "user"], "etcds://"),
+        (vec!["--store", "kubernetes", "--api-listen", "0.0.0.0:1", "--insecure-listen"], "--api-advertise"),
         (vec!["--api-advertise", "10.0.0.1:15411"], "--api-advertise"),
         (vec!["--webhook-listen", "127.0.0.1:1"], "--tls-cert"),
         (vec!["--inject", "log-level=debug"], "--webhook-listen"),
