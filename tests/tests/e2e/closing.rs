@@ -11,7 +11,8 @@ use laneway_tests::process::{Process, Scratch, wait_for};
 
 use crate::alone::free;
 use crate::frames::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Outcome, Peer, RST_STREAM, SETTINGS, block, code, field, frame, get,
+    DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, Outcome, Peer, RST_STREAM, SETTINGS, block, code, field,
+    frame, get,
 };
 use crate::instance::{Asker, DEADLINE, Front, Instance, endpoint};
 use crate::support::{python, script};
@@ -281,11 +282,7 @@ fn serve_frames() -> (SocketAddr, Receiver<Told>, Sender<()>) {
 fn play(mut stream: TcpStream, told: &Sender<Told>) -> std::io::Result<()> {
     stream.write_all(&frame(SETTINGS, 0, 0, &[]))?;
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head)?;
-        let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
-        stream.read_exact(&mut payload)?;
-        let (kind, flags, id) = (head[3], head[4], code(&head[5..]));
+        let Frame { kind, flags, stream: id, payload } = Frame::read(&mut stream)?;
         let said = match kind {
             SETTINGS if flags & ACK == 0 => {
                 stream.write_all(&frame(SETTINGS, ACK, 0, &[]))?;

@@ -1,7 +1,7 @@
 //! A client of HTTP/2 frames that refuses nothing: what no library would send. Every field is a literal that is never indexed
 //! (RFC 7541 section 6.2.3), byte for byte as it was given. It understands of an answer what a verdict needs.
 
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -64,11 +64,22 @@ pub(crate) struct Tally {
     pub(crate) is_open: bool,
 }
 
-struct Frame {
-    kind: u8,
-    flags: u8,
-    stream: u32,
-    payload: Vec<u8>,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
+    pub(crate) flags: u8,
+    pub(crate) stream: u32,
+    pub(crate) payload: Vec<u8>,
+}
+
+impl Frame {
+    /// The next one, whole (RFC 9113 section 4.1).
+    pub(crate) fn read(from: &mut impl io::Read) -> io::Result<Frame> {
+        let mut head = [0; 9];
+        from.read_exact(&mut head)?;
+        let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
+        from.read_exact(&mut payload)?;
+        Ok(Frame { kind: head[3], flags: head[4], stream: code(&head[5..]), payload })
+    }
 }
 
 impl Peer {
@@ -179,11 +190,7 @@ impl Peer {
     }
 
     fn read(&mut self) -> io::Result<Frame> {
-        let mut head = [0; 9];
-        self.stream.read_exact(&mut head)?;
-        let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
-        self.stream.read_exact(&mut payload)?;
-        Ok(Frame { kind: head[3], flags: head[4], stream: code(&head[5..]), payload })
+        Frame::read(&mut self.stream)
     }
 }
 

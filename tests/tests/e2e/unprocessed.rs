@@ -8,7 +8,8 @@ use std::thread;
 use std::time::Duration;
 
 use crate::frames::{
-    DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Outcome, Peer, RST_STREAM, SETTINGS, block, code, field, frame, get,
+    DATA, END_HEADERS, END_STREAM, Frame, GOAWAY, HEADERS, Outcome, Peer, RST_STREAM, SETTINGS, block, field, frame,
+    get,
 };
 use crate::instance::{hang_up, take_nothing_more};
 use crate::sidecar::Sidecar;
@@ -78,11 +79,7 @@ fn play(
     stream.write_all(&frame(SETTINGS, 0, 0, if fault == Some(Fault::Narrow) { &narrow } else { &[] }))?;
     let mut bodies = std::collections::BTreeMap::new();
     loop {
-        let mut head = [0; 9];
-        stream.read_exact(&mut head)?;
-        let mut payload = vec![0; usize::from(head[0]) << 16 | usize::from(head[1]) << 8 | usize::from(head[2])];
-        stream.read_exact(&mut payload)?;
-        let (kind, flags, id) = (head[3], head[4], code(&head[5..]));
+        let Frame { kind, flags, stream: id, payload } = Frame::read(&mut stream)?;
         match kind {
             SETTINGS if flags & ACK == 0 => stream.write_all(&frame(SETTINGS, ACK, 0, &[]))?,
             HEADERS => drop(bodies.insert(id, 0)),
