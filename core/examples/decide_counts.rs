@@ -44,7 +44,7 @@ fn inbound(rules: usize, values: usize, request: &Request, expected: TagSource, 
     let mut scratch = Scratch::new(1);
     for _ in 0..times {
         let facts = black_box(request).facts();
-        let decision = decide_inbound(&snapshot, &facts, PORT, false, &Idle, &mut scratch);
+        let decision = decide_inbound(&snapshot, &facts, PORT, None, &Idle, &mut scratch);
         assert_eq!(black_box(decision).source, expected);
     }
 }

@@ -6,6 +6,7 @@ use crate::carry;
 use crate::condition::Buffers;
 use crate::context::{Context, WithPassed};
 use crate::facts::{Facts, NoHeaders, Source};
+use crate::hop::Hop;
 use crate::ladder;
 use crate::lane::{Fallback, LaneState};
 use crate::share::Dice;
@@ -14,6 +15,7 @@ use crate::table::Among;
 use crate::tag::{RequestTag, Tag};
 use crate::why::{TagSource, Why};
 use crate::witness::{Nobody, Passed, Step, Witness};
+use laneway_proto::contract::FOLLOW_SECONDS_MAX;
 
 pub use crate::carry::TagRefusal;
 pub use crate::ladder::{Doubt, Evidence, InFlight};
@@ -39,6 +41,8 @@ pub struct Inbound<'s> {
     /// Written to the application, kept for the life of the request.
     pub tag: RequestTag,
     pub source: TagSource,
+    /// For so many seconds what the request causes stays in its lane, though that be switched off meanwhile. 0: it is in none.
+    pub lane_seconds: u32,
     /// Lane and rule that coloured it (`source` is `Rule`), for counters.
     pub rule: Option<(&'s str, &'s str)>,
     /// The first dry-run rule that would have.
@@ -95,8 +99,12 @@ pub const WHOLE_SHARE: u32 = 1024;
 /// Where an outbound call goes.
 #[derive(Clone)]
 pub struct Outbound<'s> {
-    /// Leaves with the request.
+    /// Of the request.
     pub tag: RequestTag,
+    /// Leaves with the request: its tag, or `baseline` where its lane is off, so that nobody further on decides otherwise.
+    pub leaves: RequestTag,
+    /// Told to the sidecar of the instance.
+    pub hop: Option<Hop>,
     pub source: TagSource,
     pub why: Why,
     /// `None`: refused, and `why` says why.
@@ -113,24 +121,24 @@ pub struct Outbound<'s> {
 }
 
 /// Decides the tag of an inbound request: carried (trusted) > entry rules > stamping > none.
-/// `port`: of this pod, that the request came to. `handed_over`: `x-laneway-hop` from an instance of the same service: rules
-/// are not drawn again.
+/// `port`: of this pod, that the request came to. `hop`: what the sidecar before says; [`Hop::HandedOver`] only from an instance of
+/// the same service.
 pub fn decide_inbound<'s>(
     snapshot: &'s Snapshot,
     facts: &Facts<'_>,
     port: u16,
-    handed_over: bool,
+    hop: Option<Hop>,
     load: &dyn Load,
     scratch: &mut Scratch,
 ) -> Inbound<'s> {
-    inbound(snapshot, facts, port, handed_over, load, scratch, &mut Nobody)
+    inbound(snapshot, facts, port, hop, load, scratch, &mut Nobody)
 }
 
 pub(crate) fn inbound<'s>(
     snapshot: &'s Snapshot,
     facts: &Facts<'_>,
     port: u16,
-    handed_over: bool,
+    hop: Option<Hop>,
     load: &dyn Load,
     scratch: &mut Scratch,
     witness: &mut impl Witness<'s>,
@@ -140,16 +148,19 @@ pub(crate) fn inbound<'s>(
     let mut inbound = Inbound {
         tag: carried.tag,
         source: TagSource::Carried,
+        lane_seconds: 0,
         rule: None,
         dry_run: None,
         refused: carried.refused,
         hand_over: None,
     };
-    if handed_over {
+    if hop == Some(Hop::HandedOver) {
         witness.step(|| Step::HandedOver);
         // The tag and the decision are those of the sidecar that handed it over.
-        if carried.tag == RequestTag::None {
-            inbound.source = TagSource::None;
+        match carried.tag {
+            RequestTag::Lane(_) => inbound.lane_seconds = FOLLOW_SECONDS_MAX,
+            RequestTag::Baseline => {}
+            RequestTag::None => inbound.source = TagSource::None,
         }
         return inbound;
     }
@@ -167,6 +178,7 @@ pub(crate) fn inbound<'s>(
         if let Some((lane, rule)) = drawn.taken {
             inbound.tag = RequestTag::Lane(lane.tag);
             inbound.source = TagSource::Rule;
+            inbound.lane_seconds = FOLLOW_SECONDS_MAX;
             inbound.rule = Some((&lane.name, rule));
             if lane.redirect && snapshot.own.tag != Some(lane.tag) {
                 inbound.hand_over = hand_over(snapshot, Some(lane.tag), port, load, scratch, witness);
@@ -175,7 +187,13 @@ pub(crate) fn inbound<'s>(
         }
     }
     match inbound.tag {
-        RequestTag::Lane(_) => return inbound,
+        RequestTag::Lane(tag) => {
+            inbound.lane_seconds = seconds_in_lane(snapshot, tag, hop, witness);
+            if inbound.lane_seconds == 0 {
+                inbound.tag = RequestTag::Baseline;
+            }
+            return inbound;
+        }
         RequestTag::Baseline => {}
         RequestTag::None => {
             witness.step(|| Step::Stamp(snapshot.own.stamp));
@@ -183,6 +201,7 @@ pub(crate) fn inbound<'s>(
                 Some(tag) => {
                     inbound.tag = RequestTag::Lane(tag);
                     inbound.source = TagSource::Pod;
+                    inbound.lane_seconds = FOLLOW_SECONDS_MAX;
                     return inbound;
                 }
                 None => inbound.source = TagSource::None,
@@ -203,6 +222,17 @@ fn is_trusted(snapshot: &Snapshot, facts: &Facts<'_>) -> bool {
         TagTrust::None => facts.source.is_meshed && !snapshot.own.is_entry,
         TagTrust::Unspecified => false,
     }
+}
+
+/// Of a request that carries this tag. 0: its lane is off, and no sidecar before had it there.
+fn seconds_in_lane<'s>(snapshot: &'s Snapshot, tag: Tag, hop: Option<Hop>, witness: &mut impl Witness<'s>) -> u32 {
+    let Some(lane) = snapshot.lane(tag).filter(|lane| lane.is_off()) else { return FOLLOW_SECONDS_MAX };
+    let seconds = match hop {
+        Some(Hop::InLane { seconds }) => seconds,
+        Some(Hop::HandedOver) | None => 0,
+    };
+    witness.step(|| Step::CarriedLaneIsOff { lane, is_followed: seconds > 0 });
+    seconds
 }
 
 struct Drawn<'s> {
@@ -320,10 +350,12 @@ pub(crate) fn outbound<'s>(
         (Some(Doubt::Refused), _) => route::refuse(destination)?,
         (_, Some(context)) if !context.passed.is_empty() => {
             let headers = &WithPassed { headers: facts.headers, context };
-            let facts = Facts { headers, ..*facts };
-            route::route(snapshot, destination, rung.tag, &facts, load, scratch, witness)?
+            let call = route::Call { tag: rung.tag, facts: &Facts { headers, ..*facts }, evidence };
+            route::route(snapshot, destination, call, load, scratch, witness)?
         }
-        _ => route::route(snapshot, destination, rung.tag, facts, load, scratch, witness)?,
+        _ => {
+            route::route(snapshot, destination, route::Call { tag: rung.tag, facts, evidence }, load, scratch, witness)?
+        }
     };
     outbound.source = source;
     outbound.context = context;
@@ -340,8 +372,8 @@ pub struct Elsewhere<'s> {
     pub why: Option<Why>,
 }
 
-/// Another instance for a request of that tag, whose instance had the tag `failed`: of the same tag, else along the fallback of its
-/// lane, else of baseline. `load` calls ejected what was tried already; no policy is asked again. `None`: there is none.
+/// Another instance for a request that left with that tag, whose instance had the tag `failed`: of the same tag, else along the
+/// fallback of its lane, which may be off by now, else of baseline. `load` calls ejected what was tried already; no policy is asked again. `None`: there is none.
 pub fn decide_again<'s>(
     snapshot: &'s Snapshot,
     destination: &Destination<'s>,
@@ -378,7 +410,9 @@ pub(crate) fn connection<'s>(
         None => (RequestTag::None, TagSource::None),
     };
     witness.step(|| Step::Ladder { tag, source, doubt: None });
-    let mut outbound = route::route(snapshot, destination, tag, &facts, load, scratch, witness)?;
+    // A lane that is off is not stamped, so nothing is to be followed.
+    let call = route::Call { tag, facts: &facts, evidence: &InFlight::default() };
+    let mut outbound = route::route(snapshot, destination, call, load, scratch, witness)?;
     outbound.source = source;
     if let (Some(chosen), Destination::Known { instance: Some(dialled), .. }) = (outbound.endpoint, destination)
         && std::ptr::eq(chosen, *dialled)

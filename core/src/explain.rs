@@ -7,6 +7,7 @@ use prost_reflect::DynamicMessage;
 
 use crate::decide::{self, Evidence, Inbound, Load, Outbound, Scratch};
 use crate::facts::Facts;
+use crate::hop::Hop;
 use crate::snapshot::{Destination, EndpointAddr, Snapshot};
 use crate::tag::Tag;
 use crate::why::Why;
@@ -30,12 +31,12 @@ pub fn explain_inbound<'s>(
     snapshot: &'s Snapshot,
     facts: &Facts<'_>,
     port: u16,
-    handed_over: bool,
+    hop: Option<Hop>,
     load: &dyn Load,
     scratch: &mut Scratch,
 ) -> (Inbound<'s>, ExplainRouteResponse) {
     let mut recorder = Recorder::new(snapshot, &snapshot.own.service);
-    let inbound = decide::inbound(snapshot, facts, port, handed_over, load, scratch, &mut recorder);
+    let inbound = decide::inbound(snapshot, facts, port, hop, load, scratch, &mut recorder);
     let serving = inbound.hand_over.map_or(snapshot.own.tag, |over| over.endpoint.tag);
     recorder.tag_came_from(inbound.source);
     if inbound.hand_over.is_some() {

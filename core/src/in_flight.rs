@@ -8,12 +8,16 @@ use crate::tag::{RequestTag, Tag};
 
 /// Different contexts that are told apart. Beyond, requests are counted and nothing is concluded from them.
 const CONTEXTS_MAX: usize = 64;
+/// Lanes whose requests are remembered. Beyond, those go that would be forgotten first.
+const LANES_MAX: usize = 64;
 
 /// Requests with a context; those without are the caller's to count.
 #[derive(Debug, Default)]
 pub struct Contexts {
     listed: Vec<(Arc<Context>, u32)>,
     unlisted: u32,
+    /// Lanes that requests came in, and until which second what these cause stays there, though the lane be off meanwhile.
+    lanes: Vec<(Tag, u32)>,
 }
 
 /// Of which lanes requests are in flight.
@@ -32,7 +36,11 @@ pub enum Place {
 }
 
 impl Contexts {
-    pub fn begin(&mut self, context: &Arc<Context>) -> Place {
+    /// `until`: for which what it causes stays in its lane ([`Inbound::lane_seconds`](crate::decide::Inbound::lane_seconds)).
+    pub fn begin(&mut self, context: &Arc<Context>, until: u32) -> Place {
+        if let RequestTag::Lane(tag) = context.tag {
+            self.came_in(tag, until);
+        }
         if let Some((_, count)) = self.listed.iter_mut().find(|(listed, _)| listed == context) {
             *count += 1;
         } else if self.listed.len() < CONTEXTS_MAX {
@@ -54,6 +62,26 @@ impl Contexts {
         if self.listed[at].1 == 0 {
             self.listed.swap_remove(at);
         }
+    }
+
+    fn came_in(&mut self, tag: Tag, until: u32) {
+        if let Some((_, known)) = self.lanes.iter_mut().find(|(known, _)| *known == tag) {
+            *known = until.max(*known);
+            return;
+        }
+        if self.lanes.len() < LANES_MAX {
+            self.lanes.push((tag, until));
+        } else if let Some(oldest) = self.lanes.iter_mut().min_by_key(|(_, until)| *until)
+            && oldest.1 <= until
+        {
+            *oldest = (tag, until);
+        }
+    }
+
+    /// For how many seconds more a call stays in a lane that is off; see [`decide::Evidence::followed`](crate::decide::Evidence).
+    pub fn followed(&self, tag: Tag, now: u32) -> u32 {
+        let known = self.lanes.iter().find(|(known, _)| *known == tag);
+        known.map_or(0, |(_, until)| until.saturating_sub(now))
     }
 
     /// The lane that a call without a tag may have lost: that of the requests in flight which have one.

@@ -12,7 +12,7 @@ use laneway_proto::routing::{Ambiguous, Infer};
 use crate::context::Context;
 use crate::correlation::Known;
 use crate::snapshot::Snapshot;
-use crate::tag::RequestTag;
+use crate::tag::{RequestTag, Tag};
 use crate::why::TagSource;
 
 /// What a pod's inbound requests tell about an outbound call. Asked rung by rung: what is not needed costs nothing.
@@ -29,6 +29,12 @@ pub trait Evidence {
 
     /// By what is in flight in the pod.
     fn in_flight(&self) -> InFlight;
+
+    /// Asked of a lane that is off: for how many seconds more do calls stay in it, because a request that was in it came not long
+    /// ago? 0: no longer.
+    fn followed(&self, _tag: Tag) -> u32 {
+        0
+    }
 }
 
 /// The pod's inbound requests in flight.

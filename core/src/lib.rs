@@ -14,6 +14,7 @@ pub mod carry;
 pub mod context;
 pub mod correlation;
 pub mod facts;
+pub mod hop;
 pub mod name;
 pub mod tag;
 pub mod trace;

@@ -210,6 +210,8 @@ pub struct Endpoint {
     pub state: EndpointState,
     /// Another service is this socket's own; the index of addresses leads there.
     pub(crate) is_secondary: bool,
+    /// It has a sidecar, which hears `x-laneway-hop`.
+    pub(crate) is_meshed: bool,
 }
 
 /// Where an instance listens. Port 0: any; the port that was dialled is kept.

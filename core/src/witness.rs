@@ -40,6 +40,11 @@ pub(crate) enum Step<'s> {
     HandedOver,
     /// The caller's word is not taken.
     Untrusted,
+    /// Inbound: the lane of the carried tag is off; followed, where a sidecar before had the request there.
+    CarriedLaneIsOff {
+        lane: &'s Lane,
+        is_followed: bool,
+    },
     /// No rule is asked of a request that carries `baseline`.
     RulesSkipped,
     /// A lane whose rules are not drawn.
@@ -97,10 +102,11 @@ pub(crate) enum Step<'s> {
     /// Bytes that are not read stay with the instance that was dialled, for it is one of those wanted.
     StaysDialled,
     OtherGroup(&'s Service),
-    /// The lane that a tag has, or none.
+    /// The lane that a tag has, or none; one that is off may be followed for a while.
     LaneOf {
         tag: Tag,
         lane: Option<&'s Lane>,
+        is_followed: bool,
     },
     /// Instances of a tag against the thresholds of a fallback. No health: the service has no instance of that tag.
     Pool {

@@ -104,7 +104,7 @@ fn decisions_allocate_nothing() {
     for (number, input) in inputs.iter().enumerate() {
         let snapshot = &snapshots[number % 2];
         let facts = input.facts();
-        let inbound = decide_inbound(snapshot, &facts, 8080, false, &SomeEjected, &mut scratch);
+        let inbound = decide_inbound(snapshot, &facts, 8080, None, &SomeEjected, &mut scratch);
         reached += usize::from(inbound.rule.is_some());
         let destination = snapshot.destination(input.original, Some("SC-B.example:80"), None);
         let in_flight = InFlight { total: 2, own_tag: 2, ..InFlight::default() };
@@ -129,7 +129,7 @@ fn decisions_among_a_thousand_rules_and_a_list_of_all_users_allocate_nothing() {
     let before = COUNT.get();
     let mut taken = 0;
     for request in &requests {
-        let inbound = decide_inbound(&snapshot, &request.facts(), 8080, false, &SomeEjected, &mut scratch);
+        let inbound = decide_inbound(&snapshot, &request.facts(), 8080, None, &SomeEjected, &mut scratch);
         taken += usize::from(inbound.source == TagSource::Rule);
     }
     assert_eq!(COUNT.get() - before, 0, "{} decisions allocated", requests.len());

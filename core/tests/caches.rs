@@ -8,6 +8,7 @@ use std::cell::Cell;
 
 use laneway_core::decide::{InFlight, Scratch, decide_connection, decide_inbound, decide_outbound};
 use laneway_core::facts::Facts;
+use laneway_core::hop::Hop;
 use laneway_core::snapshot::Snapshot;
 use world::{Lines, World, facts, own_source, peer_source};
 
@@ -99,10 +100,18 @@ fn inputs(round: usize) -> (Lines, String) {
     (Lines(lines.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()), target)
 }
 
+fn hop(round: usize) -> Option<Hop> {
+    match round % 11 {
+        0 => Some(Hop::HandedOver),
+        1 => Hop::read(b"lane=7"),
+        _ => None,
+    }
+}
+
 fn decide_all(world: &World, snapshot: &Snapshot, scratch: &mut Scratch, lines: &Lines, target: &str, round: usize) {
     let outsider = std::net::IpAddr::from([192, 0, 2, (round % 200) as u8]);
     let inbound = Facts { target, ..facts(lines, peer_source(snapshot, outsider)) };
-    let decision = decide_inbound(snapshot, &inbound, 8080, round.is_multiple_of(11), &world.load, scratch);
+    let decision = decide_inbound(snapshot, &inbound, 8080, hop(round), &world.load, scratch);
     std::hint::black_box(&decision);
 
     let outbound = Facts { target, ..facts(lines, own_source(snapshot)) };

@@ -1,9 +1,10 @@
 //! Which tag an inbound request gets, tried on drawn requests and groups against the order that the documents give:
-//! trusted carried tag > entry rules > stamping > none.
+//! trusted carried tag > entry rules > stamping > none; a carried tag whose lane is off is `baseline`, unless it is followed.
 
 mod world;
 
 use laneway_core::decide::{Scratch, decide_inbound};
+use laneway_core::hop::Hop;
 use laneway_core::name;
 use laneway_core::why::TagSource;
 use proptest::prelude::*;
@@ -24,6 +25,8 @@ struct Case {
     tag: &'static str,
     carried: Option<&'static str>,
     is_neighbour: bool,
+    /// A sidecar before had it in the lane of its tag.
+    is_followed: bool,
     /// Rules of gray take 1 and 3, those of blue 2 and 3.
     user: Option<&'static str>,
 }
@@ -42,9 +45,9 @@ fn case() -> impl Strategy<Value = Case> {
     (
         (select(&["any", "mesh", "none"]), select(&["entry", "always", "never"])),
         (select(&["enabled", "dryRun", "disabled"]), any::<bool>(), select(&["", "gray", "blue"])),
-        (carried, any::<bool>(), prop::option::of(select(&["1", "2", "3", "4"]))),
+        (carried, any::<bool>(), any::<bool>(), prop::option::of(select(&["1", "2", "3", "4"]))),
     )
-        .prop_map(|((trust, stamp), (state, overrides, tag), (carried, is_neighbour, user))| Case {
+        .prop_map(|((trust, stamp), (state, overrides, tag), (carried, is_neighbour, is_followed, user))| Case {
             trust,
             stamp,
             state,
@@ -52,6 +55,7 @@ fn case() -> impl Strategy<Value = Case> {
             tag,
             carried,
             is_neighbour,
+            is_followed,
             user,
         })
 }
@@ -79,6 +83,9 @@ fn expected(case: &Case) -> Answer {
             "dryRun" => answer.dry_run = Some("gray/r".into()),
             _ => {}
         }
+    }
+    if carried == Some("gray") && case.state == "disabled" && !case.is_followed {
+        return Answer { tag: Some("baseline".into()), ..answer };
     }
     if carried.is_some() {
         return answer;
@@ -113,7 +120,8 @@ fn decided(case: &Case) -> Answer {
     let headers = Lines::of(&lines);
     let peer = if case.is_neighbour { NEIGHBOUR } else { STRANGER };
     let facts = facts(&headers, peer_source(&snapshot, peer.into()));
-    let inbound = decide_inbound(&snapshot, &facts, 8080, false, &world.load, &mut Scratch::new(1));
+    let hop = case.is_followed.then_some(Hop::InLane { seconds: 10 });
+    let inbound = decide_inbound(&snapshot, &facts, 8080, hop, &world.load, &mut Scratch::new(1));
     let short = |rule: Option<(&str, &str)>| rule.map(|(lane, rule)| format!("{}/{rule}", name::id_of(lane)));
     Answer {
         tag: inbound.tag.wire().map(str::to_owned),

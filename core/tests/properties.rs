@@ -5,6 +5,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use laneway_core::decide::{InFlight, Outbound, Scratch, decide_inbound, decide_outbound};
+use laneway_core::hop::Hop;
 use laneway_core::share;
 use laneway_core::snapshot::{Destination, EndpointState, Snapshot};
 use laneway_core::tag::RequestTag;
@@ -35,7 +36,7 @@ fn coloured(world: &World, user: &str, seed: u64) -> String {
     let snapshot = world.snapshot(&world.pod("A").identity);
     let headers = Lines::of(&[("x-user-id", user)]);
     let facts = facts(&headers, peer_source(&snapshot, [192, 0, 2, 1].into()));
-    let decision = decide_inbound(&snapshot, &facts, 8080, false, &world.load, &mut Scratch::new(seed));
+    let decision = decide_inbound(&snapshot, &facts, 8080, None, &world.load, &mut Scratch::new(seed));
     assert_eq!(decision.source, TagSource::Rule);
     decision.tag.wire().expect("a rule colours").to_owned()
 }
@@ -83,9 +84,12 @@ proptest! {
         let headers = if request.is_empty() { Lines::default() } else { Lines::of(&[("x-mse-tag", request)]) };
         let outbound = call(&world, &snapshot, &headers, seed);
 
-        // The tag leaves as it came.
+        // The tag leaves as it came, but for that of a lane that is off; the sidecar there is told of a lane and of nothing else.
         let expected = match request { "" | "B!" => None, tag => Some(tag) };
         prop_assert_eq!(outbound.tag.wire(), expected);
+        prop_assert_eq!(outbound.leaves.wire(), if request == "off" { Some("baseline") } else { expected });
+        let in_lane = matches!(request, "gray" | "blue" | "nobody") && outbound.endpoint.is_some();
+        prop_assert_eq!(outbound.hop.map(Hop::wire), in_lane.then_some("lane=10"));
         let Some(endpoint) = outbound.endpoint else {
             prop_assert!(matches!(outbound.why, Why::StrictReject | Why::NoEndpoint), "{:?}", outbound.why);
             prop_assert!(outbound.why == Why::NoEndpoint || matches!(outbound.tag, RequestTag::Lane(_)));
@@ -150,7 +154,7 @@ fn ten_percent_and_ten_percent_of_what_is_left_are_ten_and_nine() {
     for user in 0..20_000 {
         let headers = Lines(vec![("x-user-id".to_owned(), user.to_string())]);
         let facts = facts(&headers, peer_source(&snapshot, [192, 0, 2, 1].into()));
-        let decision = decide_inbound(&snapshot, &facts, 8080, false, &world.load, &mut scratch);
+        let decision = decide_inbound(&snapshot, &facts, 8080, None, &world.load, &mut scratch);
         *counts.entry(decision.tag.wire().unwrap_or("none").to_owned()).or_default() += 1;
     }
     assert!((1_900..2_100).contains(&counts["one"]), "{counts:?}");

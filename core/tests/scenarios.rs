@@ -17,6 +17,7 @@ use laneway_core::decode::{Resources, decode};
 use laneway_core::document::{self, ServiceDocument};
 use laneway_core::explain::{Step, explain_connection, explain_inbound, explain_outbound};
 use laneway_core::facts::{Facts, Headers, Source};
+use laneway_core::hop::Hop;
 use laneway_core::in_flight::Contexts;
 use laneway_core::name;
 use laneway_core::snapshot::{Destination, Endpoint, EndpointAddr, Group, Identity, Snapshot};
@@ -24,9 +25,12 @@ use laneway_core::tag::{RequestTag, Tag};
 use laneway_core::why::{Why, source_label, why_label};
 use laneway_proto::admin::ExplainRouteResponse;
 use laneway_proto::admin::diagnostic::Severity;
+use laneway_proto::contract::FOLLOW_SECONDS_MAX;
 use laneway_proto::routing::NewTrace;
 use serde_json::{Value, json};
 
+/// The second in which all this happens.
+const NOW: u32 = 1000;
 /// What a sidecar gives a request that has none.
 const NEW_TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 
@@ -77,6 +81,8 @@ fn run(file: &Value, case: &Value, dice: u64) -> Result<(), String> {
         "at",
         "peer",
         "handedOver",
+        "hop",
+        "unheard",
         "inbound",
         "from",
         "to",
@@ -86,7 +92,10 @@ fn run(file: &Value, case: &Value, dice: u64) -> Result<(), String> {
     ];
     known_keys(case, &keys);
     let pick = |key: &str| if case[key].is_null() { &file[key] } else { &case[key] };
-    let world = World::new(pick("pods"), pick("documents"))?;
+    let mut world = World::new(pick("pods"), pick("documents"))?;
+    for (service, documents) in case["unheard"].as_object().into_iter().flatten() {
+        world.unheard.insert(service.clone(), World::new(pick("pods"), documents)?.compiled);
+    }
     if case["chain"].is_string() {
         return world.chain(case, dice);
     }
@@ -102,6 +111,8 @@ fn run(file: &Value, case: &Value, dice: u64) -> Result<(), String> {
 /// Everything that runs, and what the control plane makes of it.
 struct World {
     compiled: Compiled,
+    /// What the sidecars of some services have instead.
+    unheard: BTreeMap<String, Compiled>,
     catalog: Catalog,
 }
 
@@ -141,13 +152,13 @@ impl World {
         if let Some(error) = findings.iter().find(|finding| finding.severity() == Severity::Error) {
             return Err(format!("check: {error:?}"));
         }
-        Ok(World { compiled: compile(&objects, &catalog), catalog })
+        Ok(World { compiled: compile(&objects, &catalog), unheard: BTreeMap::new(), catalog })
     }
 
     fn snapshot(&self, pod: Pod<'_>) -> Snapshot {
         let identity = Identity { namespace: "default".into(), service: pod.service.into(), tag: pod.tag };
         let mut resources = Resources::default();
-        for wire in self.compiled.everything(&identity) {
+        for wire in self.unheard.get(pod.service).unwrap_or(&self.compiled).everything(&identity) {
             let decoded = decode(wire.type_url, &wire.name, &wire.version, &wire.body);
             resources.insert(decoded.unwrap_or_else(|errors| panic!("what compile emits, decode accepts: {errors:?}")));
         }
@@ -174,7 +185,7 @@ impl World {
         let mut pod = Pod::parse(text(case, "enter"));
         let mut lines = headers(case);
         let mut caller: Option<Pod<'_>> = None;
-        let mut handed_over = false;
+        let mut hop = None;
         let mut labels: Vec<String> = Vec::new();
         loop {
             let snapshot = self.snapshot(pod);
@@ -182,7 +193,7 @@ impl World {
             let request = Request { lines: lines.clone(), case };
             let port = self.address(pod).port();
             let facts = request.facts(self.source(caller));
-            let inbound = decide_inbound(&snapshot, &facts, port, handed_over, &Idle, &mut scratch);
+            let inbound = decide_inbound(&snapshot, &facts, port, hop, &Idle, &mut scratch);
             let tag_header = snapshot.group().tag_header.clone();
             let carriers = ["baggage".to_owned(), "tracestate".to_owned(), tag_header.clone()];
             lines.retain(|(name, _)| !carriers.contains(name) && !snapshot.group().aliases.contains(name));
@@ -196,11 +207,11 @@ impl World {
             if context.is_some() && group.new_trace != NewTrace::Never && !group.ids.say_a_trace(&arrived) {
                 lines.push(("traceparent".to_owned(), NEW_TRACE.to_owned()));
             }
-            told.add(group, context, &Request { lines: lines.clone(), case });
+            told.add(group, context, inbound.lane_seconds, &Request { lines: lines.clone(), case });
             if let Some(over) = inbound.hand_over {
                 caller = Some(pod);
                 pod = Pod { service: pod.service, tag: over.endpoint.tag };
-                handed_over = true;
+                hop = Some(Hop::HandedOver);
                 continue;
             }
             labels.push(pod.label());
@@ -223,7 +234,7 @@ impl World {
                 break;
             };
             lines.retain(|(name, _)| *name != tag_header);
-            if let Some(value) = outbound.tag.wire() {
+            if let Some(value) = outbound.leaves.wire() {
                 lines.push((tag_header, value.to_owned()));
             }
             for Passed { name, value } in outbound.context.iter().flat_map(|context| &context.passed) {
@@ -233,7 +244,7 @@ impl World {
             }
             caller = Some(pod);
             pod = Pod { service: next, tag: endpoint.tag };
-            handed_over = false;
+            hop = outbound.hop;
         }
         same("chain", &labels.join(" -> "), text(case, "chain"))
     }
@@ -244,11 +255,12 @@ impl World {
         let request = Request { lines: headers(case), case };
         let peer = case["peer"].as_str().map(Pod::parse);
         let facts = request.facts(self.source(peer));
-        let handed_over = case["handedOver"].as_bool().unwrap_or(false);
+        let hop = case["hop"].as_str().map(|hop| Hop::read(hop.as_bytes()).expect("something is told"));
+        let hop = if case["handedOver"] == true { Some(Hop::HandedOver) } else { hop };
         let mut scratch = Scratch::new(dice);
         let port = self.address(pod).port();
-        let inbound = decide_inbound(&snapshot, &facts, port, handed_over, &Idle, &mut scratch);
-        let explained = explain_inbound(&snapshot, &facts, port, handed_over, &Idle, &mut Scratch::new(dice));
+        let inbound = decide_inbound(&snapshot, &facts, port, hop, &Idle, &mut scratch);
+        let explained = explain_inbound(&snapshot, &facts, port, hop, &Idle, &mut Scratch::new(dice));
         same("explained", &format!("{:?}", explained.0), &format!("{inbound:?}"))?;
         inbound_is_explained(&inbound, &explained.1, &snapshot)?;
         let expected = &case["inbound"];
@@ -282,7 +294,8 @@ impl World {
         for running in case["inFlight"].as_array().into_iter().flatten() {
             let inbound = Request { lines: headers(running), case };
             let context = Context::of(group, tag_in_flight(running), &inbound);
-            told.add(group, context, &inbound);
+            let ago = running["ago"].as_u64().unwrap_or(0) as u32;
+            told.add(group, context, FOLLOW_SECONDS_MAX.saturating_sub(ago), &inbound);
         }
         let (mut scratch, mut again) = (Scratch::new(dice), Scratch::new(dice));
         let (outbound, explained) = if case["opaque"].as_bool().unwrap_or(false) {
@@ -298,7 +311,7 @@ impl World {
         same("explained endpoint", &endpoint_address(&explained), &endpoint_address(&outbound))?;
         outbound_is_explained(&outbound, &response, &snapshot)?;
         let expected = &case["outbound"];
-        known_keys(expected, &["tag", "source", "why", "endpoint", "refused", "doubt", "passed"]);
+        known_keys(expected, &["tag", "leaves", "hop", "source", "why", "endpoint", "refused", "doubt", "passed"]);
         let passed = outbound.context.iter().flat_map(|context| &context.passed);
         let passed = passed.map(|line| format!("{}: {}", line.name, String::from_utf8_lossy(&line.value)));
         let passed = Some(passed.collect::<Vec<_>>().join(", ")).filter(|passed| !passed.is_empty());
@@ -306,6 +319,8 @@ impl World {
         compare(expected, "doubt", outbound.doubt.map(|doubt| format!("{doubt:?}").to_lowercase()), true)?;
         let refused = outbound.refused.map(|refusal| format!("{refusal:?}").to_lowercase());
         compare(expected, "tag", Some(request_tag(outbound.tag)), false)?;
+        compare(expected, "leaves", Some(request_tag(outbound.leaves)), false)?;
+        compare(expected, "hop", outbound.hop.map(|hop| hop.wire().to_owned()), false)?;
         compare(expected, "source", Some(source_label(outbound.source).to_owned()), false)?;
         compare(expected, "why", Some(why_label(outbound.why).to_owned()), false)?;
         compare(expected, "endpoint", Some(endpoint_label(outbound.endpoint)), false)?;
@@ -338,6 +353,9 @@ fn inbound_is_explained(inbound: &Inbound<'_>, response: &ExplainRouteResponse, 
     let at = last_decided(response)?;
     if at.message.starts_with("handed over") {
         return same("resource", &at.resource, own.own_service_name());
+    }
+    if inbound.tag == RequestTag::Baseline && at.field == "enabled" {
+        return same("resource", name::group_of_lane(&at.resource), group);
     }
     same("resource", &at.resource, &expected)
 }
@@ -487,12 +505,12 @@ impl Told {
         Told { own, plain: 0, contexts: Contexts::default(), correlations }
     }
 
-    fn add(&mut self, group: &Group, context: Option<Arc<Context>>, request: &dyn Headers) {
+    fn add(&mut self, group: &Group, context: Option<Arc<Context>>, lane_seconds: u32, request: &dyn Headers) {
         for id in group.ids.read(request) {
-            self.correlations.begin(id, context.as_ref(), 0);
+            self.correlations.begin(id, context.as_ref(), NOW);
         }
         match context {
-            Some(context) => drop(self.contexts.begin(&context)),
+            Some(context) => drop(self.contexts.begin(&context, NOW + lane_seconds)),
             None => self.plain += 1,
         }
     }
@@ -511,13 +529,17 @@ struct ToldOf<'c> {
 
 impl Evidence for ToldOf<'_> {
     fn correlated(&self) -> Known {
-        let known = self.group.ids.read(self.call).map(|id| self.told.correlations.get(id, 0));
+        let known = self.group.ids.read(self.call).map(|id| self.told.correlations.get(id, NOW));
         let mut known = known.filter(|known| *known != Known::Unknown);
         known.next().unwrap_or(Known::Unknown)
     }
 
     fn in_flight(&self) -> InFlight {
         self.told.contexts.view(self.told.plain, self.told.own)
+    }
+
+    fn followed(&self, tag: Tag) -> u32 {
+        self.told.contexts.followed(tag, NOW)
     }
 }
 

@@ -10,8 +10,11 @@ pub const TRACESTATE_MEMBER: &str = "laneway";
 pub const ERROR_HEADER: &str = "x-laneway-error";
 /// Service, tag and why of each hop, where the group asks for it.
 pub const PATH_HEADER: &str = "x-laneway-path";
-/// Marks a request that one sidecar of a service handed to another.
+/// What one sidecar tells the next about a request: handed over, or in a lane. No application sees it.
 pub const HOP_HEADER: &str = "x-laneway-hop";
+/// For how long what a request of a lane causes stays in that lane where a sidecar finds it off. Long enough for a switch to reach
+/// every sidecar while a request is on its way, short enough for a lane to end when it is told to.
+pub const FOLLOW_SECONDS_MAX: u32 = 10;
 /// The value of a request that says: no lane, and do not colour me.
 pub const BASELINE: &str = "baseline";
 

@@ -1,4 +1,5 @@
-"""`./x bench switch`: a lane is switched off and on again under load; how long do requests still reach it, and is one lost?
+"""`./x bench switch`: a lane is switched off and on again under load; how long do requests still reach it, and is one lost, does one
+go through two versions?
 
 Builds the programs, runs laneway-bench-switch (tests/src/bin/bench_switch.rs) and reads its times. The figure counts from
 sending DisableLane until the last answer that any gray instance took part in had come back, so it includes that request.
@@ -54,7 +55,8 @@ def spread(values):
 
 
 def report(result, path):
-    """Prints, and returns the exit status: 1 if a request was lost, or reached a lane that everybody had switched off."""
+    """Prints, and returns the exit status: 1 if a request was lost, reached a lane that everybody had switched off, or went through
+    two versions."""
     show = say if path == "-" else print
     about, rows = result["machine"], result["switches"]
     names = {"off_ms": "DisableLane to the last answer from a gray instance", "off_answered_ms": "DisableLane until every sidecar acknowledged",
@@ -69,12 +71,12 @@ def report(result, path):
          f"lost: {result['lost']}, late (sent after every sidecar had acknowledged, and yet routed as before): {result['late']}, "
          f"mixed (one step in the lane, another not): {result['mixed']}, "
          f"switches not acknowledged by all: {result['unacknowledged']}")
-    for example in result["lost_examples"] + result["late_examples"]:
+    for example in result["lost_examples"] + result["late_examples"] + result["mixed_examples"]:
         show(f"  {example}")
     show(f"goal: median under {GOAL_MEDIAN_MS} ms, p90 under {GOAL_P90_MS} ms: {'met' if result['goal']['met'] else 'MISSED'}; "
-         f"nothing lost: {'met' if not result['lost'] else 'MISSED'}")
+         f"nothing lost: {'MISSED' if result['lost'] else 'met'}; no request through two versions: {'MISSED' if result['mixed'] else 'met'}")
     if path == "-":
         print(json.dumps(result))
     elif path:
         Path(path).write_text(json.dumps(result, indent=1) + "\n")
-    return 1 if result["lost"] or result["late"] else 0
+    return 1 if result["lost"] or result["late"] or result["mixed"] else 0

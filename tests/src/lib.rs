@@ -23,5 +23,6 @@ pub mod process;
 pub mod propagation;
 pub mod releases;
 pub mod sidecars;
+pub mod switches;
 pub mod usage;
 pub mod witness;

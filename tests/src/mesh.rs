@@ -54,6 +54,11 @@ pub struct Mesh {
     _turn: Option<File>,
 }
 
+/// Where the control plane of a mesh on loopback is asked by sidecars.
+pub fn loopback_discovery() -> SocketAddr {
+    SocketAddr::new(Network::Loopback.address(CONTROL_NUMBER, false), contract::PORT_DISCOVERY)
+}
+
 /// On loopback every mesh has the same addresses, so there is one at a time on a machine, whichever program runs it.
 fn turn() -> Result<File> {
     let path = std::env::temp_dir().join("laneway-loopback-mesh");

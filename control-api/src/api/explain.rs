@@ -11,6 +11,7 @@ use laneway_core::decode::{Resources, decode};
 use laneway_core::document::ServiceDocument;
 use laneway_core::explain::{Call, Idle, Step, explain_inbound, explain_outbound, passed_through};
 use laneway_core::facts::Source;
+use laneway_core::hop::Hop;
 use laneway_core::snapshot::{Identity, Snapshot};
 use laneway_core::tag::{RequestTag, Tag};
 use laneway_proto::admin::{Bundle, ExplainRouteRequest, ExplainRouteResponse};
@@ -179,7 +180,7 @@ fn enter(
     scratch: &mut Scratch,
 ) -> Result<(Snapshot, RequestTag, ExplainRouteResponse), Status> {
     let mut steps = Vec::new();
-    let (mut tag, mut call, mut handed_over) = (asked.tag, asked.call.clone(), false);
+    let (mut tag, mut call, mut hop) = (asked.tag, asked.call.clone(), None);
     for _ in 0..PODS_MAX {
         let pod = sidecar(compiled, service, tag);
         let peer = asked.from.and_then(|address| pod.peer(address));
@@ -192,16 +193,16 @@ fn enter(
         let label = tag.map_or_else(|| BASELINE.to_owned(), |tag| tag.to_string());
         steps.push(step(service, format!("enters at a pod of {label}")));
         let port = pod.own_port(asked.port.as_deref().filter(|_| asked.source.is_none()));
-        let (inbound, mut response) = explain_inbound(&pod, &call.facts(source), port, handed_over, &Idle, scratch);
+        let (inbound, mut response) = explain_inbound(&pod, &call.facts(source), port, hop, &Idle, scratch);
         steps.append(&mut response.steps);
-        let Some(HandOver { endpoint }) = inbound.hand_over.filter(|_| !handed_over) else {
+        let Some(HandOver { endpoint }) = inbound.hand_over.filter(|_| hop.is_none()) else {
             response.steps = steps;
             let tag = inbound.tag;
             return Ok((pod, tag, response));
         };
         tag = endpoint.tag;
         call = call.forwarded(pod.group(), inbound.tag, laneway_core::name::id_of(service));
-        handed_over = true;
+        hop = Some(Hop::HandedOver);
     }
     Err(Status::internal("a request that was handed over was handed over again"))
 }

@@ -187,6 +187,7 @@ fn wire_endpoint(document: &EndpointDocument, secondary: bool) -> (u64, discover
         start_time: (document.state == EndpointState::Warming).then(Timestamp::default),
         interface_set: 0,
         secondary,
+        meshed: document.meshed,
     };
     (xxh3_64(&key), endpoint)
 }

@@ -1,9 +1,14 @@
 //! From a tag to an instance of one service: the tag's own instances, its fallback chain, the service policy, baseline.
 
+use laneway_proto::contract::FOLLOW_SECONDS_MAX;
+
 use super::{
-    Among, Dice, Elsewhere, Endpoint, Facts, Fallback, Load, Outbound, RequestTag, Scratch, Service, Snapshot, Tag,
+    Among, Dice, Elsewhere, Endpoint, Evidence, Facts, Fallback, Load, Outbound, RequestTag, Scratch, Service,
+    Snapshot, Tag,
 };
 use crate::facts::{NoHeaders, Source};
+use crate::hop::Hop;
+use crate::lane::Lane;
 use crate::snapshot::Destination;
 use crate::table::Health;
 use crate::why::{TagSource, Why};
@@ -27,28 +32,43 @@ pub(super) fn pick<'s>(
     chosen
 }
 
-/// Routes a request with that tag. `None`: the destination is unknown. `source` and `refused` are the caller's to fill in.
+/// What is to be routed.
+#[derive(Clone, Copy)]
+pub(super) struct Call<'r> {
+    pub(super) tag: RequestTag,
+    pub(super) facts: &'r Facts<'r>,
+    pub(super) evidence: &'r dyn Evidence,
+}
+
+/// Routes a call. `None`: the destination is unknown. `source` and `refused` are the caller's to fill in.
 pub(super) fn route<'s>(
     snapshot: &'s Snapshot,
     destination: &Destination<'s>,
-    tag: RequestTag,
-    facts: &Facts<'_>,
+    call: Call<'_>,
     load: &dyn Load,
     scratch: &mut Scratch,
     witness: &mut impl Witness<'s>,
 ) -> Option<Outbound<'s>> {
     let Destination::Known { service, port, port_name, instance, .. } = *destination else { return None };
+    let Call { tag, facts, evidence } = call;
     let mut routing = Routing { snapshot, service, port, port_name, dialled: instance, facts, load, scratch, witness };
+    let standing = routing.standing(tag, evidence);
     let keeps = service.policy.as_ref().is_some_and(|policy| policy.keeps_dialled);
     let choice = match instance {
         Some(dialled) if keeps => {
             routing.witness.step(|| Step::KeepsDialled(dialled));
             Choice { why: Why::Dialled, endpoint: Some(dialled), wanted: dialled.tag }
         }
-        _ => routing.choose(tag),
+        _ => routing.choose(tag, standing),
     };
+    let is_meshed = choice.endpoint.is_some_and(|endpoint| endpoint.is_meshed);
     Some(Outbound {
         tag,
+        leaves: if let Standing::Off = standing { RequestTag::Baseline } else { tag },
+        hop: match standing {
+            Standing::In { seconds, .. } if seconds > 0 && is_meshed => Some(Hop::InLane { seconds }),
+            Standing::In { .. } | Standing::Off | Standing::Without => None,
+        },
         source: TagSource::None,
         why: choice.why,
         endpoint: choice.endpoint,
@@ -85,6 +105,8 @@ pub(super) fn refuse<'s>(destination: &Destination<'s>) -> Option<Outbound<'s>> 
     let Destination::Known { service, .. } = *destination else { return None };
     Some(Outbound {
         tag: RequestTag::None,
+        leaves: RequestTag::None,
+        hop: None,
         source: TagSource::None,
         why: Why::AmbiguousReject,
         endpoint: None,
@@ -102,6 +124,17 @@ struct Choice<'s> {
     wanted: Option<Tag>,
 }
 
+/// Is a request in a lane?
+#[derive(Clone, Copy)]
+enum Standing<'s> {
+    /// It says of none, or the service is of another group, whose lanes are others.
+    Without,
+    /// In that of its tag, which may have no `Lane`. What it causes stays there for so many seconds.
+    In { tag: Tag, lane: Option<&'s Lane>, seconds: u32 },
+    /// It says of one that is off.
+    Off,
+}
+
 struct Routing<'s, 'r, T> {
     snapshot: &'s Snapshot,
     service: &'s Service,
@@ -115,21 +148,38 @@ struct Routing<'s, 'r, T> {
 }
 
 impl<'s, T: Witness<'s>> Routing<'s, '_, T> {
-    fn choose(&mut self, tag: RequestTag) -> Choice<'s> {
-        let group_fallback = &self.snapshot.group.fallback;
-        let RequestTag::Lane(tag) = tag else {
-            return self.by_policy_or_baseline(Why::Baseline, Why::Policy, group_fallback.any_last);
-        };
+    /// A lane that is off has nobody, save what began in it: a request goes through one version to its end.
+    fn standing(&mut self, tag: RequestTag, evidence: &dyn Evidence) -> Standing<'s> {
+        let RequestTag::Lane(tag) = tag else { return Standing::Without };
         if !self.service.is_of_group {
-            self.witness.step(|| Step::OtherGroup(self.service));
-            // Its policies apply to untagged requests only; the tag is carried on.
-            return self.baseline(Why::Baseline, group_fallback.any_last);
+            return Standing::Without;
         }
-        let lane = self.snapshot.lane(tag);
-        self.witness.step(|| Step::LaneOf { tag, lane: lane.map(|lane| &**lane) });
-        if lane.is_some_and(|lane| lane.is_off()) {
-            return self.by_policy_or_baseline(Why::LaneOff, Why::LaneOff, group_fallback.any_last);
+        let lane = self.snapshot.lane(tag).map(|lane| &**lane);
+        let followed = lane.filter(|lane| lane.is_off()).map(|_| evidence.followed(tag));
+        self.witness.step(|| Step::LaneOf { tag, lane, is_followed: followed.is_some_and(|seconds| seconds > 0) });
+        match followed {
+            None => Standing::In { tag, lane, seconds: FOLLOW_SECONDS_MAX },
+            Some(0) => Standing::Off,
+            Some(seconds) => Standing::In { tag, lane, seconds: seconds - 1 },
         }
+    }
+
+    fn choose(&mut self, tag: RequestTag, standing: Standing<'s>) -> Choice<'s> {
+        let group_fallback = &self.snapshot.group.fallback;
+        let (tag, lane) = match standing {
+            Standing::In { tag, lane, .. } => (tag, lane),
+            Standing::Off => {
+                return self.by_policy_or_baseline(Why::LaneOff, Why::LaneOff, None, group_fallback.any_last);
+            }
+            Standing::Without if matches!(tag, RequestTag::Lane(_)) => {
+                self.witness.step(|| Step::OtherGroup(self.service));
+                // Its policies apply to untagged requests only; the tag is carried on.
+                return self.baseline(Why::Baseline, group_fallback.any_last);
+            }
+            Standing::Without => {
+                return self.by_policy_or_baseline(Why::Baseline, Why::Policy, None, group_fallback.any_last);
+            }
+        };
         let fallback = lane.map_or(group_fallback, |lane| lane.fallback(&self.service.name));
         let reason = match self.above_thresholds(tag, fallback) {
             Ok(endpoint) => return Choice { why: Why::Hit, endpoint: Some(endpoint), wanted: Some(tag) },
@@ -150,7 +200,7 @@ impl<'s, T: Witness<'s>> Routing<'s, '_, T> {
         for (index, &next) in fallback.chain.iter().enumerate() {
             self.witness.step(|| Step::Chain { index, tag: next });
             let Some(next) = next else {
-                return self.by_policy_or_baseline(reason, Why::Policy, fallback.any_last);
+                return self.by_policy_or_baseline(reason, Why::Policy, Some(tag), fallback.any_last);
             };
             if next == tag || self.snapshot.lane(next).is_some_and(|lane| lane.is_off()) {
                 self.witness.step(|| Step::ChainSkips { tag: next });
@@ -177,8 +227,8 @@ impl<'s, T: Witness<'s>> Routing<'s, '_, T> {
         };
         if let Some(tag) = lane
             && !was_baseline
-            && !self.snapshot.lane(tag).is_some_and(|lane| lane.is_off())
         {
+            // It left in its lane, so it stays there whatever became of that since.
             let lane = self.snapshot.lane(tag);
             let fallback = lane.map_or(&self.snapshot.group.fallback, |lane| lane.fallback(&self.service.name));
             let why = Some(Why::FallbackUnhealthy);
@@ -246,7 +296,8 @@ impl<'s, T: Witness<'s>> Routing<'s, '_, T> {
         !is_usual && self.load.is_recovering(&self.service.name, tag, is_above)
     }
 
-    fn by_policy_or_baseline(&mut self, otherwise: Why, chosen: Why, any_last: bool) -> Choice<'s> {
+    /// `own`: the lane that the request is in.
+    fn by_policy_or_baseline(&mut self, otherwise: Why, chosen: Why, own: Option<Tag>, any_last: bool) -> Choice<'s> {
         let policy = self.service.policy.as_deref();
         let Scratch { buffers, dice } = &mut *self.scratch;
         let tag = policy.and_then(|policy| policy.choose(self.facts, buffers, dice, self.witness));
@@ -254,7 +305,7 @@ impl<'s, T: Witness<'s>> Routing<'s, '_, T> {
             None => self.baseline(otherwise, any_last),
             Some(None) => self.baseline(chosen, any_last),
             Some(Some(tag)) => {
-                let is_off = self.snapshot.lane(tag).is_some_and(|lane| lane.is_off());
+                let is_off = own != Some(tag) && self.snapshot.lane(tag).is_some_and(|lane| lane.is_off());
                 let pool = self.service.table.pool_of(Some(tag)).filter(|_| !is_off);
                 // Thresholds do not hold for a policy's choice.
                 match pool.and_then(|pool| self.pick_of_pool(pool)) {

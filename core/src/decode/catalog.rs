@@ -128,6 +128,7 @@ fn compile_endpoint(
         weight: from.weight,
         state: state?,
         is_secondary: from.secondary,
+        is_meshed: from.meshed,
     })
 }
 

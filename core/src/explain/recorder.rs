@@ -19,6 +19,8 @@ use crate::witness::{self, Witness};
 mod origin;
 mod route;
 
+/// What began in a lane ends there, though it be off.
+const FOLLOWED: &str = "the lane is off, but a sidecar before had the request there: followed";
 /// Tests of one rule that a step names.
 const TESTS_MAX: usize = 8;
 
@@ -47,6 +49,7 @@ struct Told {
     carrier: Option<usize>,
     handed_over: Option<usize>,
     untrusted: Option<usize>,
+    lane_off: Option<usize>,
     rule: Option<usize>,
     /// Stamping, or a rung of the ladder.
     below: Option<usize>,
@@ -96,7 +99,7 @@ impl<'s> Recorder<'s> {
     pub(super) fn tag_came_from(&mut self, source: TagSource) {
         let told = &self.told;
         let step = match source {
-            TagSource::Carried => told.handed_over.or(told.carrier),
+            TagSource::Carried => told.handed_over.or(told.lane_off).or(told.carrier),
             TagSource::Rule => told.rule,
             TagSource::Correlated | TagSource::Kernel | TagSource::Inferred | TagSource::Pod => told.below,
             // A carrier without a tag is one that was refused.
@@ -260,6 +263,7 @@ impl<'s> Witness<'s> for Recorder<'s> {
                 self.told.handed_over = self.weighty(self.service, "", message);
             }
             Step::Untrusted => self.untrusted(),
+            Step::CarriedLaneIsOff { lane, is_followed } => self.carried_lane_is_off(lane, is_followed),
             Step::RulesSkipped => {
                 self.plain(self.group(), "", format!("{BASELINE} is carried: no rule is asked"));
             }
@@ -306,7 +310,7 @@ impl<'s> Witness<'s> for Recorder<'s> {
                 let message = format!("not of group {}: its {BASELINE}; the tag goes on", name::id_of(self.group()));
                 self.plain(&service.name, "", message);
             }
-            Step::LaneOf { tag, lane } => self.lane_of(tag, lane),
+            Step::LaneOf { tag, lane, is_followed } => self.lane_of(tag, lane, is_followed),
             Step::Pool { tag, health, fallback, verdict } => self.pool(tag, health, fallback, verdict),
             Step::Chain { index, tag } => self.chain(index, tag),
             Step::ChainSkips { tag } => {

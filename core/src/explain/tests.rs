@@ -83,7 +83,7 @@ fn snapshot(documents: &str, tag: &str) -> Snapshot {
 fn inbound(documents: &str, request: &Request) -> ExplainRouteResponse {
     let snapshot = snapshot(documents, "");
     let source = Source { address: Some([203, 0, 113, 7].into()), ..Source::default() };
-    explain_inbound(&snapshot, &facts(request, source), 8080, false, &Idle, &mut Scratch::new(1)).1
+    explain_inbound(&snapshot, &facts(request, source), 8080, None, &Idle, &mut Scratch::new(1)).1
 }
 
 fn outbound(documents: &str, to: u8, request: &Request) -> ExplainRouteResponse {

@@ -50,7 +50,7 @@ fn number(endpoint: EndpointAddr) -> u8 {
 
 fn endpoint(number: u8, port: u16, weight: u32, state: EndpointState) -> Endpoint {
     let address = EndpointAddr(SocketAddr::from(([10, 0, 0, number], port)));
-    Endpoint { address, tag: None, weight, state, is_secondary: false }
+    Endpoint { address, tag: None, weight, state, is_secondary: false, is_meshed: false }
 }
 
 fn table(endpoints: Vec<(Endpoint, &str)>) -> Table {

@@ -159,7 +159,7 @@ fn is_a_configuration(session: &Session, identity: &Identity) {
         source,
     };
     let peer = Source { address: Some([10, 1, 0, 9].into()), ..Source::default() };
-    decide_inbound(&snapshot, &facts(peer), 8080, false, &Idle, &mut scratch);
+    decide_inbound(&snapshot, &facts(peer), 8080, None, &Idle, &mut scratch);
     let own = Source { service: snapshot.own_service_name(), tag: None, address: None, is_meshed: true };
     for (address, host) in [(None, Some("b.example")), (Some(([10, 96, 0, 1], 80).into()), None)] {
         let destination = snapshot.destination(address, host, None);

@@ -9,11 +9,13 @@ use laneway_core::decide::{InFlight, Scratch, decide_inbound, decide_outbound};
 use laneway_core::decode::{Resources, decode};
 use laneway_core::explain::{Idle, explain_inbound, explain_outbound};
 use laneway_core::facts::{Facts, Headers, Source};
+use laneway_core::hop::Hop;
 use laneway_core::snapshot::{EndpointState, Identity};
 use laneway_core::tag::Tag;
 use laneway_core::why::Why;
 use laneway_core::{check, document};
 use laneway_proto::admin::diagnostic::Severity;
+use laneway_proto::contract::HOP_HEADER;
 
 use super::draw::Draw;
 
@@ -68,8 +70,9 @@ pub fn check(bytes: &[u8]) -> bool {
             source,
         };
         let peer = Source { address: Some(PEER.into()), ..Source::default() };
-        let inbound = decide_inbound(&snapshot, &facts(peer), 8080, false, &Idle, &mut Scratch::new(7));
-        let (explained, _) = explain_inbound(&snapshot, &facts(peer), 8080, false, &Idle, &mut Scratch::new(7));
+        let hop = lines.line(HOP_HEADER, 0).and_then(Hop::read);
+        let inbound = decide_inbound(&snapshot, &facts(peer), 8080, hop, &Idle, &mut Scratch::new(7));
+        let (explained, _) = explain_inbound(&snapshot, &facts(peer), 8080, hop, &Idle, &mut Scratch::new(7));
         assert_eq!(format!("{inbound:?}"), format!("{explained:?}"), "the same whether asked why or not");
 
         let destination = snapshot.destination(None, Some("b.example"), None);

@@ -123,7 +123,7 @@ fn inbound(snapshot: &Snapshot, asked: &Asked) -> Result<admin::ExplainRouteResp
     };
     let call = Call::read(&asked.call, &snapshot.identity.service).map_err(|bad: BadCall| bad.to_string())?;
     let mut scratch = Scratch::new(SEED);
-    Ok(explain_inbound(snapshot, &call.facts(source), port, false, &Idle, &mut scratch).1)
+    Ok(explain_inbound(snapshot, &call.facts(source), port, None, &Idle, &mut scratch).1)
 }
 
 #[cfg(test)]

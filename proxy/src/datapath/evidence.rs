@@ -67,10 +67,12 @@ impl Evidence {
     }
 
     /// Notes an inbound request as running, until the guard is dropped. `ids`: the request's, and one that we gave it.
+    /// `lane_seconds`: for which what it causes stays in its lane.
     pub(crate) fn begin(
         self: &Arc<Self>,
         context: Option<Arc<Context>>,
         ids: impl Iterator<Item = Id>,
+        lane_seconds: u32,
         now: u32,
     ) -> InFlightGuard {
         let mut noted: Vec<Id> = Vec::new();
@@ -87,7 +89,7 @@ impl Evidence {
                 Kind::Plain
             }
             Some(context) => {
-                let place = lock(&self.contexts).begin(&context);
+                let place = lock(&self.contexts).begin(&context, now.saturating_add(lane_seconds));
                 self.contextual.fetch_add(1, Relaxed);
                 Kind::Contextual(context, place)
             }
@@ -244,6 +246,10 @@ impl decide::Evidence for Call<'_> {
 
     fn in_flight(&self) -> InFlight {
         self.evidence.in_flight(self.own)
+    }
+
+    fn followed(&self, tag: Tag) -> u32 {
+        lock(&self.evidence.contexts).followed(tag, self.now)
     }
 }
 

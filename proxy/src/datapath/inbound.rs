@@ -9,6 +9,7 @@ use std::sync::Arc;
 use laneway_core::context::Context;
 use laneway_core::decide::{Inbound, decide_inbound};
 use laneway_core::facts::{Facts, Source};
+use laneway_core::hop::Hop;
 use laneway_core::snapshot::{Protocol, Snapshot};
 use laneway_core::tag::RequestTag;
 use laneway_core::why::{TagSource, Why};
@@ -122,12 +123,13 @@ impl Route for Connection {
                 is_meshed: peer.is_some(),
             },
         };
-        let handed_over = head.headers.line(HOP_HEADER, 0).is_some() && snapshot.is_own_instance(self.peer.ip());
+        let hop = head.headers.line(HOP_HEADER, 0).and_then(Hop::read);
+        let hop = hop.filter(|hop| *hop != Hop::HandedOver || snapshot.is_own_instance(self.peer.ip()));
         let decision = decide_inbound(
             &snapshot,
             &facts,
             self.to.port(),
-            handed_over,
+            hop,
             &worker.upstream.pool,
             &mut worker.scratch.borrow_mut(),
         );
@@ -160,14 +162,15 @@ impl Route for Connection {
         let (mut in_flight, mut path) = (None, None);
         match decision.hand_over {
             Some(other) => {
-                rewrite.add_hop();
+                rewrite.add_hop(Hop::HandedOver);
                 target.address = connect::with_port(other.endpoint.address, self.to.port());
                 target.from = From::Any;
                 path = (asks != PathHeader::Never).then(|| Rc::new(Path::handed_over(is_shown)));
             }
             None => {
                 let ids = group.ids.read(head.headers).chain(traced.new_id);
-                let mut running = worker.shared.evidence.begin(context, ids, worker.clock.seconds());
+                let evidence = &worker.shared.evidence;
+                let mut running = evidence.begin(context, ids, decision.lane_seconds, worker.clock.seconds());
                 if asks != PathHeader::Never {
                     let own = &snapshot.identity;
                     let trail = running.trail();

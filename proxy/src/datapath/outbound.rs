@@ -278,7 +278,7 @@ impl Connection {
         let mut last = self.called.borrow_mut();
         if let Some(last) = &*last
             && last.place.revision == place.revision
-            && last.tag == decision.tag
+            && last.tag == decision.leaves
             && last.instance_tag == decision.endpoint_tag
         {
             last.traffic.asked();
@@ -287,7 +287,7 @@ impl Connection {
         let traffic = self.traffic.borrow().clone()?;
         traffic.asked();
         let conduct = snapshot.conduct(service).cloned();
-        let (tag, instance_tag) = (decision.tag, decision.endpoint_tag);
+        let (tag, instance_tag) = (decision.leaves, decision.endpoint_tag);
         let called = Called { place, tag, instance_tag, conduct, service: Arc::clone(&service.name), traffic };
         *last = Some(Rc::new(called));
         last.clone()
@@ -389,7 +389,12 @@ fn plan(connection: &Connection, snapshot: &Snapshot, head: &Head<'_>) -> Result
         account.failed(Failure::Loop);
         return Err((Failure::Loop, id));
     }
-    propagate::write(head.headers, &names, decision.tag, &mut rewrite);
+    propagate::write(head.headers, &names, decision.leaves, &mut rewrite);
+    // Sidecars alone say it: what an application says there goes no further.
+    match decision.hop {
+        Some(hop) => rewrite.add_hop(hop),
+        None => rewrite.drop_hop(),
+    }
     if let Some(context) = &decision.context {
         propagate::pass(head.headers, context, &mut rewrite);
     }

@@ -8,6 +8,7 @@ use std::rc::Rc;
 use laneway_core::context::Context;
 use laneway_core::context::Passed;
 use laneway_core::facts::{Headers, NameSet};
+use laneway_core::hop::Hop;
 use laneway_core::snapshot::Group;
 use laneway_core::tag::RequestTag;
 use laneway_core::trace::{Id, TRACE_HEADERS};
@@ -203,9 +204,10 @@ impl Rewrite {
         self.dropped |= Role::Hop.bit();
     }
 
-    pub(crate) fn add_hop(&mut self) {
+    /// Whatever stood there goes.
+    pub(crate) fn add_hop(&mut self, hop: Hop) {
         self.drop_hop();
-        self.add(HOP_HEADER, &["1"]);
+        self.add(HOP_HEADER, &[hop.wire()]);
     }
 
     /// Once: room for more beside what stands there would be a second allocation.

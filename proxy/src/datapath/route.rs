@@ -77,7 +77,7 @@ pub(crate) struct Plan {
 #[derive(Clone)]
 pub(crate) struct Called {
     pub(crate) place: Place,
-    /// Of the request.
+    /// Left with the request.
     pub(crate) tag: RequestTag,
     /// Of the instance.
     pub(crate) instance_tag: Option<Tag>,

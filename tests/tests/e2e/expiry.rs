@@ -11,8 +11,8 @@ const LIFE: Duration = Duration::from_secs(4);
 const DEADLINE: Duration = Duration::from_secs(20);
 
 #[test]
-fn a_lane_whose_time_is_over_sends_its_requests_to_baseline_with_their_tag() {
-    if !namespaces_or_skip("a_lane_whose_time_is_over_sends_its_requests_to_baseline_with_their_tag") {
+fn a_lane_whose_time_is_over_sends_its_requests_to_baseline_to_their_end() {
+    if !namespaces_or_skip("a_lane_whose_time_is_over_sends_its_requests_to_baseline_to_their_end") {
         return;
     }
     let mesh = pair("expiry", &["", "gray"], "", &[]);
@@ -40,8 +40,8 @@ fn a_lane_whose_time_is_over_sends_its_requests_to_baseline_with_their_tag() {
     assert!(late < Duration::from_secs(2), "the lane ended {late:?} after its time");
     assert!(call("").starts_with("SERVER["));
     let seen: serde_json::Value = serde_json::from_str(&call("echo")).expect("echo answers JSON");
-    let tag = serde_json::json!(["x-mse-tag", "gray"]);
-    assert!(seen["headers"].as_array().is_some_and(|headers| headers.contains(&tag)), "the tag is kept: {seen}");
+    let tag = serde_json::json!(["x-mse-tag", "baseline"]);
+    assert!(seen["headers"].as_array().is_some_and(|headers| headers.contains(&tag)), "it is in no lane: {seen}");
     let counted = mesh.status_page("caller-base", "metrics").expect("the metrics are read");
     assert!(counted.contains("why=\"lane_off\""), "{counted}");
     assert_eq!(lane()[3], "expired");

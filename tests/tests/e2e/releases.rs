@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use laneway_tests::switches::{Scale, play};
 
 use crate::frames::{END_HEADERS, END_STREAM, HEADERS, Outcome, Peer, block, field, get};
 use crate::instance::{Asker, DEADLINE, Front, Instance, endpoint};
@@ -153,4 +155,33 @@ fn lanes_are_switched_under_load_and_kept_connections_follow_at_once() {
     );
     assert!(tally.lost.is_empty(), "{:?}: {}", &tally.lost[..tally.lost.len().min(5)], front.process.log());
     assert_eq!(tally.bodies.keys().map(String::as_str).collect::<Vec<_>>(), ["base", "gray"]);
+}
+
+/// Each service hears of a switch later than those that call it: what a switch takes to spread, made long enough to see.
+#[test]
+#[allow(clippy::print_stdout, reason = "the figures, for who asks with --nocapture")]
+fn a_lane_is_switched_under_load_and_no_request_of_a_chain_goes_through_two_versions() {
+    let scale = Scale {
+        switches: u32::try_from(setting("LANEWAY_SWITCHES", 6)).expect("a count"),
+        rate: 200,
+        connections: 8,
+        gates: 2,
+        hold: Duration::from_millis(400),
+        services: &["a", "b", "c"],
+        lag: Duration::from_millis(40),
+    };
+    let report = play("one-version", &scale).expect("it is played");
+    let (lost, late, mixed) = (&report.lost, &report.late, &report.mixed);
+    println!(
+        "{} switches, {} requests: {} lost, {} late, {} mixed",
+        report.switches.len(),
+        report.requests,
+        lost.len(),
+        late.len(),
+        mixed.len()
+    );
+    // The first is late by the lag, both ways: the switch was not with everybody at once.
+    let slowest = report.switches.iter().map(|switch| switch.off_answered).max().unwrap_or_default();
+    assert!(slowest > scale.lag, "no sidecar heard later than another");
+    assert!(lost.is_empty() && late.is_empty() && mixed.is_empty(), "{report:#?}");
 }

@@ -1,9 +1,9 @@
 //! What told the tag, in words.
 
-use laneway_proto::contract::TRACESTATE_MEMBER;
+use laneway_proto::contract::{BASELINE, TRACESTATE_MEMBER};
 use laneway_proto::routing::{TagCarrier, TagTrust};
 
-use super::{Recorder, Rule};
+use super::{FOLLOWED, Recorder, Rule};
 use crate::carry::TagRefusal;
 use crate::ladder::Doubt;
 use crate::lane::Lane;
@@ -43,6 +43,14 @@ impl Recorder<'_> {
             TagTrust::Any | TagTrust::Unspecified => "is not believed",
         };
         self.told.untrusted = self.weighty(self.group(), "tag.trust", format!("a tag {why}: dropped"));
+    }
+
+    pub(super) fn carried_lane_is_off(&mut self, lane: &Lane, is_followed: bool) {
+        if is_followed {
+            return self.plain(&lane.name, "enabled", FOLLOWED);
+        }
+        let message = format!("the lane is off: {BASELINE}, from here to the end");
+        self.told.lane_off = self.weighty(&lane.name, "enabled", message);
     }
 
     pub(super) fn lane_passed(&mut self, lane: &Lane, reason: Passed) {

@@ -2,7 +2,7 @@
 
 use laneway_proto::contract::BASELINE;
 
-use super::{Recorder, tag_words};
+use super::{FOLLOWED, Recorder, tag_words};
 use crate::lane::{Fallback, Lane};
 use crate::snapshot::EndpointAddr;
 use crate::table::Health;
@@ -34,12 +34,14 @@ impl<'s> Recorder<'s> {
         self.led.hand_over = self.weighty(resource, "entry.redirect", message);
     }
 
-    pub(super) fn lane_of(&mut self, tag: Tag, lane: Option<&'s Lane>) {
+    pub(super) fn lane_of(&mut self, tag: Tag, lane: Option<&'s Lane>, is_followed: bool) {
         self.lane = lane;
         match lane {
             None => self.plain(self.group(), "", format!("no lane has the tag {tag}: the group's fallback holds")),
+            Some(lane) if is_followed => self.plain(&lane.name, "enabled", FOLLOWED),
             Some(lane) if lane.is_off() => {
-                self.led.lane_off = self.weighty(&lane.name, "enabled", "the lane is off: policy, then baseline");
+                let message = "the lane is off: policy, then baseline, from here to the end";
+                self.led.lane_off = self.weighty(&lane.name, "enabled", message);
             }
             Some(lane) => self.plain(&lane.name, "tag", format!("the lane of tag {tag}")),
         }

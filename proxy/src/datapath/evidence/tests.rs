@@ -32,7 +32,7 @@ impl Pod {
     }
 
     fn request(&self, context: Option<Arc<Context>>, lines: &[(&str, &str)]) -> InFlightGuard {
-        self.evidence.begin(context, self.ids.read(&Lines(lines)), 0)
+        self.evidence.begin(context, self.ids.read(&Lines(lines)), 0, 0)
     }
 
     fn known(&self, lines: &[(&str, &str)]) -> Known {
@@ -86,6 +86,26 @@ fn what_is_in_flight_is_counted_until_it_ends() {
     assert_eq!((seen().total, seen().sole), (1, context("gray")));
     drop(gray);
     assert_eq!((seen().total, seen().own_tag, seen().sole), (0, 0, None));
+}
+
+#[test]
+fn a_lane_is_followed_for_its_time_whether_its_request_runs_or_has_ended() {
+    let pod = Pod::new();
+    let followed = |tag_of: &str, now: u32| {
+        let lines = Lines(&[]);
+        Call { now, ..pod.call(&lines) }.followed(tag(tag_of))
+    };
+    let begin = |seconds, now| pod.evidence.begin(context("gray"), std::iter::empty(), seconds, now);
+    let running = begin(10, 100);
+    assert_eq!([100, 104, 109, 110, 200].map(|now| followed("gray", now)), [10, 6, 1, 0, 0]);
+    assert_eq!(followed("blue", 100), 0);
+    // One that may stay for less takes nothing away.
+    drop(begin(2, 101));
+    assert_eq!(followed("gray", 104), 6);
+    drop(running);
+    assert_eq!(followed("gray", 104), 6, "what it began goes on");
+    drop(begin(10, 105));
+    assert_eq!(followed("gray", 110), 5);
 }
 
 #[test]
