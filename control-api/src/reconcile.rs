@@ -33,7 +33,7 @@ use self::debounce::{Debounce, Pace};
 use crate::changes::{self, Changes};
 use crate::clock::Clock;
 use crate::edit::{self, Edit, EditError, Plan, Stamp};
-use crate::store::{self, Change, Commit, Store, StoreError};
+use crate::store::{self, Capability, Change, Commit, Store, StoreError};
 
 #[cfg(test)]
 mod tests;
@@ -293,6 +293,13 @@ impl Reconciler {
     /// "store.sqlite"
     pub fn store_name(&self) -> &'static str {
         self.shared.store.name()
+    }
+
+    /// What the store cannot do with changes: "lacks.atomicCommits". That there are no replicas everybody sees.
+    pub fn store_lacks(&self) -> Vec<String> {
+        let lacks = self.shared.store.lacks().iter().map(|(lacking, _)| *lacking);
+        let told = lacks.filter(|lacking| *lacking != Capability::Replicas);
+        told.map(|lacking| format!("lacks.{}", lacking.as_str())).collect()
     }
 
     /// Changes objects: all of the edit or nothing. Goes on to its end though the caller goes away.

@@ -95,6 +95,17 @@ pub enum Capability {
 impl Capability {
     pub const ALL: [Capability; 5] =
         [Capability::Replicas, Capability::AtomicCommits, Capability::AnySize, Capability::History, Capability::Audit];
+
+    /// How programs are told.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Capability::Replicas => "replicas",
+            Capability::AtomicCommits => "atomicCommits",
+            Capability::AnySize => "anySize",
+            Capability::History => "history",
+            Capability::Audit => "audit",
+        }
+    }
 }
 
 /// True where nothing is said against it.

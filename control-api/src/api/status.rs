@@ -193,13 +193,15 @@ fn since(time: Option<SystemTime>, now: SystemTime) -> Option<prost_types::Durat
 }
 
 pub(super) async fn get_server_info(api: &Api, _request: GetServerInfoRequest) -> Result<ServerInfo, Status> {
+    let mut features = vec![api.reconciler.store_name().to_owned(), "discovery.file".to_owned()];
+    features.extend(api.reconciler.store_lacks());
     Ok(ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         replica: api.peers.own().to_owned(),
         leader: api.leader.leads(),
         revision: api.reconciler.state().revision,
         connected_proxies: u32::try_from(api.fleet.connected_count()).unwrap_or(u32::MAX),
-        features: vec![api.reconciler.store_name().to_owned(), "discovery.file".to_owned()],
+        features,
         start_time: Some(api.started.into()),
     })
 }
