@@ -3,7 +3,7 @@
 //! Answers go to stdout, what went wrong to stderr. Exit status: 0 done, 1 refused or failed, 2 wrong usage; of diff
 //! 0 no difference, 1 differences, 2 it failed. It holds no rules of its own: the control plane judges, lanectl says in
 //! which file and line the finding lies. `lint` alone judges here, by the code that the control plane runs; `inject` and
-//! `uninject` ask nobody either.
+//! `uninject` ask nobody either, `install` and `upgrade` a cluster.
 //!
 //! ```text
 //! arguments ─▶ one file for each verb ─▶ client      ─▶ control plane
@@ -26,6 +26,7 @@ mod explain;
 mod find;
 mod history;
 mod inject;
+mod install;
 mod lane;
 mod lint;
 mod look;
@@ -124,11 +125,14 @@ async fn command(arguments: Arguments, name: &str, out: &mut String) -> Result<(
         Command::Lint(options) => lint::lint(&options, look, out),
         Command::Inject(options) => inject::inject(&options, out),
         Command::Uninject(options) => inject::uninject(&options, out),
+        Command::Install(options) => install::install(options, out).await,
+        Command::Upgrade(options) => install::upgrade(options, out).await,
         Command::Completion { shell } => {
             completion::completion(shell, name, out);
             Ok(())
         }
-        Command::Check => check::check(client(), &arguments.server, &arguments.credentials, look, out).await,
+        Command::Check(options) if options.pre || options.cluster => check::check_cluster(&options, look, out).await,
+        Command::Check(_) => check::check(client(), &arguments.server, &arguments.credentials, look, out).await,
         Command::Apply(options) => apply::apply(&mut client()?, options, look, out).await,
         Command::Diff(options) => diff::diff(&mut client()?, options, look, out).await,
         Command::Get(options) => objects::get(&mut client()?, options, look, out).await,

@@ -30,6 +30,7 @@ pub mod fleet;
 pub mod guard;
 pub mod health;
 pub mod inject;
+pub mod install;
 pub mod json;
 #[cfg(feature = "kubernetes")]
 pub mod kubectl;

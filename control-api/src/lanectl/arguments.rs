@@ -1,6 +1,7 @@
 //! What can be typed after `lanectl`, and its environment variables. One file for each family of verbs.
 
 mod inject;
+mod install;
 mod lanes;
 mod mesh;
 mod objects;
@@ -14,6 +15,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
 pub use self::inject::{Inject, Uninject};
+pub use self::install::{Check, Install, Installed, Upgrade};
 pub use self::lanes::{Close, Compare, Create, Do, Enable, List, Promote, SetPercentage, Switch};
 pub use self::mesh::{Ask, Explain, LogLevel, Sidecar, Status, Top, Watch, Watched};
 pub use self::objects::{Apply, Delete, Describe, Diff, Get, Kind, Kinds, Lint};
@@ -74,13 +76,17 @@ pub enum Format {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Whether the installation is well: the control plane, the sidecars, the lanes. Exit status 1 if something is not.
-    Check,
+    Check(Check),
     /// Everything that is wrong with documents, by file and line. Needs no control plane.
     Lint(Lint),
     /// Put the sidecar into the pods of manifests. Needs no control plane.
     Inject(Inject),
     /// Take the sidecar out of the pods of manifests. Needs no control plane.
     Uninject(Uninject),
+    /// Put the control plane into a cluster, with all that it needs there; or print it (--dry-run), for kubectl or a repository.
+    Install(Install),
+    /// Bring the control plane of a cluster to this version, with the settings of its installation.
+    Upgrade(Upgrade),
     /// Create or replace objects from documents: all of them, or none.
     Apply(Apply),
     /// Show what apply would change. Exit status: 0 nothing, 1 something, 2 it failed.

@@ -1,5 +1,5 @@
 //! `lanectl check`: whether the installation is well. Certificates are looked at, three questions are put to the control plane; then
-//! marks: ✓ well, ! odd, ✗ not well.
+//! marks: ✓ well, ! odd, ✗ not well. With --pre or --cluster it is an API server that is asked (`cluster`).
 //!
 //! It judges what is connected and who answered; what is odd about lanes is the control plane's word (a trial run of nothing).
 
@@ -9,7 +9,7 @@ use laneway_proto::admin::{ApplyBundleRequest, Bundle, Diagnostic};
 use laneway_proto::status::{ConfigState, Proxy, ServerInfo};
 use serde_json::json;
 
-use super::arguments::{Format, Shown};
+use super::arguments::{Check, Format, Shown};
 use super::client::{Cause, Client, Failure};
 use super::documents::is_error;
 use super::look::{Colour, Look};
@@ -19,6 +19,8 @@ use super::{Trouble, find};
 use crate::name;
 
 mod certificates;
+#[cfg(feature = "kubernetes")]
+mod cluster;
 mod handshake;
 mod validity;
 
@@ -55,6 +57,20 @@ struct Item {
     hint: String,
 }
 
+/// A cluster, before an installation or with one.
+pub(super) async fn check_cluster(options: &Check, look: Look, out: &mut String) -> Result<(), Trouble> {
+    #[cfg(feature = "kubernetes")]
+    let items = if options.pre { cluster::before().await } else { cluster::there(SystemTime::now()).await };
+    #[cfg(not(feature = "kubernetes"))]
+    let items = vec![not_well(
+        "cluster",
+        "check-api-server",
+        format!("this lanectl cannot ask an API server{}", if options.pre { " before an installation" } else { "" }),
+        "build it with the feature kubernetes",
+    )];
+    tell(&items, look, out)
+}
+
 /// `client`: an error where what was typed makes none; then the certificates say why.
 pub(super) async fn check(
     client: Result<Client, Failure>,
@@ -75,8 +91,12 @@ pub(super) async fn check(
     };
     // What is to be done first stands first: without good certificates there is nothing else to see.
     items.splice(0..0, certificates);
+    tell(&items, look, out)
+}
+
+fn tell(items: &[Item], look: Look, out: &mut String) -> Result<(), Trouble> {
     match look.format {
-        Format::Table | Format::Wide => people(&items, look, out),
+        Format::Table | Format::Wide => people(items, look, out),
         Format::Json | Format::Yaml => {
             let values = items.iter().map(|item| {
                 let state = match item.mark {

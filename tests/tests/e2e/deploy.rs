@@ -173,6 +173,10 @@ fn every_alert_is_shown_to_fire() {
     let fire: BTreeSet<&str> = fire.filter_map(|case| case["alertname"].as_str()).collect();
     assert!(alerts.len() >= 13, "{alerts:?}");
     assert_eq!(fire, alerts, "rules.test.yaml has a case for each");
+    let runbooks = fs::read_to_string(folder().join("../docs/runbooks.md")).expect("it is there");
+    let told: BTreeSet<&str> = runbooks.lines().filter_map(|line| line.strip_prefix("### Laneway")).collect();
+    let named: BTreeSet<&str> = alerts.iter().filter_map(|alert| alert.strip_prefix("Laneway")).collect();
+    assert_eq!(told, named, "docs/runbooks.md has one for each");
 }
 
 #[test]

@@ -7,6 +7,8 @@ use laneway_proto::routing::{Condition, Percent, StickyKey, condition, sticky_ke
 
 /// Longest wait that can be asked for; the control plane's own bound.
 const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Longer than a cluster takes to bring a new machine.
+const START_MAX: Duration = Duration::from_secs(3600);
 
 /// `x-user-id: 100`
 pub(super) fn header(text: &str) -> Result<(String, String), String> {
@@ -60,8 +62,17 @@ pub(super) fn moment(text: &str) -> Result<prost_types::Timestamp, String> {
     text.parse().map_err(|_| "a moment is written as 2030-01-01T00:00:00Z".to_owned())
 }
 
-/// `500ms`, `5s`, `1m`.
+/// `500ms`, `5s`, `1m`: for an answer.
 pub(super) fn wait(text: &str) -> Result<Duration, String> {
+    time(text, WAIT_MAX)
+}
+
+/// The same: for pods to start.
+pub(super) fn start(text: &str) -> Result<Duration, String> {
+    time(text, START_MAX)
+}
+
+fn time(text: &str, max: Duration) -> Result<Duration, String> {
     let digits = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let number: u64 = number.parse().map_err(|_| "a time is a number and a unit: 500ms, 5s, 1m".to_owned())?;
@@ -71,5 +82,5 @@ pub(super) fn wait(text: &str) -> Result<Duration, String> {
         "m" => Duration::from_secs(number.saturating_mul(60)),
         _ => return Err(format!("unknown unit {unit:?}: ms, s or m")),
     };
-    if duration > WAIT_MAX { Err(format!("at most {}s", WAIT_MAX.as_secs())) } else { Ok(duration) }
+    if duration > max { Err(format!("at most {}s", max.as_secs())) } else { Ok(duration) }
 }

@@ -1,0 +1,212 @@
+//! Every manifest of an installation in a cluster: the files of deploy/kubernetes/install with their blanks filled. Pure; knows no
+//! cluster.
+//!
+//! ```text
+//!  install/*.yaml, crds.yaml ──fill──▶ `lanectl install --dry-run`      blanks: what was typed
+//!                            └─fill──▶ deploy/helm (a test compares)    blanks: Helm's values
+//! ```
+//! The files are what an operator reads, so they are files; whatever goes into a blank was checked by its type before.
+
+mod chart;
+
+use clap::{Args, Parser};
+use laneway_core::name;
+use laneway_proto::contract::PORT_DISCOVERY;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::inject;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::chart::{Chart, chart};
+
+/// Replicas of the control plane: one may go. Beyond a few, each only costs.
+const REPLICAS: i64 = 2;
+const REPLICAS_MAX: i64 = 9;
+const FAILURE_POLICY: &str = "Fail";
+const IMAGE: &str = concat!("laneway/control:", env!("CARGO_PKG_VERSION"));
+/// Where the control plane is unless somebody says otherwise.
+pub const NAMESPACE: &str = "laneway-system";
+/// ConfigMap that keeps [`Settings`], under this key.
+pub const SETTINGS: &str = "laneway-install";
+pub const SETTINGS_KEY: &str = "settings";
+/// Service of the control plane, and its Deployment.
+pub const CONTROL: &str = "laneway-control";
+/// Label of all that is installed.
+pub const PART_OF: &str = "app.kubernetes.io/part-of=laneway";
+/// ConfigMap with the authorities of its certificate.
+pub const AUTHORITIES: &str = "laneway-ca";
+/// MutatingWebhookConfiguration.
+pub const WEBHOOK: &str = "laneway-inject";
+/// Audience of the tokens that sidecars show.
+const AUDIENCE: &str = "laneway.io";
+
+/// The kinds of objects come before those who use them.
+const CRDS: &str = include_str!("../../deploy/kubernetes/crds.yaml");
+const PARTS: [&str; 4] = [
+    include_str!("../../deploy/kubernetes/install/namespace.yaml"),
+    include_str!("../../deploy/kubernetes/install/access.yaml"),
+    include_str!("../../deploy/kubernetes/install/control.yaml"),
+    include_str!("../../deploy/kubernetes/install/webhook.yaml"),
+];
+/// What an upgrade goes on with.
+const KEPT: &str = include_str!("../../deploy/kubernetes/install/settings.yaml");
+const MONITORS: &str = include_str!("../../deploy/kubernetes/install/monitors.yaml");
+
+/// What differs between installations; what is not said is as it is by default. Kept in the cluster, so that an upgrade goes on with it.
+#[derive(Args, Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Settings {
+    /// Image of the control plane [default: that of this version].
+    #[arg(long, value_name = "IMAGE", value_parser = image)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Replicas of the control plane, 1 to 9 [default: 2].
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i64).range(1..=REPLICAS_MAX))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i64>,
+    /// What becomes of a new pod when the webhook does not answer: Fail (it is refused, and tried again by its controller), or Ignore
+    /// (it starts without a sidecar) [default: Fail].
+    #[arg(long, value_name = "POLICY", value_parser = ["Fail", "Ignore"])]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure_policy: Option<String>,
+    /// PodMonitors too, for clusters with the Prometheus operator [default: false].
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_monitor: Option<bool>,
+    /// A setting of every sidecar, named as its annotation is: drain-seconds=10. May be given several times.
+    #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inject: Vec<Setting>,
+}
+
+/// Of every sidecar, unless its pod says otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub struct Setting {
+    pub name: String,
+    pub value: String,
+}
+
+impl Settings {
+    /// What is said here, and beneath it what was said `before`.
+    pub fn over(self, before: Settings) -> Settings {
+        let mut inject = before.inject;
+        inject.retain(|old| self.inject.iter().all(|new| new.name != old.name));
+        inject.extend(self.inject);
+        Settings {
+            image: self.image.or(before.image),
+            replicas: self.replicas.or(before.replicas),
+            failure_policy: self.failure_policy.or(before.failure_policy),
+            pod_monitor: self.pod_monitor.or(before.pod_monitor),
+            inject,
+        }
+    }
+}
+
+impl From<Setting> for String {
+    fn from(setting: Setting) -> String {
+        format!("{}={}", setting.name, setting.value)
+    }
+}
+
+impl TryFrom<String> for Setting {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Setting, String> {
+        setting(&text)
+    }
+}
+
+/// The documents of an installation, in the order in which they are applied.
+pub fn manifests(namespace: &str, settings: &Settings) -> String {
+    let monitors = settings.pod_monitor.unwrap_or_default().then_some(&MONITORS);
+    let parts = PARTS.iter().chain([&KEPT]).chain(monitors).map(|part| fill(part, namespace, settings));
+    std::iter::once(CRDS.to_owned()).chain(parts).collect::<Vec<_>>().join("---\n")
+}
+
+/// One part with what was typed. JSON's text is YAML's, whatever it holds.
+fn fill(part: &str, namespace: &str, settings: &Settings) -> String {
+    let chosen = settings.inject.iter().map(|setting| (setting.name.clone(), setting.value.clone()));
+    let flags = fixed(namespace).into_iter().chain(chosen);
+    let injection: Vec<String> =
+        flags.map(|(name, value)| format!("- {}", json!(format!("--inject={name}={value}")))).collect();
+    blanks(part, |name| match name {
+        "namespace" => Some(namespace.to_owned()),
+        "image" => Some(settings.image.clone().unwrap_or_else(|| IMAGE.to_owned())),
+        "replicas" => Some(settings.replicas.unwrap_or(REPLICAS).to_string()),
+        "failure_policy" => Some(settings.failure_policy.clone().unwrap_or_else(|| FAILURE_POLICY.to_owned())),
+        "injection" => Some(injection.join("\n        ")),
+        "settings" => Some(json!(json!(settings).to_string()).to_string()),
+        _ => None,
+    })
+}
+
+/// What every sidecar is told of its control plane.
+fn fixed(namespace: &str) -> Vec<(String, String)> {
+    let url = format!("https://{CONTROL}.{namespace}.svc:{PORT_DISCOVERY}");
+    [("control", url), ("control-ca", AUTHORITIES.to_owned()), ("control-token", AUDIENCE.to_owned())]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into()
+}
+
+/// Fills each `${name}`; one that nobody knows stays, for a test to find.
+fn blanks(text: &str, value: impl Fn(&str) -> Option<String>) -> String {
+    let (mut filled, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((before, after)) = rest.split_once("${") {
+        filled.push_str(before);
+        let found = after.split_once('}').and_then(|(name, behind)| Some((value(name)?, behind)));
+        match found {
+            Some((value, behind)) => {
+                filled.push_str(&value);
+                rest = behind;
+            }
+            None => {
+                filled.push_str("${");
+                rest = after;
+            }
+        }
+    }
+    filled + rest
+}
+
+/// A namespace that the control plane may have to itself.
+pub fn namespace(text: &str) -> Result<String, String> {
+    if !name::is_id(text) {
+        return Err(format!("`{text}` is no namespace; allowed: 1 to 63 of a-z 0-9 and '-' between"));
+    }
+    if ["default", "kube-system", "kube-public", "kube-node-lease"].contains(&text) {
+        return Err(format!("`{text}` is not the control plane's own; allowed: a namespace for it alone"));
+    }
+    Ok(text.to_owned())
+}
+
+fn image(text: &str) -> Result<String, String> {
+    let is_image = (1..=512).contains(&text.len())
+        && text.starts_with(|first: char| first.is_ascii_alphanumeric())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./:@_-".contains(&byte));
+    if is_image { Ok(text.to_owned()) } else { Err(format!("`{text}` is no image; allowed: a name such as {IMAGE}")) }
+}
+
+/// Settings of sidecars by default.
+#[derive(Parser)]
+struct Only {
+    #[command(flatten)]
+    settings: inject::Settings,
+}
+
+fn setting(text: &str) -> Result<Setting, String> {
+    let names = || inject::settings::annotations().collect::<Vec<_>>().join(", ");
+    let Some((name, value)) = text.split_once('=') else {
+        return Err(format!("`{text}` is no NAME=VALUE; allowed names: {}", names()));
+    };
+    // Read as an annotation would be, into settings that nobody uses.
+    let Only { mut settings } = Only::parse_from([""]);
+    match settings.annotated(name, value) {
+        Some(Ok(())) => Ok(Setting { name: name.to_owned(), value: value.trim().to_owned() }),
+        Some(Err(problem)) => Err(format!("{name}: {problem}")),
+        None => Err(format!("`{name}` is no setting of a sidecar; allowed: {}", names())),
+    }
+}

@@ -1,0 +1,35 @@
+//! The Helm chart: the same files, with Helm's values in their blanks.
+
+use super::{CRDS, MONITORS, PARTS, blanks, fixed};
+
+/// The files of deploy/helm that are made from the others.
+pub struct Chart {
+    /// Helm installs these first, and never takes them away.
+    pub crds: String,
+    pub template: String,
+}
+
+/// The namespace is the release's: Helm makes it, so the chart has none.
+pub fn chart() -> Chart {
+    let [_, parts @ ..] = PARTS;
+    let mut template = parts.map(fill).join("---\n");
+    template.push_str("{{- if .Values.podMonitor }}\n---\n");
+    template.push_str(&fill(MONITORS));
+    template.push_str("{{- end }}\n");
+    Chart { crds: CRDS.to_owned(), template }
+}
+
+fn fill(part: &str) -> String {
+    let namespace = "{{ .Release.Namespace }}";
+    let fixed: Vec<String> =
+        fixed(namespace).iter().map(|(name, value)| format!("- \"--inject={name}={value}\"")).collect();
+    let chosen = "{{- range $name, $value := .Values.inject }}\n        - {{ printf \"--inject=%s=%v\" $name $value | quote }}\n        {{- end }}";
+    blanks(part, |name| match name {
+        "namespace" => Some(namespace.to_owned()),
+        "image" => Some("{{ .Values.image }}".to_owned()),
+        "replicas" => Some("{{ .Values.replicas }}".to_owned()),
+        "failure_policy" => Some("{{ .Values.failurePolicy }}".to_owned()),
+        "injection" => Some(format!("{}\n        {chosen}", fixed.join("\n        "))),
+        _ => None,
+    })
+}

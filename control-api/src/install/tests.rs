@@ -1,0 +1,115 @@
+use serde_json::Value;
+
+use super::*;
+
+fn said(text: &[&str]) -> Settings {
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        settings: Settings,
+    }
+    Line::parse_from([&["lanectl"], text].concat()).settings
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    serde_saphyr::from_multiple(text).expect("it is YAML")
+}
+
+fn find<'d>(documents: &'d [Value], kind: &str, name: &str) -> &'d Value {
+    let is_it = |document: &&Value| document["kind"] == kind && document["metadata"]["name"] == name;
+    documents.iter().find(is_it).unwrap_or_else(|| panic!("there is a {kind} {name}"))
+}
+
+#[test]
+fn every_blank_is_filled_and_every_document_is_an_object_with_a_name() {
+    let text = manifests("lanes", &said(&["--pod-monitor", "--inject=log-level=debug"]));
+    assert!(!text.contains("${"), "a blank is left");
+    for document in documents(&text) {
+        for field in ["/apiVersion", "/kind", "/metadata/name"] {
+            assert!(document.pointer(field).is_some_and(Value::is_string), "{field} of {document}");
+        }
+    }
+}
+
+#[test]
+fn what_was_typed_stands_where_it_belongs() {
+    let typed = ["--image=example/control:7", "--replicas=3", "--failure-policy=Ignore", "--inject=drain-seconds=10"];
+    let found = documents(&manifests("lanes", &said(&typed)));
+    let deployment = find(&found, "Deployment", CONTROL);
+    assert_eq!(deployment["metadata"]["namespace"], "lanes");
+    assert_eq!(deployment["spec"]["replicas"], 3);
+    let container = &deployment["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["image"], "example/control:7");
+    let arguments: Vec<&str> = container["args"].as_array().expect("a list").iter().filter_map(Value::as_str).collect();
+    for flag in [
+        "--own-ca=laneway-control.lanes.svc",
+        "--inject=control=https://laneway-control.lanes.svc:15410",
+        "--inject=control-ca=laneway-ca",
+        "--inject=control-token=laneway.io",
+        "--inject=drain-seconds=10",
+    ] {
+        assert!(arguments.contains(&flag), "{flag} in {arguments:?}");
+    }
+    for webhook in
+        find(&found, "MutatingWebhookConfiguration", "laneway-inject")["webhooks"].as_array().expect("a list")
+    {
+        assert_eq!(webhook["failurePolicy"], "Ignore");
+        assert_eq!(webhook["clientConfig"]["service"]["namespace"], "lanes");
+    }
+    assert!(found.iter().all(|document| document["kind"] != "PodMonitor"));
+}
+
+#[test]
+fn an_upgrade_goes_on_with_what_was_said_and_changes_what_is_said_now() {
+    let first = said(&["--replicas=3", "--inject=drain-seconds=10", "--inject=log-level=debug"]);
+    let found = documents(&manifests(NAMESPACE, &first));
+    let kept = find(&found, "ConfigMap", SETTINGS)["data"][SETTINGS_KEY].as_str().expect("text").to_owned();
+    let kept: Settings = serde_json::from_str(&kept).expect("it is read again");
+    assert_eq!(kept, first);
+    let now = said(&["--failure-policy=Ignore", "--inject=log-level=warn"]).over(kept);
+    assert_eq!(
+        now,
+        said(&["--replicas=3", "--failure-policy=Ignore", "--inject=drain-seconds=10", "--inject=log-level=warn"])
+    );
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_and_what_is_allowed_said() {
+    for (text, says) in [
+        ("drain-seconds=soon", "drain-seconds: `soon` is no number of seconds; allowed: 0 to 3600"),
+        ("drain=5", "`drain` is no setting of a sidecar; allowed: proxy-image, init-image"),
+        ("drain-seconds", "is no NAME=VALUE; allowed names: proxy-image"),
+    ] {
+        let problem = setting(text).expect_err(text);
+        assert!(problem.contains(says), "{problem}");
+    }
+    for wrong in ["", "Lanes", "kube-system", "default", "a_b"] {
+        assert!(namespace(wrong).is_err(), "{wrong}");
+    }
+    for wrong in ["", "-x", "a b", "a{b}", "\"a\""] {
+        assert!(image(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// The chart is made of the same files; `UPDATE_GOLDEN=1` writes it anew.
+#[test]
+fn the_chart_is_that_of_these_manifests() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/helm/laneway");
+    let Chart { crds, template } = chart();
+    for (file, text) in [("crds/laneway.yaml", crds), ("templates/laneway.yaml", template)] {
+        let path = folder.join(file);
+        if std::env::var_os("UPDATE_GOLDEN").is_some() {
+            std::fs::write(&path, &text).expect("it is written");
+        }
+        let found = std::fs::read_to_string(&path).unwrap_or_default();
+        assert!(found == text, "{file} differs: UPDATE_GOLDEN=1 cargo test -p laneway-control-api install");
+    }
+    let schema = std::fs::read_to_string(folder.join("values.schema.json")).expect("it is there");
+    let schema: Value = serde_json::from_str(&schema).expect("it is JSON");
+    let names = schema.pointer("/properties/inject/propertyNames/enum").and_then(Value::as_array).expect("a list");
+    assert!(names.iter().filter_map(Value::as_str).eq(inject::settings::annotations()), "{names:?}");
+    for file in ["Chart.yaml", "values.yaml"] {
+        let text = std::fs::read_to_string(folder.join(file)).expect("it is there");
+        assert!(text.contains(env!("CARGO_PKG_VERSION")), "{file} is of another version");
+    }
+}

@@ -1,0 +1,54 @@
+//! `lanectl install` and `lanectl upgrade`: the control plane into a cluster. With --dry-run the manifests are printed and nobody is asked
+//! but, by upgrade, for the settings of the installation.
+
+use super::Trouble;
+use super::arguments::{Install, Upgrade};
+use crate::install::manifests;
+
+#[cfg(feature = "kubernetes")]
+mod cluster;
+
+pub(super) async fn install(options: Install, out: &mut String) -> Result<(), Trouble> {
+    let text = manifests(&options.place.namespace, &options.settings);
+    if options.place.dry_run {
+        out.push_str(&text);
+        return Ok(());
+    }
+    cluster::install(&text, &options.place, out).await.map_err(said)
+}
+
+pub(super) async fn upgrade(options: Upgrade, out: &mut String) -> Result<(), Trouble> {
+    let before = cluster::settings(&options.place.namespace).await.map_err(said)?;
+    let text = manifests(&options.place.namespace, &options.settings.over(before));
+    if options.place.dry_run {
+        out.push_str(&text);
+        return Ok(());
+    }
+    cluster::upgrade(&text, &options.place, out).await.map_err(said)
+}
+
+fn said(error: anyhow::Error) -> Trouble {
+    Trouble::Said(format!("lanectl: {error:#}"))
+}
+
+/// A build without a client of the API server.
+#[cfg(not(feature = "kubernetes"))]
+mod cluster {
+    use crate::install::Settings;
+    use crate::lanectl::arguments::Installed;
+
+    const WITHOUT: &str =
+        "this lanectl was built without the feature kubernetes: give --dry-run, and apply what it prints";
+
+    pub(super) async fn settings(_: &str) -> anyhow::Result<Settings> {
+        anyhow::bail!(WITHOUT)
+    }
+
+    pub(super) async fn install(_: &str, _: &Installed, _: &mut String) -> anyhow::Result<()> {
+        anyhow::bail!(WITHOUT)
+    }
+
+    pub(super) async fn upgrade(_: &str, _: &Installed, _: &mut String) -> anyhow::Result<()> {
+        anyhow::bail!(WITHOUT)
+    }
+}

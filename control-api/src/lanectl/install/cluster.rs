@@ -1,0 +1,171 @@
+//! Applies the manifests of an installation to the cluster that kubectl would ask, by server-side apply: who changed a field by hand is
+//! told of it, and nothing that is not ours is touched.
+
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::runtime::conditions::is_crd_established;
+use kube::runtime::wait::await_condition;
+use kube::{Client, ResourceExt};
+
+use crate::install::{CONTROL, PART_OF, SETTINGS, SETTINGS_KEY, Settings};
+use crate::kubernetes;
+use crate::lanectl::arguments::Installed;
+
+/// Of the fields that it applies.
+const MANAGER: &str = "lanectl";
+/// How long the API server takes to serve a new kind of object.
+const ESTABLISHED_MAX: Duration = Duration::from_secs(60);
+/// Of one kind; an installation has a few.
+const LIST_MAX: u32 = 500;
+
+/// What the installation was told.
+pub(super) async fn settings(namespace: &str) -> anyhow::Result<Settings> {
+    let client = kubernetes::connect().await?;
+    find(&client, namespace).await?.with_context(|| {
+        format!(
+            "there is no installation in namespace {namespace} (no ConfigMap {SETTINGS}): lanectl install makes one"
+        )
+    })
+}
+
+pub(super) async fn install(text: &str, place: &Installed, out: &mut String) -> anyhow::Result<()> {
+    let client = kubernetes::connect().await?;
+    if find(&client, &place.namespace).await?.is_some() {
+        bail!("there is an installation in namespace {} already: lanectl upgrade changes it", place.namespace);
+    }
+    apply(&client, &documents(text)?, out).await?;
+    ready(&client, place, out).await
+}
+
+pub(super) async fn upgrade(text: &str, place: &Installed, out: &mut String) -> anyhow::Result<()> {
+    let client = kubernetes::connect().await?;
+    let documents = documents(text)?;
+    apply(&client, &documents, out).await?;
+    prune(&client, &documents, out).await?;
+    ready(&client, place, out).await
+}
+
+async fn find(client: &Client, namespace: &str) -> anyhow::Result<Option<Settings>> {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
+    let Some(kept) = maps.get_opt(SETTINGS).await.context("ask the API server for the installation")? else {
+        return Ok(None);
+    };
+    let text = kept.data.as_ref().and_then(|data| data.get(SETTINGS_KEY)).map_or("{}", String::as_str);
+    let settings = serde_json::from_str(text);
+    settings.map(Some).with_context(|| format!("ConfigMap {namespace}/{SETTINGS} is not as lanectl writes it"))
+}
+
+fn documents(text: &str) -> anyhow::Result<Vec<DynamicObject>> {
+    serde_saphyr::from_multiple(text).context("read the manifests")
+}
+
+/// In their order; a kind of object is there before its objects come.
+async fn apply(client: &Client, documents: &[DynamicObject], out: &mut String) -> anyhow::Result<()> {
+    for document in documents {
+        let shown = shown(document);
+        let api = api(client, document)?;
+        let how = PatchParams::apply(MANAGER);
+        let done = api.patch(&document.name_any(), &how, &Patch::Apply(document)).await;
+        done.with_context(|| format!("apply {shown}"))?;
+        out.push_str(&format!("{shown} applied\n"));
+        if document.types.as_ref().is_some_and(|types| types.kind == "CustomResourceDefinition") {
+            established(client, &document.name_any()).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn established(client: &Client, name: &str) -> anyhow::Result<()> {
+    let waited = await_condition(Api::all(client.clone()), name, is_crd_established());
+    match tokio::time::timeout(ESTABLISHED_MAX, waited).await {
+        Ok(done) => done.map(drop).with_context(|| format!("wait for {name}")),
+        Err(_) => bail!("the API server did not begin to serve {name} within {} s", ESTABLISHED_MAX.as_secs()),
+    }
+}
+
+/// What an earlier version installed and this one does not, of the kinds that are here. Kinds of objects stay: with them all
+/// that people wrote would go.
+async fn prune(client: &Client, documents: &[DynamicObject], out: &mut String) -> anyhow::Result<()> {
+    let mut asked: Vec<(ApiResource, Option<String>)> = Vec::new();
+    for document in documents {
+        let scope = (resource(document)?, document.namespace());
+        if matches!(scope.0.kind.as_str(), "CustomResourceDefinition" | "Namespace") || asked.contains(&scope) {
+            continue;
+        }
+        let api = api(client, document)?;
+        let list = api.list(&ListParams::default().labels(PART_OF).limit(LIST_MAX)).await;
+        for found in list.with_context(|| format!("look for what is left over of {}", scope.0.plural))? {
+            let is_kept = documents.iter().any(|other| {
+                resource(other).is_ok_and(|other| other == scope.0) && other.name_any() == found.name_any()
+            });
+            // Whatever makes others of them (a Deployment its pods) is not ours to tidy.
+            if !is_kept
+                && found.owner_references().is_empty()
+                && found.managed_fields().iter().any(|by| by.manager.as_deref() == Some(MANAGER))
+            {
+                api.delete(&found.name_any(), &DeleteParams::default())
+                    .await
+                    .with_context(|| format!("delete {}", shown(&found)))?;
+                out.push_str(&format!("{} deleted\n", shown(&found)));
+            }
+        }
+        asked.push(scope);
+    }
+    Ok(())
+}
+
+/// Until every replica is of this version and ready.
+async fn ready(client: &Client, place: &Installed, out: &mut String) -> anyhow::Result<()> {
+    if place.wait.is_zero() {
+        return Ok(());
+    }
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &place.namespace);
+    let waited =
+        await_condition(deployments, CONTROL, |deployment: Option<&Deployment>| deployment.is_some_and(is_ready));
+    match tokio::time::timeout(place.wait, waited).await {
+        Ok(done) => {
+            done.with_context(|| format!("wait for deployment {CONTROL}"))?;
+            out.push_str("every replica is ready\n");
+            Ok(())
+        }
+        Err(_) => bail!(
+            "not every replica was ready within {} s: kubectl -n {} describe pods says why; lanectl check --cluster looks at the rest",
+            place.wait.as_secs(),
+            place.namespace
+        ),
+    }
+}
+
+fn is_ready(deployment: &Deployment) -> bool {
+    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    deployment.status.as_ref().is_some_and(|status| {
+        status.observed_generation == deployment.metadata.generation
+            && status.updated_replicas.unwrap_or(0) >= wanted
+            && status.available_replicas.unwrap_or(0) >= wanted
+            && status.replicas.unwrap_or(0) == wanted
+    })
+}
+
+fn api(client: &Client, document: &DynamicObject) -> anyhow::Result<Api<DynamicObject>> {
+    let resource = resource(document)?;
+    Ok(match document.namespace() {
+        Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
+        None => Api::all_with(client.clone(), &resource),
+    })
+}
+
+fn resource(document: &DynamicObject) -> anyhow::Result<ApiResource> {
+    let types = document.types.as_ref().context("a document without apiVersion and kind")?;
+    let kind = GroupVersionKind::try_from(types).context("an apiVersion that is none")?;
+    Ok(ApiResource::from_gvk(&kind))
+}
+
+/// `deployment/laneway-control`
+fn shown(document: &DynamicObject) -> String {
+    let kind = document.types.as_ref().map_or(String::new(), |types| types.kind.to_ascii_lowercase());
+    format!("{kind}/{}", document.name_any())
+}
