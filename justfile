@@ -31,6 +31,14 @@ test-propagation *arguments: programs
 h2spec: programs
     cargo test --quiet --profile quick -p laneway-tests --test e2e h2spec -- --nocapture
 
+# Against a real Kubernetes API server: every test that needs one, and an installation that is used (--only NAME, --keep)
+test-k8s *arguments: programs
+    @python3 tests/kubernetes/test.py "$@"
+
+# The images of deploy/Dockerfile, their steps run without an engine, and each tried in nothing but its own root (--profile quick)
+image *arguments:
+    @python3 tests/kubernetes/image.py "$@"
+
 # A sidecar's own drains, upgrades, failed upgrades and kills under load, with figures (--requests, --releases, --kills)
 lifecycle *arguments: programs
     @"${CARGO_TARGET_DIR:-target}/quick/laneway-lifecycle" "$@"
