@@ -45,6 +45,9 @@ pub struct Installed {
     /// Print the manifests, and change nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Take over fields that somebody else has set since, or before; without it they are named and nothing is taken.
+    #[arg(long)]
+    pub force_conflicts: bool,
     /// How long to wait until every replica is ready; 0s: not at all.
     #[arg(long, value_name = "DURATION", default_value = "3m", value_parser = start)]
     pub wait: Duration,

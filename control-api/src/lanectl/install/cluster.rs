@@ -19,6 +19,8 @@ use crate::lanectl::arguments::Installed;
 const MANAGER: &str = "lanectl";
 /// How long the API server takes to serve a new kind of object.
 const ESTABLISHED_MAX: Duration = Duration::from_secs(60);
+/// Of HTTP: somebody else has a field.
+const CONFLICT: u16 = 409;
 /// Of one kind; an installation has a few.
 const LIST_MAX: u32 = 500;
 
@@ -37,14 +39,14 @@ pub(super) async fn install(text: &str, place: &Installed, out: &mut String) -> 
     if find(&client, &place.namespace).await?.is_some() {
         bail!("there is an installation in namespace {} already: lanectl upgrade changes it", place.namespace);
     }
-    apply(&client, &documents(text)?, out).await?;
+    apply(&client, &documents(text)?, place, out).await?;
     ready(&client, place, out).await
 }
 
 pub(super) async fn upgrade(text: &str, place: &Installed, out: &mut String) -> anyhow::Result<()> {
     let client = kubernetes::connect().await?;
     let documents = documents(text)?;
-    apply(&client, &documents, out).await?;
+    apply(&client, &documents, place, out).await?;
     prune(&client, &documents, out).await?;
     ready(&client, place, out).await
 }
@@ -64,12 +66,22 @@ fn documents(text: &str) -> anyhow::Result<Vec<DynamicObject>> {
 }
 
 /// In their order; a kind of object is there before its objects come.
-async fn apply(client: &Client, documents: &[DynamicObject], out: &mut String) -> anyhow::Result<()> {
+async fn apply(
+    client: &Client,
+    documents: &[DynamicObject],
+    place: &Installed,
+    out: &mut String,
+) -> anyhow::Result<()> {
+    let how = PatchParams { force: place.force_conflicts, ..PatchParams::apply(MANAGER) };
     for document in documents {
         let shown = shown(document);
         let api = api(client, document)?;
-        let how = PatchParams::apply(MANAGER);
         let done = api.patch(&document.name_any(), &how, &Patch::Apply(document)).await;
+        if let Err(kube::Error::Api(refusal)) = &done
+            && refusal.code == CONFLICT
+        {
+            bail!("{shown}: {}; --force-conflicts takes these fields over", refusal.message);
+        }
         done.with_context(|| format!("apply {shown}"))?;
         out.push_str(&format!("{shown} applied\n"));
         if document.types.as_ref().is_some_and(|types| types.kind == "CustomResourceDefinition") {
