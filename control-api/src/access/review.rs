@@ -19,7 +19,8 @@ use super::{ANY, Pass, Refusal, Role, hash};
 #[cfg(test)]
 mod tests;
 
-/// How long an answer holds: a token that was taken back, or rights, are good for so long at most.
+/// How long an answer holds: a token that was taken back, or rights, are good for so long at most, on a stream that stands until that is
+/// of age (`push/age.rs`).
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 /// And a refusal: who was just given rights does not wait long.
 const UNKNOWN_FOR: Duration = Duration::from_secs(5);

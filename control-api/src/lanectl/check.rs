@@ -60,7 +60,11 @@ struct Item {
 /// A cluster, before an installation or with one.
 pub(super) async fn check_cluster(options: &Check, look: Look, out: &mut String) -> Result<(), Trouble> {
     #[cfg(feature = "kubernetes")]
-    let items = if options.pre { cluster::before().await } else { cluster::there(SystemTime::now()).await };
+    let items = if options.pre {
+        cluster::before(&options.namespace).await
+    } else {
+        cluster::there(&options.namespace, SystemTime::now()).await
+    };
     #[cfg(not(feature = "kubernetes"))]
     let items = vec![not_well(
         "cluster",

@@ -45,6 +45,11 @@ pub(super) fn index(catalog: &Catalog) -> Index {
     let mut index = Index::default();
     // Whose socket it is: the first service that has it, by name; to others it is secondary.
     let mut sockets: HashSet<SocketAddr> = HashSet::new();
+    // Instances at whatever port is dialled own their address: who only names a port of it does not take that port from them.
+    let is_whole = |endpoint: &&EndpointDocument| endpoint.address.port() == 0;
+    let primary = catalog.services.values().filter(|service| !service.secondary);
+    let whole: HashSet<IpAddr> =
+        primary.flat_map(|service| service.endpoints.iter().filter(is_whole)).map(|e| e.address.ip()).collect();
     let mut peers: BTreeMap<IpAddr, discovery::Peer> = BTreeMap::new();
     for (name, service) in &catalog.services {
         let shared: Arc<str> = name.as_str().into();
@@ -64,13 +69,16 @@ pub(super) fn index(catalog: &Catalog) -> Index {
         for endpoint in &service.endpoints {
             tags.entry(endpoint.tag).or_default().push(endpoint);
         }
+        let own: HashSet<IpAddr> = service.endpoints.iter().filter(is_whole).map(|e| e.address.ip()).collect();
+        let is_of_other = |e: &EndpointDocument| whole.contains(&e.address.ip()) && !own.contains(&e.address.ip());
         let mut endpoints = Vec::new();
         for (tag, of_tag) in tags {
-            let is_secondary = |e: &EndpointDocument| service.secondary || sockets.contains(&e.address);
+            let is_secondary =
+                |e: &EndpointDocument| service.secondary || is_of_other(e) || sockets.contains(&e.address);
             shards(name, tag.as_ref().map_or("", Tag::as_str), of_tag, &is_secondary, &mut endpoints);
         }
         if !service.secondary {
-            sockets.extend(service.endpoints.iter().map(|e| e.address));
+            sockets.extend(service.endpoints.iter().filter(|e| !is_of_other(e)).map(|e| e.address));
         }
         let visible_to = service.visible_to.clone();
         let service = Arc::new(WireResource::new(TYPE_SERVICE, name, &wire_service(service)));

@@ -302,6 +302,37 @@ fn big(endpoints: u32) -> Catalog {
 }
 
 #[test]
+fn who_names_a_port_of_anothers_instance_does_not_take_it_away() {
+    let Catalog { mut services } = big(1);
+    let pod = services.values().next().expect("one").endpoints[0].clone();
+    let whole = |name: &str, ports: &[u16]| {
+        let mut service = services_of_one(&pod, ports);
+        service.name = name.into();
+        service.hosts = vec![name.into()];
+        (service.resource_name(), service)
+    };
+    // Its own: at whatever port is dialled, and where a port leads to another number. The other is first by name.
+    services = [whole("victim", &[0, 8080]), whole("evil", &[8080])].into();
+    let compiled = compile(&Objects::default(), &Catalog { services });
+    let secondary = |host: &str| -> Vec<bool> {
+        let shard = compiled.answer(TYPE_ENDPOINTS, host, &node("a"));
+        message::<discovery::Endpoints>(&shard[0]).endpoints.iter().map(|e| e.secondary).collect()
+    };
+    assert_eq!(secondary("host/evil"), [true]);
+    assert_eq!(secondary("host/victim"), [false, false]);
+}
+
+/// One instance, once for each port.
+fn services_of_one(pod: &EndpointDocument, ports: &[u16]) -> ServiceDocument {
+    let mut service = big(1).services.into_values().next().expect("one");
+    service.endpoints = ports
+        .iter()
+        .map(|port| EndpointDocument { address: (pod.address.ip(), *port).into(), ..pod.clone() })
+        .collect();
+    service
+}
+
+#[test]
 fn shards_are_bounded_and_stable() {
     let shards =
         |catalog: &Catalog| compile(&Objects::default(), catalog).answer(TYPE_ENDPOINTS, "host/big", &node("a"));

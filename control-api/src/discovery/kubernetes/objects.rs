@@ -147,7 +147,8 @@ pub(super) struct TargetRef {
 #[serde(default)]
 pub(super) struct SlicePort {
     pub(super) name: Option<String>,
-    pub(super) port: Option<u16>,
+    /// The API server takes any number here.
+    pub(super) port: Option<i32>,
     pub(super) protocol: Option<String>,
 }
 
@@ -302,13 +303,15 @@ pub(super) fn pod_fact(pod: Pod) -> Option<PodFact> {
     };
     let ports = pod.spec.containers.into_iter().chain(pod.spec.init_containers).flat_map(|container| container.ports);
     let named_ports = ports.filter_map(|port| Some((port.name?, port.container_port))).collect();
+    let is_on_node = pod.spec.host_network.unwrap_or_default();
     Some(PodFact {
         service: service.map(|(_, value)| value.into()),
         tag,
         address,
         second_address,
-        is_on_node: pod.spec.host_network.unwrap_or_default(),
-        is_meshed: labels.get(status::LABEL).is_some_and(|value| value == "true"),
+        is_on_node,
+        // Whatever a label says: its address is that of others too, who would count as inside the mesh.
+        is_meshed: !is_on_node && labels.get(status::LABEL).is_some_and(|value| value == "true"),
         state,
         problem: problem.map(String::into_boxed_str),
         template: Arc::new(Template { labels, named_ports }),
@@ -359,7 +362,9 @@ pub(super) fn slice_fact(slice: Slice) -> Option<SliceFact> {
     let front = slice.metadata.labels.unwrap_or_default().remove(SLICE_OF)?;
     let mut fact = SliceFact { front: front.into(), ..SliceFact::default() };
     for port in slice.ports.unwrap_or_default() {
-        if let Some(number) = port.port.filter(|_| port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP")) {
+        let is_tcp = port.protocol.as_deref().is_none_or(|protocol| protocol == "TCP");
+        let number = port.port.and_then(|number| u16::try_from(number).ok()).filter(|number| is_tcp && *number != 0);
+        if let Some(number) = number {
             fact.ports.insert(port.name.unwrap_or_default(), number);
         }
     }

@@ -332,7 +332,10 @@ fn slices_of_others_say_what_is_behind_a_service_without_a_selector() {
     let gray = pod("gray", "10.0.0.1", json!({"laneway.io/service": "legacy", "laneway.io/tag": "gray"}));
     let expected = "legacy [10.96.0.1] {80=web} 10.0.0.1:0 gray | 10.0.0.1:80/web gray | 192.168.0.1:8081/web | \
                     192.168.0.2:8081/web unhealthy | 192.168.0.3:8081/web draining | 192.168.0.4:8081/web";
-    check(&[fronts.clone(), machines.clone(), gray], &[expected]);
+    check(&[fronts.clone(), machines.clone(), gray.clone()], &[expected]);
+    // The API server takes any number for a port; one that is none is left out, and costs nothing else.
+    let odd = json!([{"name": "web", "port": 8081}, {"name": "odd", "port": 70_000}, {"name": "none", "port": 0}]);
+    check(&[fronts.clone(), with(machines.clone(), "/ports", odd), gray], &[expected]);
     // It may name pods too; what they are, they say themselves.
     let of_pod = slice(
         json!([{"addresses": ["10.0.0.2"], "conditions": {"ready": true}, "targetRef": {"kind": "Pod", "name": "p"}}]),

@@ -16,6 +16,9 @@ pub struct Check {
     /// The installation in the cluster, as its API server sees it, in place of asking the control plane.
     #[arg(long)]
     pub cluster: bool,
+    /// Namespace of the control plane, with --pre and --cluster.
+    #[arg(short, long, value_name = "NAMESPACE", default_value = NAMESPACE, value_parser = namespace)]
+    pub namespace: String,
 }
 
 /// Into a cluster, or printed.

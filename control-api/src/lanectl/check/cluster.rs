@@ -20,7 +20,7 @@ use rustls::pki_types::pem::PemObject;
 
 use super::validity::validity;
 use super::{Item, NAMES_MAX, not_well, odd, well};
-use crate::install::{AUTHORITIES, CONTROL, NAMESPACE, SETTINGS, WEBHOOK};
+use crate::install::{AUTHORITIES, CONTROL, SETTINGS, WEBHOOK};
 use crate::kubernetes;
 use crate::lanectl::print;
 
@@ -88,26 +88,26 @@ struct There {
 }
 
 /// Before an installation.
-pub(super) async fn before() -> Vec<Item> {
+pub(super) async fn before(namespace: &str) -> Vec<Item> {
     match reach().await {
-        Ok((client, version)) => match ask_before(&client, version).await {
-            Ok(found) => judge_before(&found),
+        Ok((client, version)) => match ask_before(&client, namespace, version).await {
+            Ok(found) => judge_before(&found, namespace),
             Err(error) => vec![unanswered(&error)],
         },
         Err(item) => vec![item],
     }
 }
 
-/// Of an installation in the namespace where it is by default.
-pub(super) async fn there(now: SystemTime) -> Vec<Item> {
+/// Of an installation.
+pub(super) async fn there(namespace: &str, now: SystemTime) -> Vec<Item> {
     let found = match reach().await {
-        Ok((client, version)) => ask_there(&client, now).await.map(|found| (version, found)),
+        Ok((client, version)) => ask_there(&client, namespace, now).await.map(|found| (version, found)),
         Err(item) => return vec![item],
     };
     match found {
         Ok((version, found)) => {
             let mut items = vec![of_version(version)];
-            items.extend(judge_there(&found, now));
+            items.extend(judge_there(&found, namespace, now));
             items
         }
         Err(error) => vec![unanswered(&error)],
@@ -130,7 +130,7 @@ fn unanswered(error: &kube::Error) -> Item {
     not_well(SECTION, "check-api-server", format!("the API server refused a question: {error}"), hint)
 }
 
-async fn ask_before(client: &Client, version: (u32, u32)) -> Result<Before, kube::Error> {
+async fn ask_before(client: &Client, namespace: &str, version: (u32, u32)) -> Result<Before, kube::Error> {
     let mut found = Before { version, ..Before::default() };
     for (group, resource) in WRITES {
         for verb in VERBS {
@@ -143,7 +143,7 @@ async fn ask_before(client: &Client, version: (u32, u32)) -> Result<Before, kube
     // Who may not install may perhaps not read either; that is said above.
     if found.denied.is_empty() {
         found.shared = shared(client).await?;
-        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), NAMESPACE);
+        let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         found.is_installed = maps.get_opt(SETTINGS).await?.is_some();
     }
     Ok(found)
@@ -189,7 +189,7 @@ fn of_version((major, minor): (u32, u32)) -> Item {
     well(SECTION, "check-api-server", says)
 }
 
-fn judge_before(found: &Before) -> Vec<Item> {
+fn judge_before(found: &Before, namespace: &str) -> Vec<Item> {
     let mut items = vec![of_version(found.version)];
     items.push(match found.denied.as_slice() {
         [] => well(SECTION, "check-rights", "you may write all that an installation has".to_owned()),
@@ -216,16 +216,16 @@ fn judge_before(found: &Before) -> Vec<Item> {
         odd(
             SECTION,
             "check-installed",
-            format!("there is an installation in {NAMESPACE} already"),
+            format!("there is an installation in {namespace} already"),
             "lanectl upgrade brings it to this version; lanectl check --cluster looks at it",
         )
     } else {
-        well(SECTION, "check-installed", format!("{NAMESPACE} has no installation yet"))
+        well(SECTION, "check-installed", format!("{namespace} has no installation yet"))
     });
     items
 }
 
-async fn ask_there(client: &Client, now: SystemTime) -> Result<There, kube::Error> {
+async fn ask_there(client: &Client, own: &str, now: SystemTime) -> Result<There, kube::Error> {
     let mut found = There::default();
     let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for name in CRDS {
@@ -235,7 +235,7 @@ async fn ask_there(client: &Client, now: SystemTime) -> Result<There, kube::Erro
             found.missing_kinds.push(name.to_owned());
         }
     }
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), NAMESPACE);
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), own);
     if let Some(deployment) = deployments.get_opt(CONTROL).await? {
         let spec = deployment.spec.unwrap_or_default();
         let available = deployment.status.and_then(|status| status.available_replicas).unwrap_or(0);
@@ -243,7 +243,7 @@ async fn ask_there(client: &Client, now: SystemTime) -> Result<There, kube::Erro
         let container = spec.template.spec.and_then(|spec| spec.containers.into_iter().next());
         found.image = container.and_then(|container| container.image).unwrap_or_default();
     }
-    let leases: Api<Lease> = Api::namespaced(client.clone(), NAMESPACE);
+    let leases: Api<Lease> = Api::namespaced(client.clone(), own);
     found.leader = leases.get_opt(CONTROL).await?.and_then(|lease| lease.spec).and_then(|spec| {
         let renewed = SystemTime::from(spec.renew_time?.0);
         let age = now.duration_since(renewed).unwrap_or_default().as_secs();
@@ -256,7 +256,7 @@ async fn ask_there(client: &Client, now: SystemTime) -> Result<There, kube::Erro
         webhooks.map(|webhook| webhook.client_config.ca_bundle.map(bundle).unwrap_or_default()).collect()
     });
     let authorities = |namespace: &str| Api::<ConfigMap>::namespaced(client.clone(), namespace);
-    let own = authorities(NAMESPACE).get_opt(AUTHORITIES).await?;
+    let own = authorities(own).get_opt(AUTHORITIES).await?;
     found.authorities = own.and_then(|map| map.data).and_then(|data| data.get("ca.pem").cloned());
     for namespace in injecting(client).await? {
         let name = namespace.name_any();
@@ -296,7 +296,7 @@ async fn bare(client: &Client, namespace: &str, found: &mut Vec<String>) -> Resu
     }
 }
 
-fn judge_there(found: &There, now: SystemTime) -> Vec<Item> {
+fn judge_there(found: &There, namespace: &str, now: SystemTime) -> Vec<Item> {
     let mut items = Vec::new();
     items.push(match found.missing_kinds.as_slice() {
         [] => well(INSTALLATION, "check-kinds", format!("{} kinds of objects are served", CRDS.len())),
@@ -311,7 +311,7 @@ fn judge_there(found: &There, now: SystemTime) -> Vec<Item> {
         None => not_well(
             INSTALLATION,
             "check-replicas",
-            format!("no Deployment {CONTROL} in {NAMESPACE}"),
+            format!("no Deployment {CONTROL} in {namespace}"),
             "lanectl install makes one",
         ),
         Some((wanted, available)) if available >= wanted => well(
@@ -327,7 +327,7 @@ fn judge_there(found: &There, now: SystemTime) -> Vec<Item> {
             INSTALLATION,
             "check-replicas",
             format!("{available} of {wanted} replicas are available"),
-            "kubectl -n laneway-system describe pods -l app.kubernetes.io/name=laneway-control says why",
+            "kubectl describe pods of that namespace with -l app.kubernetes.io/name=laneway-control says why",
         ),
     });
     items.push(match &found.leader {
@@ -347,7 +347,7 @@ fn judge_there(found: &There, now: SystemTime) -> Vec<Item> {
             "see the log of the control plane; while nobody leads, lanes do not end and the authority is not renewed",
         ),
     });
-    items.push(of_webhook(found, now));
+    items.push(of_webhook(found, namespace, now));
     items.push(match found.without_authorities.as_slice() {
         [] => well(
             INSTALLATION,
@@ -373,7 +373,7 @@ fn judge_there(found: &There, now: SystemTime) -> Vec<Item> {
     items
 }
 
-fn of_webhook(found: &There, now: SystemTime) -> Item {
+fn of_webhook(found: &There, namespace: &str, now: SystemTime) -> Item {
     let bad = |says: String, hint: &str| not_well(INSTALLATION, "check-webhook", says, hint);
     let Some(bundles) = &found.bundles else {
         return bad(
@@ -382,7 +382,7 @@ fn of_webhook(found: &There, now: SystemTime) -> Item {
         );
     };
     let Some(authorities) = &found.authorities else {
-        return bad(format!("no ConfigMap {AUTHORITIES} in {NAMESPACE}"), "the leader makes it; see its log");
+        return bad(format!("no ConfigMap {AUTHORITIES} in {namespace}"), "the leader makes it; see its log");
     };
     if bundles.iter().any(|bundle| bundle.trim() != authorities.trim()) {
         return bad(

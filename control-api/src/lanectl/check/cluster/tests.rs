@@ -2,6 +2,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::super::Mark;
 use super::*;
+use crate::install::NAMESPACE;
 
 fn marks(items: &[Item]) -> Vec<(&str, Mark)> {
     items.iter().map(|item| (item.anchor.as_str(), item.mark)).collect()
@@ -37,7 +38,7 @@ fn whole() -> There {
 
 #[test]
 fn an_installation_that_is_whole_is_well() {
-    let items = judge_there(&whole(), now());
+    let items = judge_there(&whole(), NAMESPACE, now());
     assert!(items.iter().all(|item| item.mark == Mark::Well), "{items:?}");
 }
 
@@ -62,7 +63,7 @@ fn each_part_that_is_missing_is_named() {
     for (anchor, spoil) in cases {
         let mut there = whole();
         spoil(&mut there);
-        let items = judge_there(&there, now());
+        let items = judge_there(&there, NAMESPACE, now());
         let bad: Vec<&str> =
             items.iter().filter(|item| item.mark == Mark::NotWell).map(|item| item.anchor.as_str()).collect();
         assert_eq!(bad, [anchor]);
@@ -71,14 +72,14 @@ fn each_part_that_is_missing_is_named() {
 
 #[test]
 fn an_authority_that_is_over_is_not_well() {
-    let items = judge_there(&whole(), UNIX_EPOCH + Duration::from_secs(5_000_000_000));
+    let items = judge_there(&whole(), NAMESPACE, UNIX_EPOCH + Duration::from_secs(5_000_000_000));
     assert_eq!(says(&items, "check-webhook"), "the control plane's authority is over");
 }
 
 #[test]
 fn pods_without_a_sidecar_are_odd_and_counted() {
     let without_sidecar = (0..7).map(|number| format!("shop/a-{number}")).collect();
-    let items = judge_there(&There { without_sidecar, ..whole() }, now());
+    let items = judge_there(&There { without_sidecar, ..whole() }, NAMESPACE, now());
     assert_eq!(
         says(&items, "check-sidecars"),
         "7 pods without a sidecar: shop/a-0, shop/a-1, shop/a-2, shop/a-3, shop/a-4 and 2 more"
@@ -88,11 +89,11 @@ fn pods_without_a_sidecar_are_odd_and_counted() {
 #[test]
 fn before_an_installation_rights_and_what_is_there_are_looked_at() {
     let mut before = Before { version: (1, 29), ..Before::default() };
-    assert!(judge_before(&before).iter().all(|item| item.mark == Mark::Well));
+    assert!(judge_before(&before, NAMESPACE).iter().all(|item| item.mark == Mark::Well));
     before.is_installed = true;
     before.shared.push("shop".to_owned());
     before.version = (1, 28);
-    let items = judge_before(&before);
+    let items = judge_before(&before, NAMESPACE);
     let odd = [
         ("check-api-server", Mark::Odd),
         ("check-rights", Mark::Well),
@@ -101,7 +102,7 @@ fn before_an_installation_rights_and_what_is_there_are_looked_at() {
     ];
     assert_eq!(marks(&items), odd);
     before.denied.push("create namespaces".to_owned());
-    let items = judge_before(&before);
+    let items = judge_before(&before, NAMESPACE);
     assert_eq!(marks(&items), [("check-api-server", Mark::Odd), ("check-rights", Mark::NotWell)]);
     assert_eq!(says(&items, "check-rights"), "you may not: create namespaces");
 }
