@@ -11,7 +11,8 @@ use crate::kubernetes::GROUP;
 #[cfg(test)]
 mod tests;
 
-/// Asks by the ServiceAccount of this program, which needs the ClusterRole `system:auth-delegator`.
+/// Asks by the ServiceAccount of this program, which may create TokenReviews and SubjectAccessReviews
+/// (deploy/kubernetes/install/access.yaml).
 pub struct ApiServer(Client);
 
 impl ApiServer {

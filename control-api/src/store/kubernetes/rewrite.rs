@@ -114,6 +114,11 @@ impl Kubernetes {
         }
         for _ in 0..ATTEMPTS_MAX {
             let again = self.put(record, rewrite.number).await?;
+            // Whoever was slow was taken over, and others have committed since: theirs is not written over.
+            let found = again.live.as_ref().map_or(0, |live| object::read(again.kind, live).revision);
+            if found > rewrite.number {
+                return Err(moved(found, rewrite.number));
+            }
             let Some(Becomes { object, .. }) = &again.becomes else { break };
             match self.replace(again.kind, &again.place, object, dry_run).await {
                 Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}

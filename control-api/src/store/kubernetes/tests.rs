@@ -335,6 +335,24 @@ async fn a_commit_whose_writer_died_is_carried_on_by_the_next_who_loads() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an API server: ./x test-k8s"]
+async fn a_writer_that_was_too_slow_does_not_write_over_what_was_committed_since() {
+    let place = Namespaced::new("too slow");
+    let (slow, other) = (place.store(super::BOUND).await, place.store(super::BOUND).await);
+    let one = place.lane_name("one");
+    other.commit(commit(1, vec![lane(&one, true)], Vec::new())).await.expect("commits");
+    slow.load().await.expect("loads");
+    let late = slow.rewrites(&[lane(&one, false)], &[], 2).await.expect("plans");
+    for (number, enabled) in [(2, false), (3, true)] {
+        other.commit(commit(number, vec![lane(&one, enabled)], Vec::new())).await.expect("commits");
+    }
+    let refused = slow.apply(&late[0], false).await;
+    assert!(matches!(refused, Err(StoreError::Moved { found: 3, .. })), "{refused:?}");
+    let stored = place.store(super::BOUND).await.load().await.expect("loads");
+    assert_eq!((stored.revision, stored.records), (3, vec![lane(&one, true)]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
 async fn what_the_api_server_would_refuse_changes_nothing() {
     let place = Namespaced::new("rehearsal");
     let store = place.store(super::BOUND).await;
