@@ -251,7 +251,9 @@ impl Kubectl {
         let state = self.reconciler.state();
         let now = Instant::now();
         let mut counted_count = 0;
-        let keys: Vec<Key> = self.watch.all().keys().cloned().collect();
+        let mut keys: Vec<Key> = self.watch.all().keys().cloned().collect();
+        // Those that were never counted first, then those that wait longest: nobody waits for ever.
+        keys.sort_by_key(|key| self.counted.get(key).map(|own| own.again));
         for key in keys {
             let Some(seen) = self.watch.all().get(&key) else { continue };
             let name = seen.read.name.clone();
@@ -268,7 +270,9 @@ impl Kubectl {
             let is_in_force = record_of(&state, key.0, &name).is_some();
             let rollout = match old {
                 Some(old) if is_fresh || counted_count >= COUNTED_MAX => old.rollout.clone(),
-                _ if !is_in_force || counted_count >= COUNTED_MAX => None,
+                _ if !is_in_force => None,
+                // Its turn comes; until then what was said of it before stands.
+                _ if counted_count >= COUNTED_MAX => continue,
                 _ => {
                     counted_count += 1;
                     (self.progress)(name.clone()).await
