@@ -175,6 +175,8 @@ fn status(names: Names) -> Value {
     add("observedGeneration", json!({"type": "integer", "format": "int64", "description": observed}));
     let revision = "Revision of the last change that was accepted.";
     add("revision", json!({"type": "integer", "format": "int64", "description": revision}));
+    let in_force = "What is in force, as JSON: kept here too, for a spec that is not accepted says something else.";
+    add("inForce", json!({"type": "string", "description": in_force}));
     let acked = "Sidecars that have it, of those that it concerns: 5/5.";
     add("acked", json!({"type": "string", "description": acked}));
     if names == SERVICE_POLICY {

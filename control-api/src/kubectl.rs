@@ -27,6 +27,7 @@ use crate::leader::Leader;
 use crate::reconcile::audit::Call;
 use crate::reconcile::{MakeEdit, Reconciler, Request, State, WriteError};
 use crate::store::kubernetes::Kubernetes;
+use crate::store::kubernetes::in_force;
 use crate::store::kubernetes::object::{Place, Proposal, Standing, places};
 use crate::store::kubernetes::watch::{Key, Seen, Watch};
 use crate::store::{Kind, Record, StoreError};
@@ -39,6 +40,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 const JUDGE_AGAIN: Duration = Duration::from_secs(10);
 /// How often sidecars that have all acknowledged an object are counted again: some may have come.
 const COUNT_AGAIN: Duration = Duration::from_secs(10);
+/// How long a status that the API server refused is let be.
+const REPORT_AGAIN: Duration = Duration::from_secs(30);
 /// Objects whose sidecars are counted in one look: other replicas are asked for each.
 const COUNTED_MAX: usize = 50;
 
@@ -76,7 +79,8 @@ struct Counted {
     revision: i64,
     rollout: Option<Rollout>,
     again: Instant,
-    reported: Instant,
+    /// When it may be reported on again.
+    not_before: Instant,
 }
 
 impl Kubectl {
@@ -133,25 +137,32 @@ impl Kubectl {
 
     fn is_due(&self, key: &Key, seen: &Seen) -> bool {
         let is_ours = self.leader.leads() || seen.since.elapsed() >= LEAVE_IT;
-        let is_judged = self
-            .judged
-            .get(key)
-            .is_some_and(|own| own.revision == self.reconciler.state().revision && own.at.elapsed() < JUDGE_AGAIN);
-        matches!(seen.read.standing, Standing::Proposed(_)) && is_ours && !is_judged
+        let state = self.reconciler.state();
+        let is_judged =
+            self.judged.get(key).is_some_and(|own| own.revision == state.revision && own.at.elapsed() < JUDGE_AGAIN);
+        (matches!(seen.read.standing, Standing::Proposed(_)) || is_copy(&state, key, seen)) && is_ours && !is_judged
     }
 
     /// Takes up what somebody wrote.
     async fn take_up(&mut self, key: &Key) -> Result<(), StoreError> {
         let Some(seen) = self.watch.all().get(key) else { return Ok(()) };
-        let Standing::Proposed(proposal) = &seen.read.standing else { return Ok(()) };
         let (name, author, fingerprint) = (seen.read.name.clone(), seen.author.clone(), seen.read.fingerprint);
-        let revision = self.reconciler.state().revision;
-        let refused = match self.twice(key, &name) {
-            Some(finding) => Some(vec![finding]),
-            None => match edit_of(proposal) {
-                Err(findings) => Some(findings),
-                Ok(edit) => self.propose(key.0, &name, author, edit).await?,
+        let state = self.reconciler.state();
+        let (revision, in_force) = (state.revision, revision_of(&state, key.0, &name));
+        let edit = match &seen.read.standing {
+            Standing::Proposed(proposal) => edit_of(proposal),
+            Standing::Accepted(_) => match self.store.copied(key.0, &name, in_force).await {
+                Ok(Some(proposal)) => edit_of(&proposal),
+                // Of a commit the watch has not told yet.
+                Ok(None) => return Ok(()),
+                Err(failure) if failure.is_passing() => return Err(failure),
+                Err(failure) => Err(vec![finding(&name, chain(&failure))]),
             },
+        };
+        let refused = match (self.twice(key, &name), edit) {
+            (Some(finding), _) => Some(vec![finding]),
+            (None, Err(findings)) => Some(findings),
+            (None, Ok(edit)) => self.propose(key.0, &name, author, edit).await?,
         };
         let Some(findings) = refused else {
             self.judged.remove(key);
@@ -195,24 +206,23 @@ impl Kubectl {
         match self.reconciler.write(request(author, name), make).await {
             Ok(outcome) if outcome.changes.is_empty() => {
                 // It says what is in force, in other words or without our note.
-                if let Some((record, revision)) = record_of(&self.reconciler.state(), kind, name) {
-                    self.store.reaffirm(&record, revision).await?;
+                let state = self.reconciler.state();
+                let Some(record) = record_of(&state, kind, name) else { return Ok(None) };
+                match self.store.reaffirm(&record, revision_of(&state, kind, name)).await {
+                    // Others are at it: with the next look.
+                    Ok(()) | Err(StoreError::Moved { .. }) => Ok(None),
+                    Err(failure) if failure.is_passing() => Err(failure),
+                    Err(failure) => Ok(Some(vec![finding(name, chain(&failure))])),
                 }
-                Ok(None)
             }
             Ok(_) => Ok(None),
             Err(WriteError::Refused(findings)) => {
                 Ok(Some(findings.into_iter().filter(crate::reconcile::is_error).collect()))
             }
-            Err(WriteError::Store(failure @ (StoreError::Away(_) | StoreError::Doubtful(_)))) => Err(failure),
+            Err(WriteError::Store(failure)) if failure.is_passing() => Err(failure),
             // Planned anew with the next look.
             Err(WriteError::Outrun(_) | WriteError::Moved { .. }) => Ok(None),
-            Err(other) => Ok(Some(vec![Diagnostic {
-                severity: diagnostic::Severity::Error.into(),
-                resource: name.to_owned(),
-                message: chain(&other),
-                ..Diagnostic::default()
-            }])),
+            Err(other) => Ok(Some(vec![finding(name, chain(&other))])),
         }
     }
 
@@ -228,8 +238,17 @@ impl Kubectl {
         };
         for (kind, name) in gone {
             // It may have come a moment ago, and the watch not told of it yet.
-            if !self.leader.leads() || !self.store.is_gone(kind, name).await? {
+            if !self.leader.leads() {
                 continue;
+            }
+            match self.store.is_gone(kind, name).await {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(failure) if failure.is_passing() => return Err(failure),
+                Err(failure) => {
+                    warn!(object = name, error = chain(&failure), "whether it is gone cannot be seen");
+                    continue;
+                }
             }
             let own = name.clone();
             let make: MakeEdit = Box::new(move |state: &State| {
@@ -239,7 +258,7 @@ impl Kubectl {
             let request = Request { is_urgent: true, ..request(None, name) };
             match self.reconciler.write(request, make).await {
                 Ok(_) | Err(WriteError::Outrun(_)) => {}
-                Err(WriteError::Store(failure)) => return Err(failure),
+                Err(WriteError::Store(failure)) if failure.is_passing() => return Err(failure),
                 Err(other) => warn!(object = name, error = chain(&other), "that it is gone is not taken up"),
             }
         }
@@ -258,19 +277,23 @@ impl Kubectl {
             let Some(seen) = self.watch.all().get(&key) else { continue };
             let name = seen.read.name.clone();
             let judged = self.judged.get(&key);
-            // One that nobody has judged yet.
-            if matches!(seen.read.standing, Standing::Proposed(_)) && judged.is_none() {
+            let revision = revision_of(&state, key.0, &name);
+            let is_settled = match seen.read.standing {
+                Standing::Proposed(_) => judged.is_some(),
+                // The state and the watch tell of a commit one after the other.
+                Standing::Accepted(_) => seen.read.revision == revision || judged.is_some(),
+            };
+            if !is_settled {
                 continue;
             }
             let old = self.counted.get(&key);
-            if old.is_some_and(|old| now.duration_since(old.reported) < LOOK_EVERY) {
+            if old.is_some_and(|old| old.not_before > now) {
                 continue;
             }
-            let is_fresh = old.is_some_and(|old| old.revision == seen.read.revision && old.again > now);
-            let is_in_force = record_of(&state, key.0, &name).is_some();
+            let is_fresh = old.is_some_and(|old| old.revision == revision && old.again > now);
             let rollout = match old {
                 Some(old) if is_fresh || counted_count >= COUNTED_MAX => old.rollout.clone(),
-                _ if !is_in_force => None,
+                _ if revision == 0 => None,
                 // Its turn comes; until then what was said of it before stands.
                 _ if counted_count >= COUNTED_MAX => continue,
                 _ => {
@@ -286,7 +309,9 @@ impl Kubectl {
             let reported = Reported {
                 generation: seen.generation,
                 refused: self.judged.get(&key).map(|own| own.findings.as_slice()),
-                revision: seen.read.revision,
+                revision,
+                in_force: in_force::held(&seen.status, revision)
+                    .or_else(|| record_of(&state, key.0, &name).as_ref().and_then(in_force::text)),
                 lane: state.objects.lanes.get(&name),
                 policy: state.objects.policies.get(&name),
                 rollout: rollout.as_ref(),
@@ -294,22 +319,45 @@ impl Kubectl {
             };
             let status = conditions::status(&reported, &seen.status, self.reconciler.now());
             let is_done = rollout.as_ref().is_some_and(|rollout| rollout.done);
-            let (revision, has_changed) = (seen.read.revision, status != seen.status);
+            let has_changed = status != seen.status;
+            let mut not_before = old.map_or(now, |old| old.not_before);
             if has_changed {
-                self.store.report(&key, &status).await?;
+                not_before = now + LOOK_EVERY;
+                match self.store.report(&key, &status).await {
+                    Ok(()) => {}
+                    Err(failure) if failure.is_passing() => return Err(failure),
+                    Err(failure) => {
+                        // The others are reported on all the same.
+                        not_before = now + REPORT_AGAIN;
+                        warn!(object = name, error = chain(&failure), "what has become of it could not be reported");
+                    }
+                }
             }
             let again = match old.filter(|_| is_fresh) {
                 Some(old) => old.again,
                 None if is_done => now + COUNT_AGAIN,
                 None => now + LOOK_EVERY,
             };
-            let reported = match (old, has_changed) {
-                (Some(old), false) => old.reported,
-                _ => now,
-            };
-            self.counted.insert(key, Counted { revision, rollout, again, reported });
+            self.counted.insert(key, Counted { revision, rollout, again, not_before });
         }
         Ok(())
+    }
+}
+
+/// Is it what was accepted once, and not what is in force? Somebody wrote a copy back: of before it was changed, or deleted.
+fn is_copy(state: &State, key: &Key, seen: &Seen) -> bool {
+    matches!(seen.read.standing, Standing::Accepted(_))
+        && seen.read.revision <= state.revision
+        && seen.read.revision != revision_of(state, key.0, &seen.read.name)
+}
+
+/// That the API server does not take it.
+fn finding(name: &str, message: String) -> Diagnostic {
+    Diagnostic {
+        severity: diagnostic::Severity::Error.into(),
+        resource: name.to_owned(),
+        message,
+        ..Diagnostic::default()
     }
 }
 
@@ -328,21 +376,32 @@ fn edit_of(proposal: &Proposal) -> Result<Edit, Vec<Diagnostic>> {
     })
 }
 
-/// An object that is in force, and with which revision it came.
-fn record_of(state: &State, kind: Kind, name: &str) -> Option<(Record, i64)> {
+/// With which revision what is in force came. 0: nothing is.
+fn revision_of(state: &State, kind: Kind, name: &str) -> i64 {
     let objects = &state.objects;
-    let (body, revision) = match kind {
-        Kind::LaneGroup => objects.groups.get(name).map(|own| (own.encode_to_vec(), own.revision)),
-        Kind::Lane => objects.lanes.get(name).map(|own| (own.encode_to_vec(), own.revision)),
-        Kind::ServicePolicy => objects.policies.get(name).map(|own| (own.encode_to_vec(), own.revision)),
+    match kind {
+        Kind::LaneGroup => objects.groups.get(name).map(|own| own.revision),
+        Kind::Lane => objects.lanes.get(name).map(|own| own.revision),
+        Kind::ServicePolicy => objects.policies.get(name).map(|own| own.revision),
+    }
+    .unwrap_or(0)
+}
+
+/// An object that is in force.
+fn record_of(state: &State, kind: Kind, name: &str) -> Option<Record> {
+    let objects = &state.objects;
+    let body = match kind {
+        Kind::LaneGroup => objects.groups.get(name).map(Message::encode_to_vec),
+        Kind::Lane => objects.lanes.get(name).map(Message::encode_to_vec),
+        Kind::ServicePolicy => objects.policies.get(name).map(Message::encode_to_vec),
     }?;
-    Some((Record { name: name.to_owned(), kind, body }, revision))
+    Some(Record { name: name.to_owned(), kind, body })
 }
 
 /// An error and what is below it.
-fn chain(error: &WriteError) -> String {
+fn chain(error: &dyn std::error::Error) -> String {
     let mut words = error.to_string();
-    let mut below = std::error::Error::source(error);
+    let mut below = error.source();
     while let Some(source) = below {
         words = format!("{words}: {source}");
         below = source.source();

@@ -264,7 +264,7 @@ impl Reconciler {
         // One that was stored after all is not stored twice.
         let again = records.clone();
         let Err(failure) = self.shared.store.append_audit(records).await else { return true };
-        let is_away = matches!(failure, StoreError::Away(_) | StoreError::Doubtful(_));
+        let is_away = failure.is_passing();
         let lost_count = if is_away { self.shared.trail.put_back(again) } else { again.len() };
         if lost_count > 0 {
             let error = &failure as &(dyn std::error::Error + 'static);
@@ -327,8 +327,9 @@ impl Reconciler {
     }
 
     async fn commit(&self, request: Request, mut make: MakeEdit) -> Result<Outcome, WriteError> {
-        let _writing = self.shared.writing.lock().await;
         for _ in 0..ATTEMPTS_MAX {
+            // One after another; between two attempts somebody else may be what this one waits for.
+            let _writing = self.shared.writing.lock().await;
             match self.attempt(&request, &mut make).await {
                 Err(WriteError::Store(StoreError::Moved { found, .. })) => {
                     debug!(found, "another replica committed first");

@@ -225,3 +225,10 @@ pub enum StoreError {
     #[error("the store is closed")]
     Closed,
 }
+
+impl StoreError {
+    /// The store is away or was: nobody is to blame, and the same may go well in a while.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, StoreError::Away(_) | StoreError::Doubtful(_))
+    }
+}

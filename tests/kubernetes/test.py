@@ -291,6 +291,57 @@ def the_cluster_refuses_objects_that_cannot_be_meant(run):
 
 
 @claim
+def an_edit_that_is_refused_leaves_in_force_what_was_also_when_all_start_anew(run):
+    broken = {"entry": {"services": ["spring-cloud-a"], "rules": [{"match": {"header": "x", "regex": "("}}]}}
+    run.kubectl("patch", "lane", "gray", "-n", "demo", "--type=merge", "-p", json.dumps({"spec": broken}))
+    accepted = lambda: condition(run, "gray", "Accepted")
+    wait_for("the refusal", lambda: accepted().get("status") == "False" and "regex" in accepted()["message"])
+    # A file takes the place of all that is said there, our own note too.
+    kept = run.object("lane", "gray", "demo")
+    del kept["metadata"]["annotations"]
+    run.kubectl("replace", "-f", "-", stdin=json.dumps(kept))
+    before = in_force(run, "gray")
+    assert before["uid"] and "entry" not in before, before
+    run.kubectl("delete", "pods", "-n", SYSTEM, "-l", "app.kubernetes.io/name=laneway-control")
+    wait_for("both replicas anew", lambda: len(run.replicas()) == 2)
+    for replica in run.replicas():
+        assert in_force(run, "gray", replica) == before
+    run.kubectl("patch", "lane", "gray", "-n", "demo", "--type=json", "-p", '[{"op": "remove", "path": "/spec/entry"}]')
+    wait_for("the acceptance", lambda: accepted().get("status") == "True")
+
+
+@claim
+def a_lane_that_is_deleted_and_written_back_from_a_copy_is_in_force_again(run):
+    run.kubectl("apply", "-f", "-", stdin=LANE.replace("gray", "copied"))
+    wait_for("the lane", lambda: condition(run, "copied", "Accepted").get("status") == "True")
+    copy = run.object("lane", "copied", "demo")
+    assert "laneway.io/accepted" in copy["metadata"]["annotations"]
+    run.kubectl("delete", "lane", "copied", "-n", "demo")
+    wait_for("the end of the lane", lambda: "copied" not in run.asked("lane", "list", "-n", "demo"))
+    run.kubectl("create", "-f", "-", stdin=json.dumps({**copy, "metadata": {key: copy["metadata"][key] for key in ("name", "namespace", "annotations")}}))
+    wait_for("the lane anew", lambda: "copied" in run.asked("lane", "list", "-n", "demo"))
+    # Of two texts the later one counts, though it is a copy of what was accepted once.
+    run.asked("lane", "disable", "copied", "-n", "demo")
+    now = run.object("lane", "copied", "demo")
+    now["metadata"]["annotations"], now["spec"] = copy["metadata"]["annotations"], copy["spec"]
+    run.kubectl("replace", "-f", "-", stdin=json.dumps(now))
+    wait_for("the lane switched on again", lambda: in_force(run, "copied")["enabled"])
+    run.kubectl("delete", "lane", "copied", "-n", "demo")
+
+
+def in_force(run, lane, replica=None):
+    """What people write of a lane, and which one it is."""
+    lanes = json.loads(run.asked("lane", "list", "-n", "demo", "-o", "json", replica=replica))
+    said = next(one for one in (lanes if isinstance(lanes, list) else [lanes]) if one["name"].endswith(f"/{lane}"))
+    return {key: said[key] for key in ("uid", "revision", "tag", "enabled", "entry") if key in said}
+
+
+def condition(run, lane, kind):
+    conditions = run.object("lane", lane, "demo").get("status", {}).get("conditions", [])
+    return next((one for one in conditions if one["type"] == kind), {})
+
+
+@claim
 def discovery_follows_scale_readiness_and_termination(run):
     wait_for("the gray instances", lambda: covered(run, "spring-cloud-a"))
     before = covered(run, "spring-cloud-a")

@@ -13,6 +13,8 @@ use laneway_proto::admin::{Diagnostic, Lane, ServiceCoverage, ServicePolicy, lan
 use laneway_proto::status::Rollout;
 use serde_json::{Map, Value, json};
 
+use crate::store::kubernetes::in_force;
+
 #[cfg(test)]
 mod tests;
 
@@ -28,6 +30,8 @@ pub(super) struct Reported<'a> {
     pub(super) refused: Option<&'a [Diagnostic]>,
     /// Of what is in force; 0: nothing is.
     pub(super) revision: i64,
+    /// The same as text.
+    pub(super) in_force: Option<String>,
     /// As it is in force.
     pub(super) lane: Option<&'a Lane>,
     pub(super) policy: Option<&'a ServicePolicy>,
@@ -55,6 +59,9 @@ pub(super) fn status(reported: &Reported<'_>, before: &Value, now: SystemTime) -
     status.insert("conditions".to_owned(), conditions.into());
     if reported.revision > 0 {
         status.insert("revision".to_owned(), reported.revision.into());
+    }
+    if let Some(text) = &reported.in_force {
+        status.insert(in_force::FIELD.to_owned(), text.as_str().into());
     }
     if let Some(rollout) = reported.rollout {
         status.insert("acked".to_owned(), format!("{}/{}", rollout.acked_count, rollout.target_count).into());

@@ -7,29 +7,32 @@
 //!   kubectl:    an object is not what was accepted -> changed() -> whoever follows proposes it to the reconciler -> commit
 //! ```
 //! The cluster writes one object at a time, so a commit can be seen half done by who reads with kubectl; replicas follow Revisions, which
-//! are whole. What a process that dies leaves half done the next one who loads or commits carries on to its end.
+//! are whole. What a process that dies leaves half done whoever follows, loads or commits carries on to its end.
 
 pub mod object;
 
+mod claim;
 mod failure;
 mod follow;
+pub mod in_force;
 mod journal;
+mod load;
 mod rewrite;
 pub mod session;
+mod settle;
 pub mod watch;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
 
 use kube::Client;
-use kube::api::{Api, ApiResource, DynamicObject, ListParams};
-use tracing::{info, warn};
+use kube::api::{Api, ApiResource, DynamicObject};
+use tracing::info;
 
-use self::failure::call;
 use self::follow::Following;
-use self::journal::{Entry, Heads, Journal, State, moved};
-use self::object::{Standing, names_of};
+use self::journal::{Entry, Journal, State, moved};
+use self::object::names_of;
+use self::rewrite::{Hand, Theirs};
 use self::session::Session;
 use super::{
     AuditRecord, Capability, Commit, Follow, HistoryBound, Kind, Pending, Record, Revision, Store, StoreError, Stored,
@@ -45,13 +48,6 @@ mod tests;
 const BOUND: HistoryBound = HistoryBound { revisions: 500, bytes: 64 << 20 };
 /// Calls that committed nothing, of this process alone.
 const AUDIT_RECORDS_MAX: usize = 5_000;
-/// Objects read at a time.
-const PAGE_COUNT: u32 = 500;
-/// How long somebody else's commit is waited for before it is taken for left behind.
-const UNFINISHED_MAX: Duration = Duration::from_secs(5);
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
-/// How often everything is read again because something was committed meanwhile.
-const LOADS_MAX: u32 = 200;
 /// Every so many commits Revisions that are no longer held are removed.
 const SWEEP_EVERY: i64 = 16;
 
@@ -122,146 +118,29 @@ impl Kubernetes {
         Api::namespaced_with(self.shared.client.clone(), namespace, &resource(names_of(kind)))
     }
 
-    /// Everything, as of one revision: read again until no commit has run meanwhile.
-    async fn read_all(&self) -> Result<Stored, StoreError> {
-        for _ in 0..LOADS_MAX {
-            let heads = self.settled().await?;
-            let mut records = BTreeMap::new();
-            for kind in KINDS {
-                for object in self.list(kind).await? {
-                    if let Some(record) = self.accepted(kind, &object).await? {
-                        records.insert(record.name.clone(), record);
-                    }
-                }
-            }
-            if self.shared.journal.heads().await? != heads {
-                continue;
-            }
-            let revision = journal::newest(&heads);
-            for record in self.missed(&records, revision).await? {
-                records.insert(record.name.clone(), record);
-            }
-            *self.known() = Known { revision, records: records.clone() };
-            return Ok(Stored { revision, records: records.into_values().collect() });
-        }
-        Err(StoreError::Away("objects are committed faster than they can be read".to_owned()))
-    }
-
-    /// What this process knows of and is not among these, though no commit has removed it: that it is gone is a proposal yet to be
-    /// accepted.
-    async fn missed(&self, found: &BTreeMap<String, Record>, revision: i64) -> Result<Vec<Record>, StoreError> {
-        let (after, mut missing) = {
-            let known = self.known();
-            let missing = known.records.values().filter(|own| !found.contains_key(&own.name));
-            (known.revision, missing.cloned().collect::<Vec<_>>())
-        };
-        for number in after + 1..=revision {
-            if missing.is_empty() {
-                break;
-            }
-            let Some((_, entry)) = self.shared.journal.read(number).await? else { return Ok(Vec::new()) };
-            missing.retain(|own| entry.writes.iter().all(|write| write.name != own.name));
-        }
-        Ok(missing)
-    }
-
-    async fn list(&self, kind: Kind) -> Result<Vec<DynamicObject>, StoreError> {
-        let (api, mut page, mut all) = (self.all_of(kind), ListParams::default().limit(PAGE_COUNT), Vec::new());
-        loop {
-            let some = call("list the objects", api.list(&page)).await?;
-            all.extend(some.items);
-            match some.metadata.continue_ {
-                Some(token) if !token.is_empty() => page = page.continue_token(&token),
-                _ => return Ok(all),
-            }
-        }
-    }
-
-    /// What was accepted of an object, which need not be what it says now.
-    async fn accepted(&self, kind: Kind, object: &DynamicObject) -> Result<Option<Record>, StoreError> {
-        let read = object::read(kind, object);
-        if let Standing::Accepted(record) = read.standing {
-            return Ok(Some(record));
-        }
-        if read.revision == 0 {
-            return Ok(None);
-        }
-        if let Some(record) = self.known().records.get(&read.name) {
-            return Ok(Some(record.clone()));
-        }
-        let entry = self.shared.journal.read(read.revision).await?;
-        let puts = entry.map(|(_, entry)| entry.puts_and_deletes().0).unwrap_or_default();
-        let found = puts.into_iter().find(|record| record.name == read.name);
-        if found.is_none() {
-            warn!(object = read.name, revision = read.revision, "what was accepted of it is no longer held");
-        }
-        Ok(found)
-    }
-
-    /// The Revisions when no commit runs; one that was left behind is carried on to its end.
-    async fn settled(&self) -> Result<Heads, StoreError> {
-        let begun = Instant::now();
-        loop {
-            let heads = self.shared.journal.heads().await?;
-            let Some(number) = journal::unfinished(&heads) else { return Ok(heads) };
-            if begun.elapsed() > UNFINISHED_MAX {
-                self.finish(number).await?;
-            } else {
-                tokio::time::sleep(LOOK_AGAIN).await;
-            }
-        }
-    }
-
-    /// Carries on what a process left behind that ended while it wrote.
-    async fn finish(&self, number: i64) -> Result<(), StoreError> {
-        let Some((found, entry)) = self.shared.journal.read(number).await? else { return Ok(()) };
-        if journal::head_of(&found.metadata).is_none_or(|(_, state)| state == State::Done) {
-            return Ok(());
-        }
-        // By its resourceVersion: whoever else is at it goes no further.
-        let Some(taken) = self.shared.journal.advance(found, State::Writing).await? else { return Ok(()) };
-        warn!(revision = number, "a commit was left half done, and is done now");
-        let (puts, deletes) = entry.puts_and_deletes();
-        for rewrite in self.rewrites(&puts, &deletes, number).await? {
-            if let Err(failure) = self.apply(&rewrite, false).await {
-                if matches!(failure, StoreError::Away(_) | StoreError::Doubtful(_)) {
-                    return Err(failure);
-                }
-                // What the API server no longer takes is left as it is; the rest is done.
-                let error = &failure as &(dyn std::error::Error + 'static);
-                warn!(error, revision = number, object = rewrite.name(), "not written");
-            }
-        }
-        self.shared.journal.advance(taken, State::Done).await.map(drop)
-    }
-
     async fn write(&self, commit: Commit) -> Result<i64, StoreError> {
         let number = commit.revision.number;
         let journal = &self.shared.journal;
         let entry = Entry::of(&commit);
         journal.check(&entry)?;
         journal.expect_next(number).await?;
-        let rewrites = self.rewrites(&commit.puts, &commit.deletes, number).await?;
+        let rewrites = self.rewrites(&commit.puts, &commit.deletes, number, Theirs::Awaited).await?;
         for rewrite in &rewrites {
-            self.apply(rewrite, true).await?;
+            self.apply(rewrite, Hand::Rehearsing).await?;
         }
-        let claimed = journal.claim(&entry, commit.revision.bytes()).await?;
+        let mut claim = journal.claim(&entry, commit.revision.bytes()).await?;
         let mut done = Vec::new();
         for rewrite in &rewrites {
-            match self.apply(rewrite, false).await {
+            match self.apply(rewrite, Hand::Claimed(&mut claim)).await {
                 Ok(written) => done.push((rewrite, written)),
                 Err(StoreError::Away(why) | StoreError::Doubtful(why)) => return Err(StoreError::Doubtful(why)),
                 Err(failure) => {
-                    self.put_back(claimed, number, done).await?;
+                    self.put_back(claim, done).await?;
                     return Err(failure);
                 }
             }
         }
-        match journal.advance(claimed, State::Done).await {
-            Ok(Some(_)) => {}
-            Ok(None) => return Err(StoreError::Doubtful(format!("another replica took revision {number} over"))),
-            Err(failure) => return Err(StoreError::Doubtful(failure.to_string())),
-        }
+        claim.become_state(State::Done).await?;
         self.remember(number, &commit.puts, &commit.deletes);
         self.record(commit.audit);
         if number % SWEEP_EVERY == 0

@@ -35,6 +35,7 @@ fn the_columns_of_a_lane_say_what_is_in_force() {
         revision: 7,
         lane: Some(&lane),
         policy: None,
+        in_force: None,
         rollout: Some(&rollout),
         coverage: &coverage,
     };
@@ -70,6 +71,7 @@ fn a_refused_spec_says_why_and_what_holds_instead() {
         revision: 4,
         lane: None,
         policy: None,
+        in_force: Some("{}".to_owned()),
         rollout: None,
         coverage: &[],
     };
@@ -81,6 +83,8 @@ fn a_refused_spec_says_why_and_what_holds_instead() {
         accepted["message"],
         "entry.rules[0].match.regex: it does not compile (close the bracket). What was accepted with revision 4 stays in force"
     );
+    // What is in force is held beside the spec that is not.
+    assert_eq!(found["inForce"], "{}");
     // What is no longer so is taken away from what was said.
     assert_eq!(found["acked"], Value::Null);
 }

@@ -1,6 +1,7 @@
 //! What was committed after a revision, from a watch on Revisions: each says what it wrote, so nothing is seen half.
 
 use std::pin::Pin;
+use std::time::Instant;
 
 use kube::api::{Api, DynamicObject, PartialObjectMeta};
 use kube::runtime::watcher::{self, Event, watcher};
@@ -9,6 +10,7 @@ use tokio_stream::{Stream, StreamExt};
 use super::super::{Change, Follow, Pending, Store, StoreError};
 use super::Kubernetes;
 use super::journal::{State, head_of};
+use super::settle::SILENT_MAX;
 use crate::crd::REVISION;
 
 type Events = Pin<Box<dyn Stream<Item = watcher::Result<Event<PartialObjectMeta<DynamicObject>>>> + Send>>;
@@ -18,13 +20,15 @@ pub(super) struct Following {
     after: i64,
     /// The highest number that was heard to be done.
     done: i64,
+    /// One that is not, and when it was heard of last.
+    unfinished: Option<(i64, Instant)>,
     /// Lists again by itself when the API server has forgotten where it was.
     events: Option<Events>,
 }
 
 impl Following {
     pub(super) fn new(store: Kubernetes, after: i64) -> Following {
-        Following { store, after, done: 0, events: None }
+        Following { store, after, done: 0, unfinished: None, events: None }
     }
 
     async fn step(&mut self) -> Result<Change, StoreError> {
@@ -42,16 +46,39 @@ impl Following {
                     Api::namespaced_with(shared.client.clone(), &shared.journal.namespace, &super::resource(REVISION));
                 Box::pin(watcher(api, watcher::Config::default()))
             });
-            match events.next().await {
+            let event = match self.unfinished {
+                None => events.next().await,
+                Some((_, heard)) => match tokio::time::timeout_at((heard + SILENT_MAX).into(), events.next()).await {
+                    Ok(event) => event,
+                    Err(_) => {
+                        // Its writer may have died: nobody else need load or commit for it to be carried on.
+                        self.store.settled().await?;
+                        self.unfinished = None;
+                        continue;
+                    }
+                },
+            };
+            match event {
                 Some(Ok(Event::Apply(found) | Event::InitApply(found))) => {
-                    if let Some((number, State::Done)) = head_of(&found.metadata) {
-                        self.done = self.done.max(number);
+                    if let Some((number, state)) = head_of(&found.metadata) {
+                        self.heard(number, state);
                     }
                 }
-                Some(Ok(Event::Init | Event::InitDone | Event::Delete(_))) => {}
+                // It was given back; or it is one of old.
+                Some(Ok(Event::Delete(_))) => self.unfinished = None,
+                Some(Ok(Event::Init | Event::InitDone)) => {}
                 Some(Err(failure)) => return Err(StoreError::Away(format!("follow the Revisions: {failure}"))),
                 None => self.events = None,
             }
+        }
+    }
+
+    fn heard(&mut self, number: i64, state: State) {
+        if state == State::Done {
+            self.done = self.done.max(number);
+            self.unfinished = self.unfinished.filter(|(own, _)| *own > number);
+        } else if number > self.after {
+            self.unfinished = Some((number, Instant::now()));
         }
     }
 

@@ -4,8 +4,8 @@
 //!   create NUMBER, state writing --> the objects are written --> state done           AlreadyExists: another commit has the number
 //!                  '--> a write fails: state undoing --> put back --> deleted
 //! ```
-//! The state is a label, so that heads and unfinished commits are found without reading what was changed. Whoever finishes what another
-//! began takes the Revision over first, by its resourceVersion; so only one goes on.
+//! The state is a label, so that heads and unfinished commits are found without reading what was changed. Whoever is at it says so each
+//! second. Who finishes what another began takes the Revision over first, by its resourceVersion; so only one goes on.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -16,6 +16,7 @@ use kube::core::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::super::{Commit, HistoryBound, Kind, Record, Revision, StoreError};
+use super::claim::Claim;
 use super::failure::{self, call};
 use crate::crd::REVISION;
 
@@ -117,6 +118,19 @@ impl Entry {
         (puts, deletes)
     }
 
+    /// Names that were not written after all, and why.
+    pub(super) fn leave_out(&mut self, refused: &[(String, String)]) {
+        self.writes.retain(|write| refused.iter().all(|(name, _)| *name != write.name));
+        for (name, why) in refused {
+            let gap = if self.reason.is_empty() { "" } else { "; " };
+            self.reason.push_str(&format!("{gap}{name} was left as it was: {why}"));
+        }
+    }
+
+    pub(super) fn as_value(&self) -> Result<serde_json::Value, StoreError> {
+        serde_json::to_value(self).map_err(|error| StoreError::Unusable(error.to_string()))
+    }
+
     fn into_revision(self) -> Result<Revision, StoreError> {
         let time = self.time.parse::<prost_types::Timestamp>().ok().and_then(|time| SystemTime::try_from(time).ok());
         let time = time.ok_or_else(|| StoreError::Unusable(format!("the time of Revision {} is none", self.number)))?;
@@ -143,14 +157,21 @@ pub(super) struct Head {
     bytes: usize,
 }
 
+impl Head {
+    /// Is the Revision as it was then?
+    pub(super) fn is_of(&self, meta: &ObjectMeta) -> bool {
+        self.version == meta.resource_version
+    }
+}
+
 /// The highest number that is done.
 pub(super) fn newest(heads: &Heads) -> i64 {
     heads.iter().rev().find(|(_, head)| head.state == State::Done).map_or(0, |(number, _)| *number)
 }
 
 /// The one that is not.
-pub(super) fn unfinished(heads: &Heads) -> Option<i64> {
-    heads.iter().rev().find(|(_, head)| head.state != State::Done).map(|(number, _)| *number)
+pub(super) fn unfinished(heads: &Heads) -> Option<(i64, &Head)> {
+    heads.iter().rev().find(|(_, head)| head.state != State::Done).map(|(number, head)| (*number, head))
 }
 
 /// Numbers that are held, newest first.
@@ -169,7 +190,7 @@ pub(super) fn head_of(meta: &ObjectMeta) -> Option<(i64, State)> {
     Some((meta.name.as_ref()?.parse().ok()?, State::of(meta)))
 }
 
-fn name_of(number: i64) -> String {
+pub(super) fn name_of(number: i64) -> String {
     format!("{number:012}")
 }
 
@@ -217,7 +238,7 @@ impl Journal {
     }
 
     /// Takes the number, if nobody else has.
-    pub(super) async fn claim(&self, entry: &Entry, bytes: usize) -> Result<DynamicObject, StoreError> {
+    pub(super) async fn claim(&self, entry: &Entry, bytes: usize) -> Result<Claim, StoreError> {
         let object = self.object(entry, bytes)?;
         let created = call("claim a revision", self.api.create(&post(false), &object)).await;
         match created {
@@ -225,12 +246,12 @@ impl Journal {
             Err(StoreError::Failed { source, .. }) if failure::is_conflict(&*source) => {
                 Err(moved(entry.number, entry.number))
             }
-            done => done,
+            done => done.map(|object| Claim::new(self, entry.number, object, State::Writing)),
         }
     }
 
     fn object(&self, entry: &Entry, bytes: usize) -> Result<DynamicObject, StoreError> {
-        let spec = serde_json::to_value(entry).map_err(|error| StoreError::Unusable(error.to_string()))?;
+        let spec = entry.as_value()?;
         let size = spec.to_string().len();
         if size > REVISION_BYTES_MAX {
             return Err(StoreError::TooLarge(format!(
@@ -273,13 +294,9 @@ impl Journal {
         }
     }
 
-    /// As if it had never been claimed.
-    pub(super) async fn give_back(&self, number: i64) -> Result<(), StoreError> {
-        let gone = call("remove a Revision", self.api.delete(&name_of(number), &DeleteParams::default())).await;
-        match gone {
-            Err(StoreError::Failed { source, .. }) if failure::is_missing(&*source) => Ok(()),
-            done => done.map(drop),
-        }
+    /// Has that number been committed, or is it being?
+    pub(super) async fn has(&self, number: i64) -> Result<bool, StoreError> {
+        Ok(call("read a Revision", self.api.get_metadata_opt(&name_of(number))).await?.is_some())
     }
 
     pub(super) async fn read(&self, number: i64) -> Result<Option<(DynamicObject, Entry)>, StoreError> {
@@ -312,7 +329,11 @@ impl Journal {
         let heads = self.heads().await?;
         let oldest = held(&heads, self.bound).last().copied().unwrap_or(0);
         for number in heads.keys().filter(|number| **number < oldest) {
-            self.give_back(*number).await?;
+            match call("remove a Revision", self.api.delete(&name_of(*number), &DeleteParams::default())).await {
+                // By another replica.
+                Err(StoreError::Failed { source, .. }) if failure::is_missing(&*source) => {}
+                done => done.map(drop)?,
+            }
         }
         Ok(())
     }

@@ -22,6 +22,9 @@ use crate::crd;
 use crate::json::{self, OUTPUT_ONLY};
 use crate::name;
 
+#[cfg(test)]
+mod tests;
+
 /// What was accepted; see the module.
 const ACCEPTED: &str = "laneway.io/accepted";
 /// Longest name of an object in a cluster.
@@ -271,6 +274,15 @@ impl Parts {
     }
 }
 
+/// What becomes of a field that somebody else is changing too, and nobody has judged that yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Theirs {
+    /// They are judged first.
+    Awaited,
+    /// It stays as they wrote it: a proposal, on top of what is in force.
+    Kept,
+}
+
 /// Why a record is not written over what is there.
 #[derive(Debug)]
 pub(super) enum NotMerged {
@@ -287,6 +299,7 @@ pub(super) fn merged(
     old: Option<&Record>,
     new: &Record,
     revision: i64,
+    theirs: Theirs,
 ) -> Result<DynamicObject, NotMerged> {
     let wanted = parts(new, revision).map_err(NotMerged::Unreadable)?;
     let names = names_of(new.kind);
@@ -319,7 +332,10 @@ pub(super) fn merged(
         let there = spec.get(&key);
         let is_theirs = there.is_some() && there != was.get(&key) && there != wanted.spec.get(&key);
         if is_proposed && is_theirs && !is_refused(live) {
-            return Err(NotMerged::Contested);
+            match theirs {
+                Theirs::Awaited => return Err(NotMerged::Contested),
+                Theirs::Kept => continue,
+            }
         }
         match wanted.spec.get(&key) {
             Some(value) => spec.insert(key, value.clone()),
@@ -363,6 +379,27 @@ fn is_refused(object: &DynamicObject) -> bool {
             && condition["status"] == "False"
             && condition["observedGeneration"].as_i64() == object.metadata.generation
     })
+}
+
+/// Is it being deleted? It is there as long as something holds it, and counts as gone.
+pub(super) fn is_going(object: &DynamicObject) -> bool {
+    object.metadata.deletion_timestamp.is_some()
+}
+
+/// What an object says where nobody has accepted it: one that people made out of a copy has our note of then.
+pub(super) fn as_proposal(kind: Kind, object: &DynamicObject) -> Option<Proposal> {
+    let mut object = object.clone();
+    object.metadata.annotations.get_or_insert_default().remove(ACCEPTED);
+    match read(kind, &object).standing {
+        Standing::Accepted(_) => None,
+        Standing::Proposed(proposal) => Some(*proposal),
+    }
+}
+
+/// Does the cluster keep all of what was sent? A definition that is older than ours takes away what it does not know.
+pub(super) fn is_kept(kind: Kind, sent: &DynamicObject, kept: &DynamicObject) -> bool {
+    let is_accepted = |object: &DynamicObject| matches!(read(kind, object).standing, Standing::Accepted(_));
+    !is_accepted(sent) || is_accepted(kept)
 }
 
 /// Who wrote an object last beside us, as the API server has it.

@@ -6,8 +6,10 @@ use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use tracing::warn;
 
 use super::super::{Kind, Record, StoreError};
+use super::claim::Claim;
 use super::failure::{call, is_conflict, is_missing};
 use super::journal::{State, kind_of, post};
+pub(super) use super::object::Theirs;
 use super::object::{self, NotMerged, Place};
 use super::{Kubernetes, moved};
 
@@ -25,7 +27,39 @@ pub(super) struct Rewrite {
     live: Option<DynamicObject>,
     /// Nothing: it goes.
     becomes: Option<Becomes>,
+    theirs: Theirs,
     name: String,
+}
+
+/// For what an object is written.
+pub(super) enum Hand<'c> {
+    /// For nothing: the API server says what it would do.
+    Rehearsing,
+    /// For a commit, as long as it holds its number.
+    Claimed(&'c mut Claim),
+    /// For no commit: what it says stays as it is.
+    Noting,
+}
+
+impl Hand<'_> {
+    fn is_dry(&self) -> bool {
+        matches!(self, Hand::Rehearsing)
+    }
+
+    async fn keep(&mut self) -> Result<(), StoreError> {
+        match self {
+            Hand::Claimed(claim) => claim.keep().await,
+            Hand::Rehearsing | Hand::Noting => Ok(()),
+        }
+    }
+
+    /// Before something is done once more because the object is no longer as it was when the commit began.
+    async fn hold(&mut self) -> Result<(), StoreError> {
+        match self {
+            Hand::Claimed(claim) => claim.hold().await,
+            Hand::Rehearsing | Hand::Noting => Ok(()),
+        }
+    }
 }
 
 struct Becomes {
@@ -46,6 +80,7 @@ impl Kubernetes {
         puts: &[Record],
         deletes: &[String],
         number: i64,
+        theirs: Theirs,
     ) -> Result<Vec<Rewrite>, StoreError> {
         let rank = |kind: Kind| match kind {
             Kind::LaneGroup => 0,
@@ -58,20 +93,27 @@ impl Kubernetes {
         deletes.sort_by_key(|name| std::cmp::Reverse(rank(kind_of(name))));
         let mut all = Vec::new();
         for record in puts {
-            all.push(self.put(record, number).await?);
+            all.push(self.put(record, number, theirs).await?);
         }
         for name in deletes {
             let kind = kind_of(name);
             let (place, live) = self.find(kind, name).await?;
-            all.push(Rewrite { kind, place, number, live, becomes: None, name: name.clone() });
+            all.push(Rewrite { kind, place, number, live, becomes: None, theirs, name: name.clone() });
         }
         Ok(all)
     }
 
-    pub(super) async fn put(&self, record: &Record, number: i64) -> Result<Rewrite, StoreError> {
+    pub(super) async fn put(&self, record: &Record, number: i64, theirs: Theirs) -> Result<Rewrite, StoreError> {
         let (place, live) = self.find(record.kind, &record.name).await?;
+        self.fence(record.kind, live.as_ref(), number).await?;
+        if live.as_ref().is_some_and(object::is_going) {
+            return Err(StoreError::Unusable(format!(
+                "{} is being deleted in the cluster, and something holds it there (metadata.finalizers)",
+                record.name
+            )));
+        }
         let old = self.known().records.get(&record.name).cloned();
-        let merged = object::merged(&place, live.as_ref(), old.as_ref(), record, number);
+        let merged = object::merged(&place, live.as_ref(), old.as_ref(), record, number, theirs);
         let object = match merged {
             Ok(object) => object,
             Err(NotMerged::Contested) => {
@@ -84,7 +126,17 @@ impl Kubernetes {
             }
         };
         let becomes = Some(Becomes { record: record.clone(), object });
-        Ok(Rewrite { kind: record.kind, place, number, live, becomes, name: record.name.clone() })
+        Ok(Rewrite { kind: record.kind, place, number, live, becomes, theirs, name: record.name.clone() })
+    }
+
+    /// Whoever was slow was taken over, and others have committed since: theirs is not written over.
+    async fn fence(&self, kind: Kind, live: Option<&DynamicObject>, number: i64) -> Result<(), StoreError> {
+        let found = live.map_or(0, |live| object::read(kind, live).revision);
+        // A number that nobody has committed is a note that somebody else wrote.
+        if found > number && self.shared.journal.has(found).await? {
+            return Err(moved(found, number));
+        }
+        Ok(())
     }
 
     /// The object of a resource name: it may have been put at another place than ours.
@@ -102,25 +154,26 @@ impl Kubernetes {
         Ok((place, None))
     }
 
-    /// Does it, or with `dry_run` asks the API server whether it would. The object as it is then.
-    pub(super) async fn apply(&self, rewrite: &Rewrite, dry_run: bool) -> Result<Option<DynamicObject>, StoreError> {
+    /// Does it, or asks the API server whether it would. The object as it is then.
+    pub(super) async fn apply(
+        &self,
+        rewrite: &Rewrite,
+        mut hand: Hand<'_>,
+    ) -> Result<Option<DynamicObject>, StoreError> {
+        hand.keep().await?;
         let Some(Becomes { record, object }) = &rewrite.becomes else {
-            return self.remove(rewrite, dry_run).await.map(|()| None);
+            return self.remove(rewrite, hand).await.map(|()| None);
         };
-        match self.replace(rewrite.kind, &rewrite.place, object, dry_run).await {
+        match self.replace(rewrite.kind, &rewrite.place, object, hand.is_dry()).await {
             // Somebody else wrote it, a status perhaps: the same on top of that.
             Err(StoreError::Failed { source, .. }) if is_conflict(&*source) || is_missing(&*source) => {}
             done => return done.map(Some),
         }
         for _ in 0..ATTEMPTS_MAX {
-            let again = self.put(record, rewrite.number).await?;
-            // Whoever was slow was taken over, and others have committed since: theirs is not written over.
-            let found = again.live.as_ref().map_or(0, |live| object::read(again.kind, live).revision);
-            if found > rewrite.number {
-                return Err(moved(found, rewrite.number));
-            }
+            hand.hold().await?;
+            let again = self.put(record, rewrite.number, rewrite.theirs).await?;
             let Some(Becomes { object, .. }) = &again.becomes else { break };
-            match self.replace(again.kind, &again.place, object, dry_run).await {
+            match self.replace(again.kind, &again.place, object, hand.is_dry()).await {
                 Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}
                 done => return done.map(Some),
             }
@@ -136,44 +189,60 @@ impl Kubernetes {
         dry_run: bool,
     ) -> Result<DynamicObject, StoreError> {
         let api = self.api(kind, &place.namespace);
-        if object.metadata.resource_version.is_some() {
-            return call("write an object", api.replace(&place.name, &post(dry_run), object)).await;
+        let written = match object.metadata.resource_version {
+            Some(_) => call("write an object", api.replace(&place.name, &post(dry_run), object)).await?,
+            None => call("create an object", api.create(&post(dry_run), object)).await?,
+        };
+        if dry_run && !object::is_kept(kind, object, &written) {
+            return Err(StoreError::Unusable(format!(
+                "the cluster's definition of {} is older than this control plane, and would not keep all of {}: apply \
+                 deploy/kubernetes/crds.yaml (lanectl upgrade does)",
+                kind.as_str(),
+                place.name
+            )));
         }
-        call("create an object", api.create(&post(dry_run), object)).await
+        Ok(written)
     }
 
-    async fn remove(&self, rewrite: &Rewrite, dry_run: bool) -> Result<(), StoreError> {
-        let Some(live) = &rewrite.live else { return Ok(()) };
-        let preconditions = Preconditions { uid: live.metadata.uid.clone(), resource_version: None };
-        let parameters = DeleteParams { dry_run, preconditions: Some(preconditions), ..DeleteParams::default() };
-        let api = self.api(rewrite.kind, &rewrite.place.namespace);
-        match call("delete an object", api.delete(&rewrite.place.name, &parameters)).await {
-            // Gone already, or another one of that name.
-            Err(StoreError::Failed { source, .. }) if is_missing(&*source) || is_conflict(&*source) => Ok(()),
-            done => done.map(drop),
+    async fn remove(&self, rewrite: &Rewrite, mut hand: Hand<'_>) -> Result<(), StoreError> {
+        let Rewrite { kind, number, name, .. } = rewrite;
+        let mut found = rewrite.live.clone().map(|live| (rewrite.place.clone(), live));
+        for _ in 0..ATTEMPTS_MAX {
+            let Some((place, live)) = found else { return Ok(()) };
+            self.fence(*kind, Some(&live), *number).await?;
+            let meta = live.metadata;
+            let preconditions = Preconditions { uid: meta.uid, resource_version: meta.resource_version };
+            let parameters =
+                DeleteParams { dry_run: hand.is_dry(), preconditions: Some(preconditions), ..DeleteParams::default() };
+            match call("delete an object", self.api(*kind, &place.namespace).delete(&place.name, &parameters)).await {
+                Err(StoreError::Failed { source, .. }) if is_missing(&*source) => return Ok(()),
+                // Written since, or another one of that name.
+                Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}
+                done => return done.map(drop),
+            }
+            hand.hold().await?;
+            let (place, live) = self.find(*kind, name).await?;
+            found = live.map(|live| (place, live));
         }
+        Err(moved(*number, *number))
     }
 
     /// Everything as it was, and the number free again. [`StoreError::Doubtful`]: another replica carries it on.
     pub(super) async fn put_back(
         &self,
-        claimed: DynamicObject,
-        number: i64,
+        mut claim: Claim,
         done: Vec<(&Rewrite, Option<DynamicObject>)>,
     ) -> Result<(), StoreError> {
-        let doubtful = |why: String| StoreError::Doubtful(format!("revision {number} is half done: {why}"));
-        let taken = self.shared.journal.advance(claimed, State::Undoing).await;
-        if taken.map_err(|failure| doubtful(failure.to_string()))?.is_none() {
-            return Err(doubtful("another replica took it over".to_owned()));
-        }
+        claim.become_state(State::Undoing).await?;
         for (rewrite, written) in done.into_iter().rev() {
+            claim.keep().await?;
             if let Err(failure) = self.undo(rewrite, written).await {
-                let error = &failure as &(dyn std::error::Error + 'static);
-                warn!(error, revision = number, object = rewrite.name(), "could not be put back");
-                return Err(doubtful(failure.to_string()));
+                let (error, revision) = (&failure as &(dyn std::error::Error + 'static), claim.number);
+                warn!(error, revision, object = rewrite.name(), "could not be put back");
+                return Err(StoreError::Doubtful(format!("revision {revision} is half done: {failure}")));
             }
         }
-        self.shared.journal.give_back(number).await.map_err(|failure| doubtful(failure.to_string()))
+        claim.give_back().await
     }
 
     async fn undo(&self, rewrite: &Rewrite, written: Option<DynamicObject>) -> Result<(), StoreError> {
@@ -182,16 +251,20 @@ impl Kubernetes {
             (Some(live), Some(written)) => {
                 let mut object = live.clone();
                 object.metadata.resource_version = written.metadata.resource_version;
-                // One that somebody else has written since is theirs.
+                // One that somebody else has written since, or deleted, is theirs.
                 match call("put an object back", api.replace(&rewrite.place.name, &post(false), &object)).await {
-                    Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => Ok(()),
+                    Err(StoreError::Failed { source, .. }) if is_conflict(&*source) || is_missing(&*source) => Ok(()),
                     done => done.map(drop),
                 }
             }
             (Some(live), None) => {
                 let mut object = live.clone();
                 (object.metadata.resource_version, object.metadata.uid) = (None, None);
-                call("put an object back", api.create(&post(false), &object)).await.map(drop)
+                match call("put an object back", api.create(&post(false), &object)).await {
+                    // Somebody else made one of that name.
+                    Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => Ok(()),
+                    done => done.map(drop),
+                }
             }
             (None, Some(written)) => {
                 let meta = written.metadata;

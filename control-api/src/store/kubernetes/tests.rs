@@ -1,5 +1,8 @@
 //! Against a real API server, each test in a namespace of its own: the conformance suite, and what only this store does.
 
+mod commits;
+mod proposals;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,9 +12,8 @@ use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, PostParams
 use laneway_proto::admin::Lane;
 use laneway_proto::routing::{Condition, Entry, EntryRule, condition};
 use prost::Message;
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::object::{self, Standing};
 use super::{Kubernetes, resource};
 use tokio::sync::oneshot;
 
@@ -19,8 +21,7 @@ use crate::crd;
 use crate::replicas::Replica;
 use crate::store::conformance::{self, Place, suite};
 use crate::store::{
-    AuditRecord, Capability, Change, Commit, Follow, HistoryBound, Kind, Pending, Record, Revision, Store, StoreError,
-    Stored,
+    AuditRecord, Capability, Change, Commit, Follow, HistoryBound, Kind, Pending, Record, Revision, Store, Stored,
 };
 
 /// A namespace, gone with the test.
@@ -249,118 +250,6 @@ fn commit(number: i64, puts: Vec<Record>, deletes: Vec<String>) -> Commit {
 async fn patched(api: &Api<DynamicObject>, name: &str, patch: Value) -> DynamicObject {
     let parameters = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
     api.patch(name, &parameters, &Patch::Merge(&patch)).await.expect("the API server takes it")
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: ./x test-k8s"]
-async fn what_people_change_is_a_proposal_and_what_was_accepted_stays() {
-    let place = Namespaced::new("proposal");
-    let (store, other) = (place.store(super::BOUND).await, place.store(super::BOUND).await);
-    let name = place.lane_name("gray");
-    store.commit(commit(1, vec![lane(&name, true)], Vec::new())).await.expect("commits");
-    let api = place.lanes(&store);
-    let object = patched(&api, "gray", json!({"spec": {"priority": 7}})).await;
-    let read = object::read(Kind::Lane, &object);
-    assert!(matches!(read.standing, Standing::Proposed(_)), "{read:?}");
-    assert_eq!((read.name.as_str(), read.revision), (name.as_str(), 1));
-    assert_eq!(object::author(&object).as_deref(), Some("kubectl-edit"));
-    // Also for a process that never knew anything else.
-    for store in [&store, &other] {
-        let stored = store.load().await.expect("loads");
-        assert_eq!((stored.revision, stored.records), (1, vec![lane(&name, true)]));
-    }
-    // A kill switch is held up by nothing, and undoes nothing that they wrote.
-    other.commit(commit(2, vec![lane(&name, false)], Vec::new())).await.expect("commits");
-    let object = api.get("gray").await.expect("it is there");
-    assert_eq!((&object.data["spec"]["enabled"], &object.data["spec"]["priority"]), (&json!(false), &json!(7)));
-    assert!(matches!(object::read(Kind::Lane, &object).standing, Standing::Proposed(_)));
-    // Accepted: the spec stays as they wrote it.
-    let mut accepted = Lane::decode(lane(&name, false).body.as_slice()).expect("it is one");
-    accepted.priority = 7;
-    let accepted = Record { body: accepted.encode_to_vec(), ..lane(&name, false) };
-    store.commit(commit(3, vec![accepted.clone()], Vec::new())).await.expect("commits");
-    let object = api.get("gray").await.expect("it is there");
-    assert!(matches!(object::read(Kind::Lane, &object).standing, Standing::Accepted(own) if own == accepted));
-    // A spec that does not say whether it is switched on says so once somebody has switched it.
-    let object = patched(&api, "gray", json!({"spec": {"enabled": null}})).await;
-    assert!(matches!(object::read(Kind::Lane, &object).standing, Standing::Accepted(_)), "nothing has changed");
-    let mut switched = Lane::decode(accepted.body.as_slice()).expect("it is one");
-    switched.enabled = Some(true);
-    let switched = Record { body: switched.encode_to_vec(), ..accepted };
-    store.commit(commit(4, vec![switched], Vec::new())).await.expect("commits");
-    let object = api.get("gray").await.expect("it is there");
-    assert_eq!(object.data["spec"]["enabled"], json!(true));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: ./x test-k8s"]
-async fn a_commit_that_is_refused_half_way_is_put_back() {
-    let place = Namespaced::new("put back");
-    let store = place.store(super::BOUND).await;
-    let (one, two) = (place.lane_name("one"), place.lane_name("two"));
-    store.commit(commit(1, vec![lane(&one, true)], Vec::new())).await.expect("commits");
-    // It passes the rehearsal of each, and then there is no room: the API server is asked by us as the store asks it.
-    let rewrites = store.rewrites(&[lane(&one, false), lane(&two, true)], &[], 2).await.expect("plans");
-    let entry = super::journal::Entry::of(&commit(2, vec![lane(&one, false), lane(&two, true)], Vec::new()));
-    let claimed = store.shared.journal.claim(&entry, 1).await.expect("claims");
-    let mut done = Vec::new();
-    for rewrite in &rewrites {
-        done.push((rewrite, store.apply(rewrite, false).await.expect("writes")));
-    }
-    store.put_back(claimed, 2, done).await.expect("puts back");
-    let stored = store.load().await.expect("loads");
-    assert_eq!((stored.revision, stored.records), (1, vec![lane(&one, true)]));
-    assert!(place.lanes(&store).get_opt("two").await.expect("asks").is_none());
-    // The number is free again.
-    store.commit(commit(2, vec![lane(&one, false)], Vec::new())).await.expect("commits");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: ./x test-k8s"]
-async fn a_commit_whose_writer_died_is_carried_on_by_the_next_who_loads() {
-    let place = Namespaced::new("left behind");
-    let (writer, next) = (place.store(super::BOUND).await, place.store(super::BOUND).await);
-    let (one, two) = (place.lane_name("one"), place.lane_name("two"));
-    let whole = commit(1, vec![lane(&one, true), lane(&two, true)], Vec::new());
-    let rewrites = writer.rewrites(&whole.puts, &[], 1).await.expect("plans");
-    writer.shared.journal.claim(&super::journal::Entry::of(&whole), 1).await.expect("claims");
-    writer.apply(&rewrites[0], false).await.expect("writes the first, and dies");
-    // Nobody takes the half of it for the whole, nor the number.
-    let refused = next.commit(commit(1, vec![lane(&one, false)], Vec::new())).await;
-    assert!(matches!(refused, Err(StoreError::Moved { .. })), "{refused:?}");
-    let stored = next.load().await.expect("loads");
-    assert_eq!((stored.revision, stored.records), (1, vec![lane(&one, true), lane(&two, true)]));
-    next.commit(commit(2, Vec::new(), vec![one])).await.expect("commits");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: ./x test-k8s"]
-async fn a_writer_that_was_too_slow_does_not_write_over_what_was_committed_since() {
-    let place = Namespaced::new("too slow");
-    let (slow, other) = (place.store(super::BOUND).await, place.store(super::BOUND).await);
-    let one = place.lane_name("one");
-    other.commit(commit(1, vec![lane(&one, true)], Vec::new())).await.expect("commits");
-    slow.load().await.expect("loads");
-    let late = slow.rewrites(&[lane(&one, false)], &[], 2).await.expect("plans");
-    for (number, enabled) in [(2, false), (3, true)] {
-        other.commit(commit(number, vec![lane(&one, enabled)], Vec::new())).await.expect("commits");
-    }
-    let refused = slow.apply(&late[0], false).await;
-    assert!(matches!(refused, Err(StoreError::Moved { found: 3, .. })), "{refused:?}");
-    let stored = place.store(super::BOUND).await.load().await.expect("loads");
-    assert_eq!((stored.revision, stored.records), (3, vec![lane(&one, true)]));
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: ./x test-k8s"]
-async fn what_the_api_server_would_refuse_changes_nothing() {
-    let place = Namespaced::new("rehearsal");
-    let store = place.store(super::BOUND).await;
-    let good = lane(&place.lane_name("good"), true);
-    let nowhere = lane("namespaces/is-not-there/laneGroups/default/lanes/bad", true);
-    let refused = store.commit(commit(1, vec![good, nowhere], Vec::new())).await;
-    assert!(matches!(refused, Err(StoreError::Failed { .. })), "{refused:?}");
-    assert_eq!(store.load().await.expect("loads"), Stored::default());
 }
 
 /// As long as the machine may take.

@@ -11,7 +11,8 @@ use tokio_stream::{Stream, StreamExt};
 
 use super::super::{Kind, Record, StoreError};
 use super::failure::{call, is_conflict, is_missing};
-use super::object::{self, Place, Read};
+use super::object::{self, Place, Proposal, Read};
+use super::rewrite::{Hand, Theirs};
 use super::{KINDS, Kubernetes};
 
 /// What comes in a burst is looked at once.
@@ -57,13 +58,21 @@ impl Kubernetes {
 
     /// Is there no object of that name any more?
     pub async fn is_gone(&self, kind: Kind, name: &str) -> Result<bool, StoreError> {
-        Ok(self.find(kind, name).await?.1.is_none())
+        Ok(self.find(kind, name).await?.1.is_none_or(|found| object::is_going(&found)))
+    }
+
+    /// What the object of that name proposes that says to be accepted, with another revision than `in_force`: a copy of what once was.
+    /// Nothing: it is gone, or it is what is in force after all.
+    pub async fn copied(&self, kind: Kind, name: &str, in_force: i64) -> Result<Option<Proposal>, StoreError> {
+        let found = self.find(kind, name).await?.1;
+        let copy = found.filter(|found| !object::is_going(found) && object::read(kind, found).revision != in_force);
+        Ok(copy.and_then(|copy| object::as_proposal(kind, &copy)))
     }
 
     /// Says on an object that it is what was accepted with that revision: nothing of what it says has changed.
     pub async fn reaffirm(&self, record: &Record, revision: i64) -> Result<(), StoreError> {
-        let rewrite = self.put(record, revision).await?;
-        self.apply(&rewrite, false).await.map(drop)
+        let rewrite = self.put(record, revision, Theirs::Awaited).await?;
+        self.apply(&rewrite, Hand::Noting).await.map(drop)
     }
 
     /// Reports what the control plane makes of an object. One that is gone is left alone.
@@ -131,6 +140,10 @@ impl Watch {
 
     fn see(&mut self, kind: Kind, object: DynamicObject) -> Option<Key> {
         let key = key_of(kind, &object)?;
+        if object::is_going(&object) {
+            self.seen.remove(&key);
+            return None;
+        }
         let read = object::read(kind, &object);
         let old = self.seen.get(&key).filter(|old| old.read.fingerprint == read.fingerprint);
         let seen = Seen {

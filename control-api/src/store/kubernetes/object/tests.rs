@@ -1,0 +1,80 @@
+use laneway_proto::admin::Lane;
+use prost::Message;
+use serde_json::json;
+
+use super::super::super::{Kind, Record};
+use super::super::in_force;
+use super::{Place, Proposal, Theirs, as_proposal, is_kept, merged};
+
+const NAME: &str = "namespaces/shop/laneGroups/default/lanes/gray";
+
+fn record(revision: i64) -> Record {
+    let lane = Lane {
+        name: NAME.to_owned(),
+        uid: "u".to_owned(),
+        tag: "gray".to_owned(),
+        enabled: Some(true),
+        priority: 7,
+        revision,
+        ..Lane::default()
+    };
+    Record { name: NAME.to_owned(), kind: Kind::Lane, body: lane.encode_to_vec() }
+}
+
+fn place() -> Place {
+    Place { namespace: "shop".to_owned(), name: "gray".to_owned() }
+}
+
+#[test]
+fn what_an_old_definition_does_not_keep_is_seen() {
+    let sent = merged(&place(), None, None, &record(3), 3, Theirs::Awaited).expect("it is an object");
+    assert!(is_kept(Kind::Lane, &sent, &sent));
+    let mut kept = sent.clone();
+    kept.data["spec"].as_object_mut().expect("a spec").remove("priority").expect("it was there");
+    assert!(!is_kept(Kind::Lane, &sent, &kept));
+    // What people propose beside is no loss of ours.
+    let mut proposed = sent.clone();
+    proposed.data["spec"]["priority"] = json!(9);
+    let on_top = merged(&place(), Some(&proposed), Some(&record(3)), &record(4), 4, Theirs::Awaited);
+    let on_top = on_top.expect("nothing is contested");
+    assert!(is_kept(Kind::Lane, &on_top, &on_top));
+}
+
+#[test]
+fn a_field_that_somebody_else_changes_too_waits_or_stays_theirs() {
+    let live = merged(&place(), None, None, &record(3), 3, Theirs::Awaited).expect("it is an object");
+    let mut proposed = live.clone();
+    proposed.data["spec"]["priority"] = json!(9);
+    let mut lane = Lane::decode(record(4).body.as_slice()).expect("it is one");
+    lane.priority = 5;
+    let ours = Record { body: lane.encode_to_vec(), ..record(4) };
+    merged(&place(), Some(&proposed), Some(&record(3)), &ours, 4, Theirs::Awaited).expect_err("it is contested");
+    let kept = merged(&place(), Some(&proposed), Some(&record(3)), &ours, 4, Theirs::Kept).expect("it is written");
+    assert_eq!(kept.data["spec"]["priority"], 9);
+    let read = super::read(Kind::Lane, &kept);
+    assert_eq!(read.revision, 4);
+    assert!(matches!(read.standing, super::Standing::Proposed(_)), "{read:?}");
+}
+
+#[test]
+fn what_says_to_be_accepted_can_be_read_as_a_proposal() {
+    let object = merged(&place(), None, None, &record(3), 3, Theirs::Awaited).expect("it is an object");
+    let proposal = as_proposal(Kind::Lane, &object);
+    assert!(matches!(&proposal, Some(Proposal::Lane(own)) if own.uid.is_empty() && own.priority == 7), "{proposal:?}");
+}
+
+#[test]
+fn the_status_gives_back_what_is_in_force_to_the_byte() {
+    let mut object = merged(&place(), None, None, &record(3), 3, Theirs::Awaited).expect("it is an object");
+    assert_eq!(in_force::read(Kind::Lane, &object), None);
+    let text = in_force::text(&record(3)).expect("it is small");
+    object.data["status"] = json!({ "revision": 3, in_force::FIELD: text });
+    assert_eq!(in_force::read(Kind::Lane, &object), Some((3, record(3))));
+    assert_eq!(in_force::held(&object.data["status"], 3), Some(text));
+    assert_eq!(in_force::held(&object.data["status"], 4), None);
+    // Of no use: as if it were not there.
+    for wrong in [json!("{"), json!(7), json!("{\"nonsense\": 1}")] {
+        object.data["status"][in_force::FIELD] = wrong;
+        assert_eq!(in_force::read(Kind::Lane, &object), None);
+    }
+}

@@ -1,0 +1,141 @@
+//! What people write beside the API.
+
+use kube::api::PostParams;
+use laneway_proto::admin::Lane;
+use prost::Message;
+use serde_json::json;
+
+use super::super::object::{self, Proposal, Standing};
+use super::super::{BOUND, Kubernetes, in_force};
+use super::{Namespaced, commit, lane, patched};
+use crate::store::{HistoryBound, Kind, Record, Store, StoreError};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn what_people_change_is_a_proposal_and_what_was_accepted_stays() {
+    let place = Namespaced::new("proposal");
+    let (store, other) = (place.store(BOUND).await, place.store(BOUND).await);
+    let name = place.lane_name("gray");
+    store.commit(commit(1, vec![lane(&name, true)], Vec::new())).await.expect("commits");
+    let api = place.lanes(&store);
+    let object = patched(&api, "gray", json!({"spec": {"priority": 7}})).await;
+    let read = object::read(Kind::Lane, &object);
+    assert!(matches!(read.standing, Standing::Proposed(_)), "{read:?}");
+    assert_eq!((read.name.as_str(), read.revision), (name.as_str(), 1));
+    assert_eq!(object::author(&object).as_deref(), Some("kubectl-edit"));
+    // Also for a process that never knew anything else.
+    for store in [&store, &other] {
+        let stored = store.load().await.expect("loads");
+        assert_eq!((stored.revision, stored.records), (1, vec![lane(&name, true)]));
+    }
+    // A kill switch is held up by nothing, and undoes nothing that they wrote.
+    other.commit(commit(2, vec![lane(&name, false)], Vec::new())).await.expect("commits");
+    let object = api.get("gray").await.expect("it is there");
+    assert_eq!((&object.data["spec"]["enabled"], &object.data["spec"]["priority"]), (&json!(false), &json!(7)));
+    assert!(matches!(object::read(Kind::Lane, &object).standing, Standing::Proposed(_)));
+    // Accepted: the spec stays as they wrote it.
+    let mut accepted = Lane::decode(lane(&name, false).body.as_slice()).expect("it is one");
+    accepted.priority = 7;
+    let accepted = Record { body: accepted.encode_to_vec(), ..lane(&name, false) };
+    store.commit(commit(3, vec![accepted.clone()], Vec::new())).await.expect("commits");
+    let object = api.get("gray").await.expect("it is there");
+    assert!(matches!(object::read(Kind::Lane, &object).standing, Standing::Accepted(own) if own == accepted));
+    // A spec that does not say whether it is switched on says so once somebody has switched it.
+    let object = patched(&api, "gray", json!({"spec": {"enabled": null}})).await;
+    assert!(matches!(object::read(Kind::Lane, &object).standing, Standing::Accepted(_)), "nothing has changed");
+    let mut switched = Lane::decode(accepted.body.as_slice()).expect("it is one");
+    switched.enabled = Some(true);
+    let switched = Record { body: switched.encode_to_vec(), ..accepted };
+    store.commit(commit(4, vec![switched], Vec::new())).await.expect("commits");
+    let object = api.get("gray").await.expect("it is there");
+    assert_eq!(object.data["spec"]["enabled"], json!(true));
+}
+
+/// As the leader does.
+async fn report(store: &Kubernetes, place: &Namespaced, id: &str, record: &Record, revision: i64) {
+    let key = (Kind::Lane, object::Place { namespace: place.namespace.clone(), name: id.to_owned() });
+    let status = json!({ "revision": revision, in_force::FIELD: in_force::text(record) });
+    store.report(&key, &status).await.expect("reports");
+}
+
+fn stamped(name: &str, enabled: bool, revision: i64) -> Record {
+    let mut own = Lane::decode(lane(name, enabled).body.as_slice()).expect("it is one");
+    own.revision = revision;
+    Record { body: own.encode_to_vec(), ..lane(name, enabled) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn what_was_accepted_outlives_the_history_and_our_note_on_the_object() {
+    let place = Namespaced::new("outlives");
+    let bound = HistoryBound { revisions: 2, ..BOUND };
+    let store = place.store(bound).await;
+    let (old, other) = (place.lane_name("old"), place.lane_name("other"));
+    let accepted = stamped(&old, true, 1);
+    store.commit(commit(1, vec![accepted.clone()], Vec::new())).await.expect("commits");
+    report(&store, &place, "old", &accepted, 1).await;
+    for number in 2..=16 {
+        store
+            .commit(commit(number, vec![stamped(&other, number % 2 == 0, number)], Vec::new()))
+            .await
+            .expect("commits");
+    }
+    assert!(!store.shared.journal.has(1).await.expect("asks"), "its Revision is no longer held");
+    let api = place.lanes(&store);
+    // An edit; and then a file that people kept, in place of all.
+    patched(&api, "old", json!({"spec": {"priority": -1}})).await;
+    let found = place.store(bound).await.load().await.expect("loads");
+    assert!(found.records.contains(&accepted), "{found:?}");
+    let mut object = api.get("old").await.expect("it is there");
+    object.metadata.annotations = None;
+    api.replace("old", &PostParams::default(), &object).await.expect("replaces");
+    let found = place.store(bound).await.load().await.expect("loads");
+    assert!(found.records.contains(&accepted), "{found:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn a_copy_of_what_was_accepted_once_is_not_what_is_in_force() {
+    let place = Namespaced::new("copy");
+    let store = place.store(BOUND).await;
+    let name = place.lane_name("gray");
+    store.commit(commit(1, vec![stamped(&name, true, 1)], Vec::new())).await.expect("commits");
+    let api = place.lanes(&store);
+    let copy = api.get("gray").await.expect("it is there");
+    let switched = stamped(&name, false, 2);
+    store.commit(commit(2, vec![switched.clone()], Vec::new())).await.expect("commits");
+    report(&store, &place, "gray", &switched, 2).await;
+    assert!(store.copied(Kind::Lane, &name, 2).await.expect("asks").is_none(), "it is what is in force");
+    let mut old = copy.clone();
+    old.metadata.resource_version = api.get("gray").await.expect("it is there").metadata.resource_version;
+    api.replace("gray", &PostParams::default(), &old).await.expect("replaces");
+    let found = place.store(BOUND).await.load().await.expect("loads");
+    assert_eq!((found.revision, found.records), (2, vec![switched]));
+    let proposed = store.copied(Kind::Lane, &name, 2).await.expect("asks").expect("it is another");
+    assert!(matches!(&proposed, Proposal::Lane(own) if own.enabled == Some(true)), "{proposed:?}");
+    // Deleted and written back.
+    store.commit(commit(3, Vec::new(), vec![name.clone()])).await.expect("commits");
+    assert!(store.copied(Kind::Lane, &name, 0).await.expect("asks").is_none(), "it is gone");
+    old.metadata.resource_version = None;
+    old.metadata.uid = None;
+    api.create(&PostParams::default(), &old).await.expect("creates");
+    assert!(store.copied(Kind::Lane, &name, 0).await.expect("asks").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn what_is_being_deleted_is_gone_and_nothing_is_written_on_it() {
+    let place = Namespaced::new("going");
+    let store = place.store(BOUND).await;
+    let name = place.lane_name("gray");
+    store.commit(commit(1, vec![lane(&name, true)], Vec::new())).await.expect("commits");
+    let api = place.lanes(&store);
+    patched(&api, "gray", json!({"metadata": {"finalizers": ["example.com/held"]}})).await;
+    store.commit(commit(2, Vec::new(), vec![name.clone()])).await.expect("commits");
+    assert!(store.is_gone(Kind::Lane, &name).await.expect("asks"));
+    assert_eq!(place.store(BOUND).await.load().await.expect("loads").records, []);
+    let refused = store.commit(commit(3, vec![lane(&name, true)], Vec::new())).await;
+    assert!(matches!(&refused, Err(StoreError::Unusable(why)) if why.contains("finalizers")), "{refused:?}");
+    patched(&api, "gray", json!({"metadata": {"finalizers": null}})).await;
+    store.commit(commit(3, vec![lane(&name, true)], Vec::new())).await.expect("commits");
+}
