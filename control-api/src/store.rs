@@ -14,6 +14,7 @@ pub mod etcd;
 pub mod kubernetes;
 #[cfg(test)]
 pub(crate) mod memory;
+mod seat;
 pub mod sqlite;
 
 use std::future::Future;

@@ -1,7 +1,7 @@
 //! Several replicas on one store: what one commits the others have, and no race loses a change.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use laneway_proto::admin::{Lane, LaneGroup};
 use tokio::sync::watch;
@@ -9,9 +9,9 @@ use tokio::sync::watch;
 use super::{ATTEMPTS_MAX, Outcome, Reconciler, Request, WriteError, adopt};
 use crate::clock::Clock;
 use crate::edit::Edit;
-use crate::store::Store;
 use crate::store::memory::{Disk, Memory};
 use crate::store::sqlite::Sqlite;
+use crate::store::{AuditRecord, Capability, Commit, Follow, Pending, Revision, Store, StoreError, Stored};
 use crate::tests::{Folder, until};
 
 fn lane_name(id: &str) -> String {
@@ -123,6 +123,57 @@ async fn a_race_that_is_lost_for_ever_ends_with_nothing_changed() {
     assert_eq!(disk.conflicts.load(Ordering::Relaxed), 5);
     assert_eq!(disk.commits().len(), 0);
     write(&one, vec![lane("gray", None)]).await.expect("now it wins");
+}
+
+/// Does not take `gray` before `judged`: as the cluster's store, where somebody else is changing the same object.
+struct Contested(Memory, AtomicBool);
+
+impl Store for Contested {
+    fn commit(&self, commit: Commit) -> Pending<'_, i64> {
+        let writes = |id: &str| commit.puts.iter().any(|record| record.name == lane_name(id));
+        if writes("gray") && !self.1.load(Ordering::Relaxed) {
+            let expected = commit.revision.number - 1;
+            return Box::pin(async move { Err(StoreError::Moved { found: expected, expected }) });
+        }
+        self.1.fetch_or(writes("judged"), Ordering::Relaxed);
+        self.0.commit(commit)
+    }
+
+    fn load(&self) -> Pending<'_, Stored> {
+        self.0.load()
+    }
+
+    fn revisions(&self, before: i64, count_max: usize) -> Pending<'_, Vec<Revision>> {
+        self.0.revisions(before, count_max)
+    }
+
+    fn follow(&self, after: i64) -> Box<dyn Follow> {
+        self.0.follow(after)
+    }
+
+    fn lacks(&self) -> &'static [(Capability, &'static str)] {
+        self.0.lacks()
+    }
+
+    fn append_audit(&self, records: Vec<AuditRecord>) -> Pending<'_, ()> {
+        self.0.append_audit(records)
+    }
+
+    fn audit(&self, before: String, count_max: usize) -> Pending<'_, Vec<AuditRecord>> {
+        self.0.audit(before, count_max)
+    }
+
+    fn name(&self) -> &'static str {
+        "store.contested"
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_waits_for_another_lets_it_through() {
+    let own = on(Box::new(Contested(Memory::on(&Arc::default()), AtomicBool::new(false)))).await;
+    let (gray, judged) = tokio::join!(write(&own, vec![lane("gray", None)]), write(&own, vec![lane("judged", None)]));
+    assert_eq!(judged.expect("nothing is in its way").revision, 1);
+    assert_eq!(gray.expect("it is planned anew").revision, 2);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

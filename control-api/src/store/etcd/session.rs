@@ -7,28 +7,21 @@
 //! as long as a lease lasts no longer leads: by then another one may. Two that lead for a moment do no harm, since what a
 //! leader writes is a commit like any other.
 
-use std::time::Duration;
-
 use prost::Message;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+use super::super::seat::{LEASE, Seat};
 use super::{Etcd, StoreError, get, kept, keys, put_leased, wire};
 use crate::leader::Leader;
 use crate::replicas::{Replica, Replicas};
-
-/// How long a replica counts as alive without a word. etcd grants no less than two of its elections.
-const LEASE: Duration = Duration::from_secs(6);
-/// Two words may be lost.
-const RENEW_EVERY: Duration = Duration::from_secs(2);
 
 /// The task, before it runs.
 pub struct Session {
     store: Etcd,
     own: Replica,
-    leads: watch::Sender<bool>,
-    others: watch::Sender<Vec<Replica>>,
+    seat: Seat,
     lease: Option<Lease>,
     /// Its name was written under this lease.
     is_seated: bool,
@@ -40,47 +33,25 @@ struct Lease {
     until: Instant,
 }
 
-/// What one round found.
-struct Round {
-    leads: bool,
-    others: Vec<Replica>,
-}
-
 impl Session {
     /// Takes a seat: who leads and who else there is, as it is now and as it becomes while the session runs.
     pub async fn join(store: Etcd, own: Replica) -> Result<(Session, Leader, Replicas), StoreError> {
-        let (leads, elected) = watch::channel(false);
-        let (others, known) = watch::channel(Vec::new());
-        let mut session = Session { store, own: own.clone(), leads, others, lease: None, is_seated: false };
-        let round = session.round().await?;
-        session.tell(round);
-        Ok((session, Leader::follow(elected), Replicas::follow(own, known)))
+        let (seat, leader, replicas) = Seat::take(own.clone());
+        let mut session = Session { store, own, seat, lease: None, is_seated: false };
+        session.round().await?;
+        Ok((session, leader, replicas))
     }
 
     /// Runs until it is told to end; then the others need not wait for the lease to run out.
     pub async fn run(mut self, mut end: oneshot::Receiver<()>) {
         let mut is_away = false;
         loop {
-            let step_down = self.lease.as_ref().map_or_else(Instant::now, |lease| lease.until);
-            let next = tokio::time::sleep(RENEW_EVERY);
-            tokio::pin!(next);
-            let has_ended = loop {
-                tokio::select! {
-                    () = &mut next => break false,
-                    () = tokio::time::sleep_until(step_down), if *self.leads.borrow() => self.step_down(),
-                    _ = &mut end => break true,
-                }
-            };
-            if has_ended {
+            if self.seat.rest(self.lease.as_ref().map(|lease| lease.until), &mut end).await {
                 return self.leave().await;
             }
             match self.round().await {
-                Ok(round) => {
-                    if std::mem::take(&mut is_away) {
-                        info!("etcd is back");
-                    }
-                    self.tell(round);
-                }
+                Ok(()) if std::mem::take(&mut is_away) => info!("etcd is back"),
+                Ok(()) => {}
                 Err(failure) => {
                     if !std::mem::replace(&mut is_away, true) {
                         let error = &failure as &(dyn std::error::Error + 'static);
@@ -91,7 +62,7 @@ impl Session {
         }
     }
 
-    async fn round(&mut self) -> Result<Round, StoreError> {
+    async fn round(&mut self) -> Result<(), StoreError> {
         let lease = self.renewed().await?;
         let keys = &self.store.shared.keys;
         let own = kept::Replica { name: self.own.name.clone(), api: self.own.api.clone() };
@@ -122,7 +93,8 @@ impl Session {
             self.is_seated = true;
         }
         let others = replicas.into_iter().map(|(replica, _)| replica).filter(|replica| replica.name != self.own.name);
-        Ok(Round { leads, others: others.collect() })
+        self.seat.tell(leads, others.collect());
+        Ok(())
     }
 
     /// The lease, alive from now on for as long as it lasts.
@@ -138,7 +110,7 @@ impl Session {
             }
             self.lease = None;
             self.is_seated = false;
-            self.step_down();
+            self.seat.step_down();
         }
         let seconds = i64::try_from(LEASE.as_secs()).unwrap_or(i64::MAX);
         let id = client.grant(seconds).await.map_err(|failure| failure.into_error("take a lease"))?;
@@ -167,31 +139,8 @@ impl Session {
         all.collect()
     }
 
-    fn tell(&self, round: Round) {
-        let Round { leads, others } = round;
-        let changed = self.leads.send_if_modified(|own| std::mem::replace(own, leads) != leads);
-        if changed {
-            info!(leads, replica = %self.own.name, "leader");
-        }
-        self.others.send_if_modified(|own| {
-            let changed = *own != others;
-            if changed {
-                let names: Vec<&str> = others.iter().map(|other| other.name.as_str()).collect();
-                info!(others = ?names, "replicas");
-                *own = others;
-            }
-            changed
-        });
-    }
-
-    fn step_down(&self) {
-        if self.leads.send_if_modified(|own| std::mem::replace(own, false)) {
-            warn!(replica = %self.own.name, "leads no longer: its lease is over");
-        }
-    }
-
     async fn leave(self) {
-        self.leads.send_replace(false);
+        self.seat.give_up();
         let Some(lease) = self.lease else { return };
         if let Err(failure) = self.store.shared.client.revoke(lease.id).await {
             let failure = failure.into_error("give the lease back");

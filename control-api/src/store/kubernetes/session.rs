@@ -15,12 +15,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::api::{Api, DeleteParams, ListParams};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::super::StoreError;
+use super::super::seat::{LEASE, RENEW_EVERY, Seat};
 use super::failure::{self, call};
 use super::journal::post;
 use crate::leader::Leader;
@@ -35,10 +36,6 @@ const REPLICA: &str = "laneway.io/replica";
 const API: &str = "laneway.io/api";
 /// Which process wrote a Lease: one that is restarted has the name of the one before.
 const PROCESS: &str = "laneway.io/process";
-/// How long a replica counts as alive without a word.
-const LEASE: Duration = Duration::from_secs(6);
-/// Two words may be lost.
-const RENEW_EVERY: Duration = Duration::from_secs(2);
 /// Leases of replicas that were killed are removed after so long.
 const FORGET_AFTER: Duration = Duration::from_secs(600);
 /// More than anybody's replicas, dead ones among them.
@@ -50,8 +47,7 @@ pub struct Session {
     own: Replica,
     /// Of this process, unlike any other's.
     identity: String,
-    leads: watch::Sender<bool>,
-    others: watch::Sender<Vec<Replica>>,
+    seat: Seat,
     /// By name: as what a Lease was last seen, and since when.
     seen: BTreeMap<String, (String, Instant)>,
     /// Until then nobody else takes the lead.
@@ -67,33 +63,22 @@ impl Session {
         namespace: &str,
         own: Replica,
     ) -> Result<(Session, Leader, Replicas), StoreError> {
-        let (leads, elected) = watch::channel(false);
-        let (others, known) = watch::channel(Vec::new());
         let nanos = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos();
         let seed = format!("{} {nanos} {}", own.name, std::process::id());
         let identity = format!("{}_{:016x}", own.name, xxh3_64(seed.as_bytes()));
         let api = Api::namespaced(client, namespace);
         let (seen, until) = (BTreeMap::new(), None);
-        let mut session = Session { api, own: own.clone(), identity, leads, others, seen, until, is_seated: false };
+        let (seat, leader, replicas) = Seat::take(own.clone());
+        let mut session = Session { api, own, identity, seat, seen, until, is_seated: false };
         session.round().await?;
-        Ok((session, Leader::follow(elected), Replicas::follow(own, known)))
+        Ok((session, leader, replicas))
     }
 
     /// Runs until it is told to end; then the others need not wait for the Lease to run out.
     pub async fn run(mut self, mut end: oneshot::Receiver<()>) {
         let mut is_away = false;
         loop {
-            let step_down = self.until.unwrap_or_else(Instant::now);
-            let next = tokio::time::sleep(RENEW_EVERY);
-            tokio::pin!(next);
-            let has_ended = loop {
-                tokio::select! {
-                    () = &mut next => break false,
-                    () = tokio::time::sleep_until(step_down), if *self.leads.borrow() => self.step_down(),
-                    _ = &mut end => break true,
-                }
-            };
-            if has_ended {
+            if self.seat.rest(self.until, &mut end).await {
                 return self.leave().await;
             }
             // An answer that comes too late is none: whoever leads steps down in time.
@@ -104,7 +89,7 @@ impl Session {
                 Ok(()) => {}
                 Err(failure) => {
                     if self.until.is_none_or(|until| until <= Instant::now()) {
-                        self.step_down();
+                        self.seat.step_down();
                     }
                     if !std::mem::replace(&mut is_away, true) {
                         let error = &failure as &(dyn std::error::Error + 'static);
@@ -125,7 +110,7 @@ impl Session {
         self.notice(&leases, asked);
         self.sit(&leases).await?;
         let leads = self.stand(&leases, asked).await?;
-        self.tell(leads, self.alive(&leases, asked));
+        self.seat.tell(leads, self.alive(&leases, asked));
         if leads {
             self.tidy(&leases, asked).await;
         }
@@ -242,29 +227,8 @@ impl Session {
         }
     }
 
-    fn tell(&self, leads: bool, others: Vec<Replica>) {
-        if self.leads.send_if_modified(|own| std::mem::replace(own, leads) != leads) {
-            info!(leads, replica = %self.own.name, "leader");
-        }
-        self.others.send_if_modified(|own| {
-            let changed = *own != others;
-            if changed {
-                let names: Vec<&str> = others.iter().map(|other| other.name.as_str()).collect();
-                info!(others = ?names, "replicas");
-                *own = others;
-            }
-            changed
-        });
-    }
-
-    fn step_down(&self) {
-        if self.leads.send_if_modified(|own| std::mem::replace(own, false)) {
-            warn!(replica = %self.own.name, "leads no longer: its Lease is over");
-        }
-    }
-
     async fn leave(self) {
-        let has_led = self.leads.send_replace(false);
+        let has_led = self.seat.give_up();
         let seat = seat_of(&self.own.name);
         let gone = call("remove the Lease of this replica", self.api.delete(&seat, &DeleteParams::default())).await;
         let freed = match has_led {
