@@ -101,7 +101,7 @@ fn of_revision() -> Value {
     });
     let root = json!({
         "type": "object",
-        "description": "One change of lanes, whatever it touched. Written by laneway-control and never altered; `lanectl history` shows it.",
+        "description": "One change of lanes, whatever it touched. Written by laneway-control, and never altered once it is done; `lanectl history` shows it.",
         "required": ["metadata", "spec"],
         "properties": {
             "apiVersion": {"type": "string"},

@@ -9,6 +9,8 @@
 //! commits of one number one is done, and the other has nothing left to do. The leader alone reports. Started by `app`.
 
 mod conditions;
+mod count;
+mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
@@ -20,16 +22,14 @@ use laneway_proto::status::Rollout;
 use prost::Message;
 use tracing::{info, warn};
 
-use self::conditions::Reported;
-use crate::catalog;
+use self::count::Counts;
 use crate::edit::Edit;
 use crate::leader::Leader;
 use crate::reconcile::audit::Call;
 use crate::reconcile::{MakeEdit, Reconciler, Request, State, WriteError};
-use crate::store::kubernetes::Kubernetes;
-use crate::store::kubernetes::in_force;
 use crate::store::kubernetes::object::{Place, Proposal, Standing, places};
 use crate::store::kubernetes::watch::{Key, Seen, Watch};
+use crate::store::kubernetes::{BY_KUBECTL, Kubernetes};
 use crate::store::{Kind, Record, StoreError};
 
 /// How long a replica that does not lead leaves a proposal to the one that does.
@@ -38,14 +38,11 @@ const LEAVE_IT: Duration = Duration::from_secs(3);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What was refused is judged anew when something was committed, and after so long: services may have come.
 const JUDGE_AGAIN: Duration = Duration::from_secs(10);
-/// How often sidecars that have all acknowledged an object are counted again: some may have come.
-const COUNT_AGAIN: Duration = Duration::from_secs(10);
-/// How long a status that the API server refused is let be.
-const REPORT_AGAIN: Duration = Duration::from_secs(30);
-/// Objects whose sidecars are counted in one look: other replicas are asked for each.
-const COUNTED_MAX: usize = 50;
+/// How long an object is let be that the API server does not let us read or write, while the rest goes on.
+const LEAVE_FOR: Duration = Duration::from_secs(10);
+/// So many failures in one look, and nobody answers: it ends.
+const FAILURES_MAX: usize = 3;
 
-const METHOD: &str = "kubectl";
 /// Who is named in the history where the API server does not say.
 const SOMEBODY: &str = "unknown";
 /// Two objects of the cluster that are one of ours.
@@ -59,10 +56,13 @@ pub struct Kubectl {
     reconciler: Reconciler,
     store: Kubernetes,
     leader: Leader,
-    progress: Progress,
     watch: Watch,
     judged: BTreeMap<Key, Judged>,
-    counted: BTreeMap<Key, Counted>,
+    counts: Counts,
+    /// By resource name: what is let be, and until when.
+    left: BTreeMap<String, Instant>,
+    /// Until when nothing is reported of an object that was reported on.
+    reported: BTreeMap<Key, Instant>,
 }
 
 /// Why a proposal is not in force.
@@ -74,20 +74,35 @@ struct Judged {
     findings: Vec<Diagnostic>,
 }
 
-/// What was last reported of an object.
-struct Counted {
-    revision: i64,
-    rollout: Option<Rollout>,
-    again: Instant,
-    /// When it may be reported on again.
-    not_before: Instant,
+/// What failed in one look.
+#[derive(Default)]
+struct Failures {
+    first: Option<StoreError>,
+    count: usize,
+}
+
+impl Failures {
+    /// Err: nobody answers.
+    fn add(&mut self, failure: StoreError) -> Result<(), StoreError> {
+        self.count += 1;
+        let first = self.first.get_or_insert(failure);
+        if self.count < FAILURES_MAX {
+            return Ok(());
+        }
+        Err(std::mem::replace(first, StoreError::Closed))
+    }
+
+    fn end(self) -> Result<(), StoreError> {
+        self.first.map_or(Ok(()), Err)
+    }
 }
 
 impl Kubectl {
     pub fn new(reconciler: Reconciler, store: Kubernetes, leader: Leader, progress: Progress) -> Kubectl {
         let watch = store.watch();
-        let (judged, counted) = (BTreeMap::new(), BTreeMap::new());
-        Kubectl { reconciler, store, leader, progress, watch, judged, counted }
+        let counts = Counts::new(progress);
+        let (judged, left, reported) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Kubectl { reconciler, store, leader, watch, judged, counts, left, reported }
     }
 
     /// Looks for as long as the process runs.
@@ -117,30 +132,46 @@ impl Kubectl {
     }
 
     async fn look(&mut self) -> Result<(), StoreError> {
+        let (state, now) = (self.reconciler.state(), Instant::now());
+        let mut failures = Failures::default();
         let all = self.watch.all();
-        self.judged.retain(|key, own| all.get(key).is_some_and(|seen| seen.read.fingerprint == own.fingerprint));
-        self.counted.retain(|key, _| all.contains_key(key));
+        // Whoever else took it up has judged it anew.
+        self.judged.retain(|key, own| {
+            all.get(key).is_some_and(|seen| seen.read.fingerprint == own.fingerprint && is_proposed(&state, key, seen))
+        });
+        self.left.retain(|_, until| *until > now);
         // Groups before policies before lanes: so that what comes together is taken up together.
         let mut due: Vec<Key> =
-            all.iter().filter(|(key, seen)| self.is_due(key, seen)).map(|(key, _)| key.clone()).collect();
+            all.iter().filter(|(key, seen)| self.is_due(&state, key, seen)).map(|(key, _)| key.clone()).collect();
         due.sort_by_key(|(kind, _)| match kind {
             Kind::LaneGroup => 0,
             Kind::ServicePolicy => 1,
             Kind::Lane => 2,
         });
         for key in due {
-            self.take_up(&key).await?;
+            if let Err(failure) = self.take_up(&key).await {
+                let name = self.watch.all().get(&key).map(|seen| seen.read.name.clone());
+                self.leave(name.unwrap_or_default(), failure, &mut failures)?;
+            }
         }
-        self.take_away().await?;
-        if self.leader.leads() { self.report().await } else { Ok(()) }
+        self.take_away(&mut failures).await?;
+        if self.leader.leads() {
+            self.report(&mut failures).await?;
+        }
+        failures.end()
     }
 
-    fn is_due(&self, key: &Key, seen: &Seen) -> bool {
+    /// The rest goes on; this is tried again in a while.
+    fn leave(&mut self, name: String, failure: StoreError, failures: &mut Failures) -> Result<(), StoreError> {
+        self.left.insert(name, Instant::now() + LEAVE_FOR);
+        failures.add(failure)
+    }
+
+    fn is_due(&self, state: &State, key: &Key, seen: &Seen) -> bool {
         let is_ours = self.leader.leads() || seen.since.elapsed() >= LEAVE_IT;
-        let state = self.reconciler.state();
         let is_judged =
             self.judged.get(key).is_some_and(|own| own.revision == state.revision && own.at.elapsed() < JUDGE_AGAIN);
-        (matches!(seen.read.standing, Standing::Proposed(_)) || is_copy(&state, key, seen)) && is_ours && !is_judged
+        is_ours && !is_judged && !self.left.contains_key(&seen.read.name) && is_proposed(state, key, seen)
     }
 
     /// Takes up what somebody wrote.
@@ -151,7 +182,7 @@ impl Kubectl {
         let (revision, in_force) = (state.revision, revision_of(&state, key.0, &name));
         let edit = match &seen.read.standing {
             Standing::Proposed(proposal) => edit_of(proposal),
-            Standing::Accepted(_) => match self.store.copied(key.0, &name, in_force).await {
+            Standing::Accepted(_) => match self.store.copied(key.0, &name, in_force, revision).await {
                 Ok(Some(proposal)) => edit_of(&proposal),
                 // Of a commit the watch has not told yet.
                 Ok(None) => return Ok(()),
@@ -202,7 +233,9 @@ impl Kubectl {
         author: Option<String>,
         edit: Edit,
     ) -> Result<Option<Vec<Diagnostic>>, StoreError> {
-        let make: MakeEdit = Box::new(move |_| Ok(edit.clone()));
+        // Once: whoever else commits meanwhile, or writes the same object, is looked at before this is said again.
+        let mut only = Some(edit);
+        let make: MakeEdit = Box::new(move |_| only.take().ok_or(WriteError::Outrun(1)));
         match self.reconciler.write(request(author, name), make).await {
             Ok(outcome) if outcome.changes.is_empty() => {
                 // It says what is in force, in other words or without our note.
@@ -227,128 +260,58 @@ impl Kubectl {
     }
 
     /// Takes up that objects are gone.
-    async fn take_away(&mut self) -> Result<(), StoreError> {
+    async fn take_away(&mut self, failures: &mut Failures) -> Result<(), StoreError> {
         let objects = self.reconciler.state().objects;
         let lanes = objects.lanes.keys().map(|name| (Kind::Lane, name));
         let policies = objects.policies.keys().map(|name| (Kind::ServicePolicy, name));
         let groups = objects.groups.keys().map(|name| (Kind::LaneGroup, name));
         let gone: Vec<(Kind, &String)> = {
             let there: BTreeSet<&str> = self.watch.all().values().map(|seen| seen.read.name.as_str()).collect();
-            lanes.chain(policies).chain(groups).filter(|(_, name)| !there.contains(name.as_str())).collect()
+            let is_gone = |name: &str| !there.contains(name) && !self.left.contains_key(name);
+            lanes.chain(policies).chain(groups).filter(|(_, name)| is_gone(name)).collect()
         };
         for (kind, name) in gone {
-            // It may have come a moment ago, and the watch not told of it yet.
             if !self.leader.leads() {
-                continue;
+                break;
             }
-            match self.store.is_gone(kind, name).await {
-                Ok(true) => {}
-                Ok(false) => continue,
-                Err(failure) if failure.is_passing() => return Err(failure),
-                Err(failure) => {
-                    warn!(object = name, error = chain(&failure), "whether it is gone cannot be seen");
-                    continue;
-                }
-            }
-            let own = name.clone();
-            let make: MakeEdit = Box::new(move |state: &State| {
-                let is_there = record_of(state, kind, &own).is_some();
-                Ok(Edit { deletes: if is_there { vec![own.clone()] } else { Vec::new() }, ..Edit::default() })
-            });
-            let request = Request { is_urgent: true, ..request(None, name) };
-            match self.reconciler.write(request, make).await {
-                Ok(_) | Err(WriteError::Outrun(_)) => {}
-                Err(WriteError::Store(failure)) if failure.is_passing() => return Err(failure),
-                Err(other) => warn!(object = name, error = chain(&other), "that it is gone is not taken up"),
+            if let Err(failure) = self.take_one_away(kind, name).await {
+                self.leave(name.clone(), failure, failures)?;
             }
         }
         Ok(())
     }
 
-    /// Writes the status of what has changed.
-    async fn report(&mut self) -> Result<(), StoreError> {
-        let state = self.reconciler.state();
-        let now = Instant::now();
-        let mut counted_count = 0;
-        let mut keys: Vec<Key> = self.watch.all().keys().cloned().collect();
-        // Those that were never counted first, then those that wait longest: nobody waits for ever.
-        keys.sort_by_key(|key| self.counted.get(key).map(|own| own.again));
-        for key in keys {
-            let Some(seen) = self.watch.all().get(&key) else { continue };
-            let name = seen.read.name.clone();
-            let judged = self.judged.get(&key);
-            let revision = revision_of(&state, key.0, &name);
-            let is_settled = match seen.read.standing {
-                Standing::Proposed(_) => judged.is_some(),
-                // The state and the watch tell of a commit one after the other.
-                Standing::Accepted(_) => seen.read.revision == revision || judged.is_some(),
-            };
-            if !is_settled {
-                continue;
-            }
-            let old = self.counted.get(&key);
-            if old.is_some_and(|old| old.not_before > now) {
-                continue;
-            }
-            let is_fresh = old.is_some_and(|old| old.revision == revision && old.again > now);
-            let rollout = match old {
-                Some(old) if is_fresh || counted_count >= COUNTED_MAX => old.rollout.clone(),
-                _ if revision == 0 => None,
-                // Its turn comes; until then what was said of it before stands.
-                _ if counted_count >= COUNTED_MAX => continue,
-                _ => {
-                    counted_count += 1;
-                    (self.progress)(name.clone()).await
-                }
-            };
-            let Some(seen) = self.watch.all().get(&key) else { continue };
-            let coverage = match key.0 {
-                Kind::Lane => catalog::coverage(&state.objects, &state.catalog, &name),
-                Kind::LaneGroup | Kind::ServicePolicy => Vec::new(),
-            };
-            let reported = Reported {
-                generation: seen.generation,
-                refused: self.judged.get(&key).map(|own| own.findings.as_slice()),
-                revision,
-                in_force: in_force::held(&seen.status, revision)
-                    .or_else(|| record_of(&state, key.0, &name).as_ref().and_then(in_force::text)),
-                lane: state.objects.lanes.get(&name),
-                policy: state.objects.policies.get(&name),
-                rollout: rollout.as_ref(),
-                coverage: &coverage,
-            };
-            let status = conditions::status(&reported, &seen.status, self.reconciler.now());
-            let is_done = rollout.as_ref().is_some_and(|rollout| rollout.done);
-            let has_changed = status != seen.status;
-            let mut not_before = old.map_or(now, |old| old.not_before);
-            if has_changed {
-                not_before = now + LOOK_EVERY;
-                match self.store.report(&key, &status).await {
-                    Ok(()) => {}
-                    Err(failure) if failure.is_passing() => return Err(failure),
-                    Err(failure) => {
-                        // The others are reported on all the same.
-                        not_before = now + REPORT_AGAIN;
-                        warn!(object = name, error = chain(&failure), "what has become of it could not be reported");
-                    }
-                }
-            }
-            let again = match old.filter(|_| is_fresh) {
-                Some(old) => old.again,
-                None if is_done => now + COUNT_AGAIN,
-                None => now + LOOK_EVERY,
-            };
-            self.counted.insert(key, Counted { revision, rollout, again, not_before });
+    async fn take_one_away(&mut self, kind: Kind, name: &str) -> Result<(), StoreError> {
+        // It may have come a moment ago, and the watch not told of it yet.
+        if !self.store.is_gone(kind, name).await? {
+            return Ok(());
         }
-        Ok(())
+        // Once: one that is there again by then is looked at anew.
+        let mut only = Some(name.to_owned());
+        let make: MakeEdit = Box::new(move |state: &State| {
+            let own = only.take().ok_or(WriteError::Outrun(1))?;
+            let is_there = revision_of(state, kind, &own) > 0;
+            Ok(Edit { deletes: if is_there { vec![own] } else { Vec::new() }, ..Edit::default() })
+        });
+        match self.reconciler.write(Request { is_urgent: true, ..request(None, name) }, make).await {
+            Ok(_) | Err(WriteError::Outrun(_)) => Ok(()),
+            Err(WriteError::Store(failure)) => Err(failure),
+            Err(other) => {
+                warn!(object = name, error = chain(&other), "that it is gone is not taken up");
+                Ok(())
+            }
+        }
     }
 }
 
-/// Is it what was accepted once, and not what is in force? Somebody wrote a copy back: of before it was changed, or deleted.
-fn is_copy(state: &State, key: &Key, seen: &Seen) -> bool {
-    matches!(seen.read.standing, Standing::Accepted(_))
-        && seen.read.revision <= state.revision
-        && seen.read.revision != revision_of(state, key.0, &seen.read.name)
+/// Does it say something that is not in force? A copy of what was accepted once does: of before it was changed, or deleted.
+fn is_proposed(state: &State, key: &Key, seen: &Seen) -> bool {
+    match seen.read.standing {
+        Standing::Proposed(_) => true,
+        Standing::Accepted(_) => {
+            seen.read.revision <= state.revision && seen.read.revision != revision_of(state, key.0, &seen.read.name)
+        }
+    }
 }
 
 /// That the API server does not take it.
@@ -363,7 +326,7 @@ fn finding(name: &str, message: String) -> Diagnostic {
 
 fn request(author: Option<String>, name: &str) -> Request {
     let principal = format!("kubernetes:{}", author.as_deref().unwrap_or(SOMEBODY));
-    let call = Call { principal, resource: name.to_owned(), method: METHOD, ..Call::default() };
+    let call = Call { principal, resource: name.to_owned(), method: BY_KUBECTL, ..Call::default() };
     Request { call, ..Request::default() }
 }
 

@@ -331,6 +331,12 @@ impl Reconciler {
             // One after another; between two attempts somebody else may be what this one waits for.
             let _writing = self.shared.writing.lock().await;
             match self.attempt(&request, &mut make).await {
+                Err(WriteError::Store(StoreError::Moved { found, expected })) if found < expected => {
+                    return Err(WriteError::Store(StoreError::Unusable(format!(
+                        "the store is at revision {found}, and this replica at {expected}: what came after has been removed from it. Restart \
+                         every replica of the control plane"
+                    ))));
+                }
                 Err(WriteError::Store(StoreError::Moved { found, .. })) => {
                     debug!(found, "another replica committed first");
                     if self.state().revision < found {

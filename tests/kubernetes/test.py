@@ -326,6 +326,11 @@ def a_lane_that_is_deleted_and_written_back_from_a_copy_is_in_force_again(run):
     now["metadata"]["annotations"], now["spec"] = copy["metadata"]["annotations"], copy["spec"]
     run.kubectl("replace", "-f", "-", stdin=json.dumps(now))
     wait_for("the lane switched on again", lambda: in_force(run, "copied")["enabled"])
+    # Deleted and created in one breath: what was written last stays.
+    for priority in range(1, 6):
+        run.kubectl("replace", "--force", "-f", "-", stdin=LANE.replace("gray", "copied") + f"  priority: {priority}\n")
+        wait_for("the lane anew", lambda: in_force(run, "copied").get("priority") == priority)
+        assert run.object("lane", "copied", "demo")["spec"]["priority"] == priority
     run.kubectl("delete", "lane", "copied", "-n", "demo")
 
 
@@ -333,7 +338,7 @@ def in_force(run, lane, replica=None):
     """What people write of a lane, and which one it is."""
     lanes = json.loads(run.asked("lane", "list", "-n", "demo", "-o", "json", replica=replica))
     said = next(one for one in (lanes if isinstance(lanes, list) else [lanes]) if one["name"].endswith(f"/{lane}"))
-    return {key: said[key] for key in ("uid", "revision", "tag", "enabled", "entry") if key in said}
+    return {key: said[key] for key in ("uid", "revision", "tag", "enabled", "entry", "priority") if key in said}
 
 
 def condition(run, lane, kind):

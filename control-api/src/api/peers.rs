@@ -228,6 +228,9 @@ pub(super) fn merged_rollout(own: Rollout, heard: Heard<Rollout>) -> Rollout {
         all.refusals.extend(other.refusals);
         all.done &= other.done;
     }
+    // Not in the order in which they answered, which is another each time.
+    all.nacked_proxies.sort();
+    all.pending_proxies.sort();
     all.nacked_proxies.truncate(NAMES_MAX);
     all.pending_proxies.truncate(NAMES_MAX);
     all.refusals.truncate(NAMES_MAX);

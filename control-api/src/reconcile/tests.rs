@@ -125,6 +125,20 @@ async fn a_race_that_is_lost_for_ever_ends_with_nothing_changed() {
     write(&one, vec![lane("gray", None)]).await.expect("now it wins");
 }
 
+#[tokio::test]
+async fn a_store_that_was_set_back_is_said_and_nothing_is_committed() {
+    let disk: Arc<Disk> = Arc::default();
+    let ahead = replica(&disk).await;
+    write(&ahead, vec![lane("gray", None)]).await.expect("a good edit");
+    write(&ahead, vec![lane("blue", None)]).await.expect("another");
+    disk.commits().truncate(1);
+    match write(&ahead, vec![lane("green", None)]).await {
+        Err(WriteError::Store(StoreError::Unusable(why))) => assert!(why.contains("Restart"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(disk.commits().len(), 1);
+}
+
 /// Does not take `gray` before `judged`: as the cluster's store, where somebody else is changing the same object.
 struct Contested(Memory, AtomicBool);
 

@@ -1,7 +1,7 @@
 //! The store in a cluster: objects of our kinds in the namespaces that their names say, and a Revision for each commit.
 //!
 //! ```text
-//!   commit(n):  look at what is there -> rehearse (server-side dry run) -> claim n -> write: groups, policies, lanes; then what goes -> done
+//!   commit(n):  look at each object, rehearse (server-side dry run) -> claim n -> write: groups, policies, lanes; then what goes -> done
 //!                                                                            '-- AlreadyExists: Moved      '-- refused: put back, give n back
 //!   follow:     a Revision is done -> what it says was written                load: all objects, while no commit runs
 //!   kubectl:    an object is not what was accepted -> changed() -> whoever follows proposes it to the reconciler -> commit
@@ -32,7 +32,7 @@ use tracing::info;
 use self::follow::Following;
 use self::journal::{Entry, Journal, State, moved};
 use self::object::names_of;
-use self::rewrite::{Hand, Theirs};
+use self::rewrite::{Purpose, Theirs, steps};
 use self::session::Session;
 use super::{
     AuditRecord, Capability, Commit, Follow, HistoryBound, Kind, Pending, Record, Revision, Store, StoreError, Stored,
@@ -50,6 +50,9 @@ const BOUND: HistoryBound = HistoryBound { revisions: 500, bytes: 64 << 20 };
 const AUDIT_RECORDS_MAX: usize = 5_000;
 /// Every so many commits Revisions that are no longer held are removed.
 const SWEEP_EVERY: i64 = 16;
+
+/// Method of the revisions that say what people did with kubectl. What one of these deletes is gone already.
+pub const BY_KUBECTL: &str = "kubectl";
 
 const KINDS: [Kind; 3] = [Kind::LaneGroup, Kind::ServicePolicy, Kind::Lane];
 
@@ -124,14 +127,17 @@ impl Kubernetes {
         let entry = Entry::of(&commit);
         journal.check(&entry)?;
         journal.expect_next(number).await?;
-        let rewrites = self.rewrites(&commit.puts, &commit.deletes, number, Theirs::Awaited).await?;
-        for rewrite in &rewrites {
-            self.apply(rewrite, Hand::Rehearsing).await?;
+        let purpose = Purpose { number, theirs: Theirs::Awaited, is_noted: entry.is_noted() };
+        let mut rewrites = Vec::new();
+        for step in steps(&commit.puts, &commit.deletes) {
+            let rewrite = self.plan(step, purpose).await?;
+            self.apply(&rewrite, true).await?;
+            rewrites.push(rewrite);
         }
         let mut claim = journal.claim(&entry, commit.revision.bytes()).await?;
         let mut done = Vec::new();
         for rewrite in &rewrites {
-            match self.apply(rewrite, Hand::Claimed(&mut claim)).await {
+            match claim.beside(self.apply(rewrite, false)).await {
                 Ok(written) => done.push((rewrite, written)),
                 Err(StoreError::Away(why) | StoreError::Doubtful(why)) => return Err(StoreError::Doubtful(why)),
                 Err(failure) => {

@@ -1,7 +1,7 @@
 //! A commit's hold on its number: kept up while it writes, and lost to whoever takes the Revision over.
 //!
 //! ```text
-//!   claim --keep, each second--> done          keep, become or give_back fail once another replica has taken it over: it goes no further
+//!   claim --beside the work: kept, each second--> done        another replica took the Revision over: the work stops where it is
 //! ```
 
 use std::time::{Duration, Instant};
@@ -12,8 +12,8 @@ use super::super::StoreError;
 use super::failure::{self, call};
 use super::journal::{Entry, Journal, State, name_of};
 
-/// A claim that was kept so lately is still held: well below the time after which another replica takes it over.
-const KEPT_FOR: Duration = Duration::from_secs(1);
+/// How often whoever writes says that it is alive: well below the time after which another replica takes over.
+const KEEP_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) struct Claim {
     journal: Journal,
@@ -29,14 +29,20 @@ impl Claim {
         Claim { journal: journal.clone(), number, object, state, kept: Instant::now() }
     }
 
-    /// Says that whoever writes is alive, where that was not said lately. [`StoreError::Doubtful`]: another replica goes on with it.
-    pub(super) async fn keep(&mut self) -> Result<(), StoreError> {
-        if self.kept.elapsed() < KEPT_FOR { Ok(()) } else { self.become_state(self.state).await }
-    }
-
-    /// The same, and asks in any case.
-    pub(super) async fn hold(&mut self) -> Result<(), StoreError> {
-        self.become_state(self.state).await
+    /// Does a part of the commit. [`StoreError::Doubtful`]: another replica goes on with it, and this one stopped.
+    pub(super) async fn beside<T>(
+        &mut self,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                // First: a process that stood still asks before it goes on.
+                biased;
+                () = tokio::time::sleep_until((self.kept + KEEP_EVERY).into()) => self.become_state(self.state).await?,
+                done = &mut work => return done,
+            }
+        }
     }
 
     /// To another state. [`StoreError::Doubtful`]: another replica goes on with it, or nobody knows.

@@ -33,6 +33,10 @@ fn failed(doing: &'static str, error: kube::Error) -> StoreError {
     };
     match status.code {
         TOO_LARGE => StoreError::TooLarge(format!("{doing}: {}", status.message)),
+        // Before anything was stored, and for one object: as if the webhook had said no.
+        500 if status.message.contains("failed calling webhook") => {
+            StoreError::Failed { doing, source: Box::new(error) }
+        }
         TOO_MANY | 500.. => StoreError::Away(format!("{doing}: {}", status.message)),
         // As a 404 without a kind: the definitions are not there.
         MISSING if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {

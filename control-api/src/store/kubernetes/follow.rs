@@ -9,7 +9,7 @@ use tokio_stream::{Stream, StreamExt};
 
 use super::super::{Change, Follow, Pending, Store, StoreError};
 use super::Kubernetes;
-use super::journal::{State, head_of};
+use super::journal::{Head, State, number_of};
 use super::settle::SILENT_MAX;
 use crate::crd::REVISION;
 
@@ -21,9 +21,15 @@ pub(super) struct Following {
     /// The highest number that was heard to be done.
     done: i64,
     /// One that is not, and when it was heard of last.
-    unfinished: Option<(i64, Instant)>,
+    unfinished: Option<Unfinished>,
     /// Lists again by itself when the API server has forgotten where it was.
     events: Option<Events>,
+}
+
+struct Unfinished {
+    number: i64,
+    head: Head,
+    heard: Instant,
 }
 
 impl Following {
@@ -46,26 +52,28 @@ impl Following {
                     Api::namespaced_with(shared.client.clone(), &shared.journal.namespace, &super::resource(REVISION));
                 Box::pin(watcher(api, watcher::Config::default()))
             });
-            let event = match self.unfinished {
+            let event = match &mut self.unfinished {
                 None => events.next().await,
-                Some((_, heard)) => match tokio::time::timeout_at((heard + SILENT_MAX).into(), events.next()).await {
+                Some(own) => match tokio::time::timeout_at((own.heard + SILENT_MAX).into(), events.next()).await {
                     Ok(event) => event,
                     Err(_) => {
                         // Its writer may have died: nobody else need load or commit for it to be carried on.
-                        self.store.settled().await?;
-                        self.unfinished = None;
+                        own.heard = Instant::now();
+                        self.store.finish(own.number, &own.head).await?;
                         continue;
                     }
                 },
             };
             match event {
                 Some(Ok(Event::Apply(found) | Event::InitApply(found))) => {
-                    if let Some((number, state)) = head_of(&found.metadata) {
-                        self.heard(number, state);
+                    if let Some(number) = number_of(&found.metadata) {
+                        self.heard(number, Head::of(&found.metadata));
                     }
                 }
-                // It was given back; or it is one of old.
-                Some(Ok(Event::Delete(_))) => self.unfinished = None,
+                Some(Ok(Event::Delete(found))) => {
+                    let gone = number_of(&found.metadata);
+                    self.unfinished = self.unfinished.take().filter(|own| Some(own.number) != gone);
+                }
                 Some(Ok(Event::Init | Event::InitDone)) => {}
                 Some(Err(failure)) => return Err(StoreError::Away(format!("follow the Revisions: {failure}"))),
                 None => self.events = None,
@@ -73,12 +81,12 @@ impl Following {
         }
     }
 
-    fn heard(&mut self, number: i64, state: State) {
-        if state == State::Done {
+    fn heard(&mut self, number: i64, head: Head) {
+        if head.state == State::Done {
             self.done = self.done.max(number);
-            self.unfinished = self.unfinished.filter(|(own, _)| *own > number);
+            self.unfinished = self.unfinished.take().filter(|own| own.number > number);
         } else if number > self.after {
-            self.unfinished = Some((number, Instant::now()));
+            self.unfinished = Some(Unfinished { number, head, heard: Instant::now() });
         }
     }
 
@@ -86,7 +94,7 @@ impl Following {
     async fn read(&mut self) -> Result<Option<Change>, StoreError> {
         let found = self.store.shared.journal.read(self.after + 1).await?;
         if let Some((object, entry)) = found {
-            if head_of(&object.metadata).is_none_or(|(_, state)| state != State::Done) {
+            if Head::of(&object.metadata).state != State::Done {
                 // The one that was heard of is another: this one is being done.
                 self.done = self.after;
                 return Ok(None);

@@ -8,6 +8,7 @@
 //! second. Who finishes what another began takes the Revision over first, by its resourceVersion; so only one goes on.
 
 use std::collections::BTreeMap;
+use std::hash::{BuildHasher, Hasher};
 use std::time::SystemTime;
 
 use k8s_openapi::ByteString;
@@ -24,8 +25,10 @@ use crate::crd::REVISION;
 const STATE: &str = "laneway.io/state";
 /// What it counts for in [`HistoryBound::bytes`].
 const BYTES: &str = "laneway.io/bytes";
-/// Who went on with it, and when.
+/// When whoever is at it said so last.
 const TOUCHED: &str = "laneway.io/touched";
+/// Which attempt claimed it.
+const CLAIM: &str = "laneway.io/claim";
 /// Largest Revision: etcd takes 1.5 MiB, and the API server's own fields need room.
 const REVISION_BYTES_MAX: usize = 1 << 20;
 /// Revisions read at a time.
@@ -118,9 +121,20 @@ impl Entry {
         (puts, deletes)
     }
 
+    /// Does it say what people did, rather than do it?
+    pub(super) fn is_noted(&self) -> bool {
+        self.method == super::BY_KUBECTL
+    }
+
     /// Names that were not written after all, and why.
     pub(super) fn leave_out(&mut self, refused: &[(String, String)]) {
-        self.writes.retain(|write| refused.iter().all(|(name, _)| *name != write.name));
+        let is_written = |name: &str| refused.iter().all(|(own, _)| own != name);
+        self.writes.retain(|write| is_written(&write.name));
+        // A list of objects with names, where the reconciler wrote it.
+        if let Ok(mut changes) = serde_json::from_str::<Vec<serde_json::Value>>(&self.changes) {
+            changes.retain(|change| change["name"].as_str().is_none_or(is_written));
+            self.changes = serde_json::Value::from(changes).to_string();
+        }
         for (name, why) in refused {
             let gap = if self.reason.is_empty() { "" } else { "; " };
             self.reason.push_str(&format!("{gap}{name} was left as it was: {why}"));
@@ -158,6 +172,11 @@ pub(super) struct Head {
 }
 
 impl Head {
+    pub(super) fn of(meta: &ObjectMeta) -> Head {
+        let bytes = meta.annotations.as_ref().and_then(|own| own.get(BYTES)?.parse().ok()).unwrap_or(0);
+        Head { state: State::of(meta), version: meta.resource_version.clone(), bytes }
+    }
+
     /// Is the Revision as it was then?
     pub(super) fn is_of(&self, meta: &ObjectMeta) -> bool {
         self.version == meta.resource_version
@@ -185,9 +204,9 @@ fn held(heads: &Heads, bound: HistoryBound) -> Vec<i64> {
     within.map(|(_, (number, _))| *number).collect()
 }
 
-/// The number of a Revision, and where it is.
-pub(super) fn head_of(meta: &ObjectMeta) -> Option<(i64, State)> {
-    Some((meta.name.as_ref()?.parse().ok()?, State::of(meta)))
+/// The number of a Revision.
+pub(super) fn number_of(meta: &ObjectMeta) -> Option<i64> {
+    meta.name.as_ref()?.parse().ok()
 }
 
 pub(super) fn name_of(number: i64) -> String {
@@ -209,9 +228,9 @@ impl Journal {
         loop {
             let some = call("list the Revisions", self.api.list_metadata(&page)).await?;
             for PartialObjectMeta { metadata, .. } in some.items {
-                let Some((number, state)) = head_of(&metadata) else { continue };
-                let bytes = metadata.annotations.as_ref().and_then(|own| own.get(BYTES)?.parse().ok()).unwrap_or(0);
-                heads.insert(number, Head { state, version: metadata.resource_version, bytes });
+                if let Some(number) = number_of(&metadata) {
+                    heads.insert(number, Head::of(&metadata));
+                }
             }
             match some.metadata.continue_ {
                 Some(token) if !token.is_empty() => page = page.continue_token(&token),
@@ -228,26 +247,30 @@ impl Journal {
                 return Ok(());
             }
         }
-        let heads = self.heads().await?;
         // Without any the count goes on where whoever commits has it.
-        if heads.is_empty() {
-            return Ok(());
-        }
+        let Some(last) = self.heads().await?.keys().last().copied() else { return Ok(()) };
         // One that is being written counts: it is waited for.
-        Err(moved(heads.keys().last().copied().unwrap_or(0), number))
+        Err(moved(last, number))
     }
 
     /// Takes the number, if nobody else has.
     pub(super) async fn claim(&self, entry: &Entry, bytes: usize) -> Result<Claim, StoreError> {
-        let object = self.object(entry, bytes)?;
-        let created = call("claim a revision", self.api.create(&post(false), &object)).await;
-        match created {
+        let mut object = self.object(entry, bytes)?;
+        let nonce = std::hash::RandomState::new().build_hasher().finish();
+        let id = format!("{:016x}-{}", nonce, std::process::id());
+        object.metadata.annotations.get_or_insert_default().insert(CLAIM.to_owned(), id.clone());
+        match call("claim a revision", self.api.create(&post(false), &object)).await {
             Err(StoreError::Away(why)) => Err(StoreError::Doubtful(why)),
             Err(StoreError::Failed { source, .. }) if failure::is_conflict(&*source) => {
-                Err(moved(entry.number, entry.number))
+                let found =
+                    self.read(entry.number).await.map_err(|failure| StoreError::Doubtful(failure.to_string()))?;
+                let ours = found.map(|(object, _)| object).filter(|object| claim_of(&object.metadata) == Some(&id));
+                // An answer that was lost on its way is asked for twice.
+                ours.ok_or_else(|| moved(entry.number, entry.number))
             }
-            done => done.map(|object| Claim::new(self, entry.number, object, State::Writing)),
+            done => done,
         }
+        .map(|object| Claim::new(self, entry.number, object, State::Writing))
     }
 
     fn object(&self, entry: &Entry, bytes: usize) -> Result<DynamicObject, StoreError> {
@@ -282,7 +305,7 @@ impl Journal {
         labels.insert(STATE.to_owned(), state.as_str().to_owned());
         // What changes nothing has no new resourceVersion, and would be taken over twice.
         let annotations = claimed.metadata.annotations.get_or_insert_default();
-        annotations.insert(TOUCHED.to_owned(), format!("{} {:?}", std::process::id(), SystemTime::now()));
+        annotations.insert(TOUCHED.to_owned(), format!("{:?}", SystemTime::now()));
         match call("mark a Revision", self.api.replace(&name, &post(false), &claimed)).await {
             Ok(object) => Ok(Some(object)),
             Err(StoreError::Failed { source, .. })
@@ -294,9 +317,10 @@ impl Journal {
         }
     }
 
-    /// Has that number been committed, or is it being?
-    pub(super) async fn has(&self, number: i64) -> Result<bool, StoreError> {
-        Ok(call("read a Revision", self.api.get_metadata_opt(&name_of(number))).await?.is_some())
+    /// Where that number is; nothing: nobody has committed it, nor is about to.
+    pub(super) async fn head(&self, number: i64) -> Result<Option<Head>, StoreError> {
+        let found = call("read a Revision", self.api.get_metadata_opt(&name_of(number))).await?;
+        Ok(found.map(|found| Head::of(&found.metadata)))
     }
 
     pub(super) async fn read(&self, number: i64) -> Result<Option<(DynamicObject, Entry)>, StoreError> {
@@ -337,6 +361,10 @@ impl Journal {
         }
         Ok(())
     }
+}
+
+fn claim_of(meta: &ObjectMeta) -> Option<&String> {
+    meta.annotations.as_ref()?.get(CLAIM)
 }
 
 pub(super) fn moved(found: i64, number: i64) -> StoreError {

@@ -325,29 +325,17 @@ pub(super) fn merged(
     };
     let before = before.map(|record| parts(&record, revision)).transpose().map_err(NotMerged::Unreadable)?;
     let (was, labels_were) = before.map_or_else(|| (Map::new(), json!({})), |parts| (parts.spec, parts.labels));
+    let is_judged = !is_proposed || is_refused(live);
     let mut spec = live.data.get("spec").and_then(Value::as_object).cloned().unwrap_or_default();
-    let changed: Vec<String> =
-        was.keys().chain(wanted.spec.keys()).filter(|key| was.get(*key) != wanted.spec.get(*key)).cloned().collect();
-    for key in changed {
-        let there = spec.get(&key);
-        let is_theirs = there.is_some() && there != was.get(&key) && there != wanted.spec.get(&key);
-        if is_proposed && is_theirs && !is_refused(live) {
-            match theirs {
-                Theirs::Awaited => return Err(NotMerged::Contested),
-                Theirs::Kept => continue,
-            }
-        }
-        match wanted.spec.get(&key) {
-            Some(value) => spec.insert(key, value.clone()),
-            None => spec.remove(&key),
-        };
-    }
+    change(&mut spec, &was, &wanted.spec, is_judged, theirs)?;
     if let Value::Object(data) = &mut object.data {
         data.insert("spec".to_owned(), Value::Object(spec));
     }
-    if labels_were != wanted.labels {
-        set_labels(&mut object, &wanted.labels);
-    }
+    let none = Map::new();
+    let mut labels = json!(live.metadata.labels).as_object().cloned().unwrap_or_default();
+    let (were, are) = (labels_were.as_object().unwrap_or(&none), wanted.labels.as_object().unwrap_or(&none));
+    change(&mut labels, were, are, is_judged, theirs)?;
+    set_labels(&mut object, &Value::Object(labels));
     if is_proposed || matches!(read(new.kind, &object).standing, Standing::Accepted(_)) {
         return Ok(object);
     }
@@ -355,6 +343,30 @@ pub(super) fn merged(
     object.data = json!({"spec": wanted.spec});
     set_labels(&mut object, &wanted.labels);
     Ok(object)
+}
+
+/// Makes the fields `wanted` that differ from what was. One that somebody else changes too is theirs until that is judged.
+fn change(
+    there: &mut Map<String, Value>,
+    was: &Map<String, Value>,
+    wanted: &Map<String, Value>,
+    is_judged: bool,
+    theirs: Theirs,
+) -> Result<(), NotMerged> {
+    for key in was.keys().chain(wanted.keys()).filter(|key| was.get(*key) != wanted.get(*key)) {
+        let now = there.get(key);
+        let is_theirs = now.is_some() && now != was.get(key) && now != wanted.get(key);
+        match theirs {
+            Theirs::Awaited if is_theirs && !is_judged => return Err(NotMerged::Contested),
+            Theirs::Kept if is_theirs && !is_judged => continue,
+            Theirs::Awaited | Theirs::Kept => {}
+        }
+        match wanted.get(key) {
+            Some(value) => there.insert(key.clone(), value.clone()),
+            None => there.remove(key),
+        };
+    }
+    Ok(())
 }
 
 fn set_labels(object: &mut DynamicObject, labels: &Value) {

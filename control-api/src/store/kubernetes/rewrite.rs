@@ -1,6 +1,6 @@
 //! One object's part of a commit: worked out from what is there, rehearsed, done, and put back.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
 use tracing::warn;
@@ -15,51 +15,61 @@ use super::{Kubernetes, moved};
 
 /// How often an object is looked at again because somebody else wrote it meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
+/// Annotation: when another replica did what somebody had begun.
+const CARRIED_ON: &str = "laneway.io/carried-on";
 /// Before a change is planned anew that somebody else contests; they are judged meanwhile.
 const CONTESTED_WAIT: Duration = Duration::from_millis(100);
+
+/// One object's part of a commit.
+#[derive(Clone, Copy)]
+pub(super) enum Step<'c> {
+    Put(&'c Record),
+    Delete(&'c str),
+}
+
+impl Step<'_> {
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Step::Put(record) => &record.name,
+            Step::Delete(name) => name,
+        }
+    }
+}
+
+/// In the order in which they are done: groups, policies, lanes; what goes the other way round.
+pub(super) fn steps<'c>(puts: &'c [Record], deletes: &'c [String]) -> Vec<Step<'c>> {
+    let rank = |kind: Kind| match kind {
+        Kind::LaneGroup => 0,
+        Kind::ServicePolicy => 1,
+        Kind::Lane => 2,
+    };
+    let mut puts: Vec<&Record> = puts.iter().collect();
+    puts.sort_by_key(|record| rank(record.kind));
+    let mut deletes: Vec<&String> = deletes.iter().collect();
+    deletes.sort_by_key(|name| std::cmp::Reverse(rank(kind_of(name))));
+    let puts = puts.into_iter().map(Step::Put);
+    puts.chain(deletes.into_iter().map(|name| Step::Delete(name))).collect()
+}
+
+/// For what objects are written.
+#[derive(Clone, Copy)]
+pub(super) struct Purpose {
+    pub(super) number: i64,
+    pub(super) theirs: Theirs,
+    /// What it deletes is gone already: one that is there is another, which somebody has written since.
+    pub(super) is_noted: bool,
+}
 
 /// What becomes of one object of the cluster.
 pub(super) struct Rewrite {
     kind: Kind,
     place: Place,
-    number: i64,
+    purpose: Purpose,
     /// As it is there.
     live: Option<DynamicObject>,
     /// Nothing: it goes.
     becomes: Option<Becomes>,
-    theirs: Theirs,
     name: String,
-}
-
-/// For what an object is written.
-pub(super) enum Hand<'c> {
-    /// For nothing: the API server says what it would do.
-    Rehearsing,
-    /// For a commit, as long as it holds its number.
-    Claimed(&'c mut Claim),
-    /// For no commit: what it says stays as it is.
-    Noting,
-}
-
-impl Hand<'_> {
-    fn is_dry(&self) -> bool {
-        matches!(self, Hand::Rehearsing)
-    }
-
-    async fn keep(&mut self) -> Result<(), StoreError> {
-        match self {
-            Hand::Claimed(claim) => claim.keep().await,
-            Hand::Rehearsing | Hand::Noting => Ok(()),
-        }
-    }
-
-    /// Before something is done once more because the object is no longer as it was when the commit began.
-    async fn hold(&mut self) -> Result<(), StoreError> {
-        match self {
-            Hand::Claimed(claim) => claim.hold().await,
-            Hand::Rehearsing | Hand::Noting => Ok(()),
-        }
-    }
 }
 
 struct Becomes {
@@ -74,36 +84,20 @@ impl Rewrite {
 }
 
 impl Kubernetes {
-    /// In the order in which they are done: groups, policies, lanes; what goes the other way round.
-    pub(super) async fn rewrites(
-        &self,
-        puts: &[Record],
-        deletes: &[String],
-        number: i64,
-        theirs: Theirs,
-    ) -> Result<Vec<Rewrite>, StoreError> {
-        let rank = |kind: Kind| match kind {
-            Kind::LaneGroup => 0,
-            Kind::ServicePolicy => 1,
-            Kind::Lane => 2,
-        };
-        let mut puts: Vec<&Record> = puts.iter().collect();
-        puts.sort_by_key(|record| rank(record.kind));
-        let mut deletes: Vec<&String> = deletes.iter().collect();
-        deletes.sort_by_key(|name| std::cmp::Reverse(rank(kind_of(name))));
-        let mut all = Vec::new();
-        for record in puts {
-            all.push(self.put(record, number, theirs).await?);
+    /// Works out what is to be done, from what is there now.
+    pub(super) async fn plan(&self, step: Step<'_>, purpose: Purpose) -> Result<Rewrite, StoreError> {
+        match step {
+            Step::Put(record) => self.put(record, purpose).await,
+            Step::Delete(name) => {
+                let kind = kind_of(name);
+                let (place, live) = self.find(kind, name).await?;
+                Ok(Rewrite { kind, place, purpose, live, becomes: None, name: name.to_owned() })
+            }
         }
-        for name in deletes {
-            let kind = kind_of(name);
-            let (place, live) = self.find(kind, name).await?;
-            all.push(Rewrite { kind, place, number, live, becomes: None, theirs, name: name.clone() });
-        }
-        Ok(all)
     }
 
-    pub(super) async fn put(&self, record: &Record, number: i64, theirs: Theirs) -> Result<Rewrite, StoreError> {
+    async fn put(&self, record: &Record, purpose: Purpose) -> Result<Rewrite, StoreError> {
+        let Purpose { number, theirs, .. } = purpose;
         let (place, live) = self.find(record.kind, &record.name).await?;
         self.fence(record.kind, live.as_ref(), number).await?;
         if live.as_ref().is_some_and(object::is_going) {
@@ -114,26 +108,31 @@ impl Kubernetes {
         }
         let old = self.known().records.get(&record.name).cloned();
         let merged = object::merged(&place, live.as_ref(), old.as_ref(), record, number, theirs);
-        let object = match merged {
+        let mut object = match merged {
             Ok(object) => object,
             Err(NotMerged::Contested) => {
                 // It is planned anew, on top of what they have written, once that is accepted or refused.
                 tokio::time::sleep(CONTESTED_WAIT).await;
-                return Err(moved(number, number));
+                return Err(moved(number - 1, number));
             }
             Err(NotMerged::Unreadable(source)) => {
                 return Err(StoreError::Failed { doing: "write an object for the cluster", source: Box::new(source) });
             }
         };
+        if theirs == Theirs::Kept {
+            // What changes nothing has no new resourceVersion, and whoever was slow could still put the old one back.
+            let now = prost_types::Timestamp::from(SystemTime::now()).to_string();
+            object.metadata.annotations.get_or_insert_default().insert(CARRIED_ON.to_owned(), now);
+        }
         let becomes = Some(Becomes { record: record.clone(), object });
-        Ok(Rewrite { kind: record.kind, place, number, live, becomes, theirs, name: record.name.clone() })
+        Ok(Rewrite { kind: record.kind, place, purpose, live, becomes, name: record.name.clone() })
     }
 
     /// Whoever was slow was taken over, and others have committed since: theirs is not written over.
     async fn fence(&self, kind: Kind, live: Option<&DynamicObject>, number: i64) -> Result<(), StoreError> {
         let found = live.map_or(0, |live| object::read(kind, live).revision);
         // A number that nobody has committed is a note that somebody else wrote.
-        if found > number && self.shared.journal.has(found).await? {
+        if found > number && self.shared.journal.head(found).await?.is_some() {
             return Err(moved(found, number));
         }
         Ok(())
@@ -154,31 +153,25 @@ impl Kubernetes {
         Ok((place, None))
     }
 
-    /// Does it, or asks the API server whether it would. The object as it is then.
-    pub(super) async fn apply(
-        &self,
-        rewrite: &Rewrite,
-        mut hand: Hand<'_>,
-    ) -> Result<Option<DynamicObject>, StoreError> {
-        hand.keep().await?;
+    /// Does it, or with `dry_run` asks the API server whether it would. The object as it is then.
+    pub(super) async fn apply(&self, rewrite: &Rewrite, dry_run: bool) -> Result<Option<DynamicObject>, StoreError> {
         let Some(Becomes { record, object }) = &rewrite.becomes else {
-            return self.remove(rewrite, hand).await.map(|()| None);
+            return self.remove(rewrite, dry_run).await.map(|()| None);
         };
-        match self.replace(rewrite.kind, &rewrite.place, object, hand.is_dry()).await {
+        match self.replace(rewrite.kind, &rewrite.place, object, dry_run).await {
             // Somebody else wrote it, a status perhaps: the same on top of that.
             Err(StoreError::Failed { source, .. }) if is_conflict(&*source) || is_missing(&*source) => {}
             done => return done.map(Some),
         }
         for _ in 0..ATTEMPTS_MAX {
-            hand.hold().await?;
-            let again = self.put(record, rewrite.number, rewrite.theirs).await?;
+            let again = self.put(record, rewrite.purpose).await?;
             let Some(Becomes { object, .. }) = &again.becomes else { break };
-            match self.replace(again.kind, &again.place, object, hand.is_dry()).await {
+            match self.replace(again.kind, &again.place, object, dry_run).await {
                 Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}
                 done => return done.map(Some),
             }
         }
-        Err(moved(rewrite.number, rewrite.number))
+        Err(moved(rewrite.purpose.number, rewrite.purpose.number))
     }
 
     async fn replace(
@@ -204,27 +197,31 @@ impl Kubernetes {
         Ok(written)
     }
 
-    async fn remove(&self, rewrite: &Rewrite, mut hand: Hand<'_>) -> Result<(), StoreError> {
-        let Rewrite { kind, number, name, .. } = rewrite;
+    async fn remove(&self, rewrite: &Rewrite, dry_run: bool) -> Result<(), StoreError> {
+        let Rewrite { kind, name, purpose, .. } = rewrite;
         let mut found = rewrite.live.clone().map(|live| (rewrite.place.clone(), live));
         for _ in 0..ATTEMPTS_MAX {
-            let Some((place, live)) = found else { return Ok(()) };
-            self.fence(*kind, Some(&live), *number).await?;
+            let Some((place, live)) = found.filter(|(_, live)| !object::is_going(live)) else { return Ok(()) };
+            if purpose.is_noted {
+                return Err(match purpose.theirs {
+                    Theirs::Awaited => moved(purpose.number - 1, purpose.number),
+                    Theirs::Kept => StoreError::Unusable(format!("{name} is there again")),
+                });
+            }
+            self.fence(*kind, Some(&live), purpose.number).await?;
             let meta = live.metadata;
             let preconditions = Preconditions { uid: meta.uid, resource_version: meta.resource_version };
-            let parameters =
-                DeleteParams { dry_run: hand.is_dry(), preconditions: Some(preconditions), ..DeleteParams::default() };
+            let parameters = DeleteParams { dry_run, preconditions: Some(preconditions), ..DeleteParams::default() };
             match call("delete an object", self.api(*kind, &place.namespace).delete(&place.name, &parameters)).await {
                 Err(StoreError::Failed { source, .. }) if is_missing(&*source) => return Ok(()),
                 // Written since, or another one of that name.
                 Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}
                 done => return done.map(drop),
             }
-            hand.hold().await?;
             let (place, live) = self.find(*kind, name).await?;
             found = live.map(|live| (place, live));
         }
-        Err(moved(*number, *number))
+        Err(moved(purpose.number, purpose.number))
     }
 
     /// Everything as it was, and the number free again. [`StoreError::Doubtful`]: another replica carries it on.
@@ -235,8 +232,7 @@ impl Kubernetes {
     ) -> Result<(), StoreError> {
         claim.become_state(State::Undoing).await?;
         for (rewrite, written) in done.into_iter().rev() {
-            claim.keep().await?;
-            if let Err(failure) = self.undo(rewrite, written).await {
+            if let Err(failure) = claim.beside(self.undo(rewrite, written)).await {
                 let (error, revision) = (&failure as &(dyn std::error::Error + 'static), claim.number);
                 warn!(error, revision, object = rewrite.name(), "could not be put back");
                 return Err(StoreError::Doubtful(format!("revision {revision} is half done: {failure}")));
@@ -245,7 +241,7 @@ impl Kubernetes {
         claim.give_back().await
     }
 
-    async fn undo(&self, rewrite: &Rewrite, written: Option<DynamicObject>) -> Result<(), StoreError> {
+    pub(super) async fn undo(&self, rewrite: &Rewrite, written: Option<DynamicObject>) -> Result<(), StoreError> {
         let api = self.api(rewrite.kind, &rewrite.place.namespace);
         match (&rewrite.live, written) {
             (Some(live), Some(written)) => {

@@ -8,39 +8,46 @@ use super::super::StoreError;
 use super::Kubernetes;
 use super::claim::Claim;
 use super::journal::{self, Entry, Head, Heads, State};
-use super::rewrite::{Hand, Theirs};
+use super::rewrite::{Purpose, Theirs, steps};
 
 /// How long nothing is heard of a commit before it is taken for left behind. Whoever is at it says so each second.
 pub(super) const SILENT_MAX: Duration = Duration::from_secs(5);
+/// Between two looks at a commit that runs: most take a moment.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
-
-/// Since when nothing has been heard of a commit.
-struct Silence {
-    number: i64,
-    head: Head,
-    since: Instant,
-}
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(500);
 
 impl Kubernetes {
     /// The Revisions when no commit runs; one that was left behind is carried on to its end.
     pub(super) async fn settled(&self) -> Result<Heads, StoreError> {
-        let mut silence: Option<Silence> = None;
         loop {
             let heads = self.shared.journal.heads().await?;
             let Some((number, head)) = journal::unfinished(&heads) else { return Ok(heads) };
-            let old = silence.filter(|old| old.number == number && old.head == *head);
-            let heard = old.unwrap_or_else(|| Silence { number, head: head.clone(), since: Instant::now() });
-            if heard.since.elapsed() > SILENT_MAX {
-                self.finish(number, &heard.head).await?;
+            self.outwait(number, head.clone()).await?;
+        }
+    }
+
+    /// Until that commit is done or given back, by whoever is at it or by this process.
+    async fn outwait(&self, number: i64, mut head: Head) -> Result<(), StoreError> {
+        let (mut heard, mut pause) = (Instant::now(), LOOK_AGAIN);
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = LOOK_AGAIN_MAX.min(pause * 2);
+            match self.shared.journal.head(number).await? {
+                None => return Ok(()),
+                Some(now) if now.state == State::Done => return Ok(()),
+                Some(now) if now != head => (head, heard) = (now, Instant::now()),
+                Some(_) if heard.elapsed() > SILENT_MAX => {
+                    self.finish(number, &head).await?;
+                    heard = Instant::now();
+                }
+                Some(_) => {}
             }
-            silence = Some(heard);
-            tokio::time::sleep(LOOK_AGAIN).await;
         }
     }
 
     /// Carries on what a process left behind that ended while it wrote, if nobody else has since it was as `seen`. What the API server
     /// does not take is left as it is, and the Revision says so: it tells what was done.
-    async fn finish(&self, number: i64, seen: &Head) -> Result<(), StoreError> {
+    pub(super) async fn finish(&self, number: i64, seen: &Head) -> Result<(), StoreError> {
         let journal = &self.shared.journal;
         let Some((found, mut entry)) = journal.read(number).await? else { return Ok(()) };
         if !seen.is_of(&found.metadata) {
@@ -66,16 +73,21 @@ impl Kubernetes {
 
     /// What was not written, and why.
     async fn carry_on(&self, entry: &Entry, claim: &mut Claim) -> Result<Vec<(String, String)>, StoreError> {
+        let purpose = Purpose { number: claim.number, theirs: Theirs::Kept, is_noted: entry.is_noted() };
         let (puts, deletes) = entry.puts_and_deletes();
         let mut refused = Vec::new();
-        for rewrite in self.rewrites(&puts, &deletes, claim.number, Theirs::Kept).await? {
-            let Err(failure) = self.apply(&rewrite, Hand::Claimed(claim)).await else { continue };
+        for step in steps(&puts, &deletes) {
+            let done = claim.beside(async {
+                let rewrite = self.plan(step, purpose).await?;
+                self.apply(&rewrite, false).await
+            });
+            let Err(failure) = done.await else { continue };
             if failure.is_passing() || matches!(failure, StoreError::Moved { .. }) {
                 return Err(failure);
             }
             let error = &failure as &(dyn std::error::Error + 'static);
-            warn!(error, revision = claim.number, object = rewrite.name(), "not written");
-            refused.push((rewrite.name().to_owned(), failure.to_string()));
+            warn!(error, revision = claim.number, object = step.name(), "not written");
+            refused.push((step.name().to_owned(), failure.to_string()));
         }
         Ok(refused)
     }

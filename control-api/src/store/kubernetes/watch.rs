@@ -12,7 +12,7 @@ use tokio_stream::{Stream, StreamExt};
 use super::super::{Kind, Record, StoreError};
 use super::failure::{call, is_conflict, is_missing};
 use super::object::{self, Place, Proposal, Read};
-use super::rewrite::{Hand, Theirs};
+use super::rewrite::{Purpose, Step, Theirs};
 use super::{KINDS, Kubernetes};
 
 /// What comes in a burst is looked at once.
@@ -61,18 +61,28 @@ impl Kubernetes {
         Ok(self.find(kind, name).await?.1.is_none_or(|found| object::is_going(&found)))
     }
 
-    /// What the object of that name proposes that says to be accepted, with another revision than `in_force`: a copy of what once was.
-    /// Nothing: it is gone, or it is what is in force after all.
-    pub async fn copied(&self, kind: Kind, name: &str, in_force: i64) -> Result<Option<Proposal>, StoreError> {
-        let found = self.find(kind, name).await?.1;
-        let copy = found.filter(|found| !object::is_going(found) && object::read(kind, found).revision != in_force);
+    /// What the object of that name proposes that says to be accepted, and is a copy of what once was: of a revision before `known` that is not
+    /// the one that is in force. Nothing: it is gone, or it is in force after all, or about to be.
+    pub async fn copied(
+        &self,
+        kind: Kind,
+        name: &str,
+        in_force: i64,
+        known: i64,
+    ) -> Result<Option<Proposal>, StoreError> {
+        let found = self.find(kind, name).await?.1.filter(|found| !object::is_going(found));
+        let copy = found.filter(|found| {
+            let revision = object::read(kind, found).revision;
+            revision <= known && revision != in_force
+        });
         Ok(copy.and_then(|copy| object::as_proposal(kind, &copy)))
     }
 
     /// Says on an object that it is what was accepted with that revision: nothing of what it says has changed.
     pub async fn reaffirm(&self, record: &Record, revision: i64) -> Result<(), StoreError> {
-        let rewrite = self.put(record, revision, Theirs::Awaited).await?;
-        self.apply(&rewrite, Hand::Noting).await.map(drop)
+        let purpose = Purpose { number: revision, theirs: Theirs::Awaited, is_noted: false };
+        let rewrite = self.plan(Step::Put(record), purpose).await?;
+        self.apply(&rewrite, false).await.map(drop)
     }
 
     /// Reports what the control plane makes of an object. One that is gone is left alone.

@@ -78,3 +78,22 @@ fn the_status_gives_back_what_is_in_force_to_the_byte() {
         assert_eq!(in_force::read(Kind::Lane, &object), None);
     }
 }
+
+#[test]
+fn a_label_that_somebody_writes_stays_when_we_change_another() {
+    let labelled = |revision: i64, team: &str| {
+        let mut lane = Lane::decode(record(revision).body.as_slice()).expect("it is one");
+        lane.labels.insert("team".to_owned(), team.to_owned());
+        Record { body: lane.encode_to_vec(), ..record(revision) }
+    };
+    let live = merged(&place(), None, None, &labelled(3, "red"), 3, Theirs::Awaited).expect("it is an object");
+    let mut proposed = live.clone();
+    proposed.metadata.labels.get_or_insert_default().insert("cost".to_owned(), "7".to_owned());
+    let old = labelled(3, "red");
+    let on_top = merged(&place(), Some(&proposed), Some(&old), &labelled(4, "blue"), 4, Theirs::Awaited);
+    let labels = on_top.expect("nothing is contested").metadata.labels.expect("there are some");
+    assert_eq!((labels["team"].as_str(), labels["cost"].as_str()), ("blue", "7"));
+    proposed.metadata.labels.get_or_insert_default().insert("team".to_owned(), "green".to_owned());
+    let both = merged(&place(), Some(&proposed), Some(&old), &labelled(4, "blue"), 4, Theirs::Awaited);
+    both.expect_err("it is contested");
+}

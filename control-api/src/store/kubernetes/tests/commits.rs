@@ -1,71 +1,15 @@
 //! Commits that are refused, slow, or left half done.
 
-use super::super::BOUND;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
+use serde_json::json;
+
 use super::super::journal::Entry;
-use super::super::rewrite::{Hand, Theirs};
+use super::super::rewrite::{Purpose, Step, Theirs, steps};
 use super::super::settle::SILENT_MAX;
+use super::super::{BOUND, Kubernetes, resource};
 use super::{Namespaced, WAIT, commit, lane};
-use crate::store::{Change, Store, StoreError, Stored};
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: ./x test-k8s"]
-async fn a_commit_that_is_refused_half_way_is_put_back() {
-    let place = Namespaced::new("put back");
-    let store = place.store(BOUND).await;
-    let (one, two) = (place.lane_name("one"), place.lane_name("two"));
-    store.commit(commit(1, vec![lane(&one, true)], Vec::new())).await.expect("commits");
-    // It passes the rehearsal of each, and then there is no room: the API server is asked by us as the store asks it.
-    let rewrites =
-        store.rewrites(&[lane(&one, false), lane(&two, true)], &[], 2, Theirs::Awaited).await.expect("plans");
-    let entry = Entry::of(&commit(2, vec![lane(&one, false), lane(&two, true)], Vec::new()));
-    let mut claim = store.shared.journal.claim(&entry, 1).await.expect("claims");
-    let mut done = Vec::new();
-    for rewrite in &rewrites {
-        done.push((rewrite, store.apply(rewrite, Hand::Claimed(&mut claim)).await.expect("writes")));
-    }
-    store.put_back(claim, done).await.expect("puts back");
-    let stored = store.load().await.expect("loads");
-    assert_eq!((stored.revision, stored.records), (1, vec![lane(&one, true)]));
-    assert!(place.lanes(&store).get_opt("two").await.expect("asks").is_none());
-    // The number is free again.
-    store.commit(commit(2, vec![lane(&one, false)], Vec::new())).await.expect("commits");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: ./x test-k8s"]
-async fn a_commit_whose_writer_died_is_carried_on_by_the_next_who_loads() {
-    let place = Namespaced::new("left behind");
-    let (writer, next) = (place.store(BOUND).await, place.store(BOUND).await);
-    let (one, two) = (place.lane_name("one"), place.lane_name("two"));
-    let whole = commit(1, vec![lane(&one, true), lane(&two, true)], Vec::new());
-    let rewrites = writer.rewrites(&whole.puts, &[], 1, Theirs::Awaited).await.expect("plans");
-    let mut claim = writer.shared.journal.claim(&Entry::of(&whole), 1).await.expect("claims");
-    writer.apply(&rewrites[0], Hand::Claimed(&mut claim)).await.expect("writes the first, and dies");
-    // Nobody takes the half of it for the whole, nor the number.
-    let refused = next.commit(commit(1, vec![lane(&one, false)], Vec::new())).await;
-    assert!(matches!(refused, Err(StoreError::Moved { .. })), "{refused:?}");
-    let stored = next.load().await.expect("loads");
-    assert_eq!((stored.revision, stored.records), (1, vec![lane(&one, true), lane(&two, true)]));
-    next.commit(commit(2, Vec::new(), vec![one])).await.expect("commits");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "needs an API server: ./x test-k8s"]
-async fn a_writer_that_was_too_slow_does_not_write_over_what_was_committed_since() {
-    let place = Namespaced::new("too slow");
-    let (slow, other) = (place.store(BOUND).await, place.store(BOUND).await);
-    let one = place.lane_name("one");
-    other.commit(commit(1, vec![lane(&one, true)], Vec::new())).await.expect("commits");
-    slow.load().await.expect("loads");
-    let late = slow.rewrites(&[lane(&one, false)], &[], 2, Theirs::Awaited).await.expect("plans");
-    for (number, enabled) in [(2, false), (3, true)] {
-        other.commit(commit(number, vec![lane(&one, enabled)], Vec::new())).await.expect("commits");
-    }
-    let refused = slow.apply(&late[0], Hand::Noting).await;
-    assert!(matches!(refused, Err(StoreError::Moved { found: 3, .. })), "{refused:?}");
-    let stored = place.store(BOUND).await.load().await.expect("loads");
-    assert_eq!((stored.revision, stored.records), (3, vec![lane(&one, true)]));
-}
+use crate::crd;
+use crate::store::{Change, Record, Store, StoreError, Stored};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an API server: ./x test-k8s"]
@@ -113,17 +57,110 @@ async fn who_carries_a_commit_on_says_what_the_api_server_did_not_take() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an API server: ./x test-k8s"]
+async fn a_commit_that_is_refused_half_way_is_put_back() {
+    let place = Namespaced::new("put back");
+    let store = place.store(BOUND).await;
+    let (one, two) = (place.lane_name("one"), place.lane_name("two"));
+    store.commit(commit(1, vec![lane(&one, true)], Vec::new())).await.expect("commits");
+    // It passes the rehearsal, and is refused when it is meant.
+    let refusal = Refusal::of(&store, &place, "two").await;
+    let refused = store.commit(commit(2, vec![lane(&one, false), lane(&two, true)], Vec::new())).await;
+    assert!(matches!(refused, Err(StoreError::Failed { .. } | StoreError::Unusable(_))), "{refused:?}");
+    let stored = store.load().await.expect("loads");
+    assert_eq!((stored.revision, stored.records), (1, vec![lane(&one, true)]));
+    assert!(place.lanes(&store).get_opt("two").await.expect("asks").is_none());
+    refusal.end().await;
+    // The number is free again.
+    store.commit(commit(2, vec![lane(&one, false)], Vec::new())).await.expect("commits");
+}
+
+/// An admission policy that takes lanes of a name for a rehearsal alone.
+struct Refusal {
+    policies: Api<DynamicObject>,
+    bindings: Api<DynamicObject>,
+    name: String,
+}
+
+impl Refusal {
+    async fn of(store: &Kubernetes, place: &Namespaced, lane: &str) -> Refusal {
+        let kind = |kind: &str, plural: &str| ApiResource {
+            group: "admissionregistration.k8s.io".to_owned(),
+            version: "v1".to_owned(),
+            api_version: "admissionregistration.k8s.io/v1".to_owned(),
+            kind: kind.to_owned(),
+            plural: plural.to_owned(),
+        };
+        let policy = kind("ValidatingAdmissionPolicy", "validatingadmissionpolicies");
+        let binding = kind("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings");
+        let client = store.shared.client.clone();
+        let (policies, bindings) = (Api::all_with(client.clone(), &policy), Api::all_with(client, &binding));
+        let own = Refusal { policies, bindings, name: place.namespace.clone() };
+        let mut object = DynamicObject::new(&own.name, &policy);
+        object.data = json!({"spec": {
+            "matchConstraints": {
+                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": own.name}},
+                "resourceRules": [{"apiGroups": ["laneway.io"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["lanes"]}],
+            },
+            "validations": [{"expression": format!("request.dryRun || object.metadata.name != '{lane}'")}],
+        }});
+        own.policies.create(&PostParams::default(), &object).await.expect("the policy is good");
+        let mut object = DynamicObject::new(&own.name, &binding);
+        object.data = json!({"spec": {"policyName": own.name, "validationActions": ["Deny"]}});
+        own.bindings.create(&PostParams::default(), &object).await.expect("the binding is good");
+        // It is in force a moment later.
+        let (lanes, mut probe) =
+            (place.lanes(store), DynamicObject::new(lane, &resource(crd::LANE)).within(&place.namespace));
+        probe.data = json!({"spec": {"tag": lane}});
+        let begun = std::time::Instant::now();
+        while lanes.create(&PostParams::default(), &probe).await.is_ok() {
+            assert!(begun.elapsed() < WAIT, "the policy refuses nothing");
+            lanes.delete(lane, &DeleteParams::default()).await.expect("it was made");
+        }
+        own
+    }
+
+    async fn end(self) {
+        self.bindings.delete(&self.name, &DeleteParams::default()).await.expect("it is there");
+        self.policies.delete(&self.name, &DeleteParams::default()).await.expect("it is there");
+    }
+}
+
+fn purpose(number: i64) -> Purpose {
+    Purpose { number, theirs: Theirs::Awaited, is_noted: false }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn a_commit_whose_writer_died_is_carried_on_by_the_next_who_loads() {
+    let place = Namespaced::new("left behind");
+    let (writer, next) = (place.store(BOUND).await, place.store(BOUND).await);
+    let (one, two) = (place.lane_name("one"), place.lane_name("two"));
+    let whole = commit(1, vec![lane(&one, true), lane(&two, true)], Vec::new());
+    let first = writer.plan(Step::Put(&whole.puts[0]), purpose(1)).await.expect("plans");
+    writer.shared.journal.claim(&Entry::of(&whole), 1).await.expect("claims");
+    writer.apply(&first, false).await.expect("writes the first, and dies");
+    // Nobody takes the half of it for the whole, nor the number.
+    let refused = next.commit(commit(1, vec![lane(&one, false)], Vec::new())).await;
+    assert!(matches!(refused, Err(StoreError::Moved { .. })), "{refused:?}");
+    let stored = next.load().await.expect("loads");
+    assert_eq!((stored.revision, stored.records), (1, vec![lane(&one, true), lane(&two, true)]));
+    next.commit(commit(2, Vec::new(), vec![one])).await.expect("commits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
 async fn who_is_slow_and_alive_is_waited_for() {
     let place = Namespaced::new("slow and alive");
     let (writer, other) = (place.store(BOUND).await, place.store(BOUND).await);
     let whole = commit(1, vec![lane(&place.lane_name("one"), true)], Vec::new());
     let mut claim = writer.shared.journal.claim(&Entry::of(&whole), 1).await.expect("claims");
     let loading = tokio::spawn(async move { other.load().await });
-    // Longer than somebody of whom nothing is heard has.
-    for _ in 0..14 {
-        tokio::time::sleep(SILENT_MAX / 10).await;
-        claim.keep().await.expect("it is held");
-    }
+    // One call of the API server that takes longer than somebody of whom nothing is heard has.
+    let slow = async {
+        tokio::time::sleep(SILENT_MAX * 3 / 2).await;
+        Ok(())
+    };
+    claim.beside(slow).await.expect("it is held");
     assert!(!loading.is_finished());
     claim.give_back().await.expect("it is ours to give back");
     assert_eq!(loading.await.expect("no panic").expect("loads"), Stored::default());
@@ -131,26 +168,46 @@ async fn who_is_slow_and_alive_is_waited_for() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an API server: ./x test-k8s"]
-async fn who_was_taken_over_writes_deletes_and_gives_back_nothing() {
+async fn who_was_taken_over_goes_no_further() {
     let place = Namespaced::new("taken over");
     let (slow, other) = (place.store(BOUND).await, place.store(BOUND).await);
-    let (one, two) = (place.lane_name("one"), place.lane_name("two"));
-    other.commit(commit(1, vec![lane(&one, true)], Vec::new())).await.expect("commits");
+    let [kept, gone, new] = ["kept", "gone", "new"].map(|id| place.lane_name(id));
+    other.commit(commit(1, vec![lane(&kept, true), lane(&gone, true)], Vec::new())).await.expect("commits");
     slow.load().await.expect("loads");
-    let half = commit(2, vec![lane(&two, true)], vec![one.clone()]);
-    let late = slow.rewrites(&half.puts, &half.deletes, 2, Theirs::Awaited).await.expect("plans");
-    let mut claim = slow.shared.journal.claim(&Entry::of(&half), 1).await.expect("claims, and stops");
+    let half = commit(2, vec![lane(&kept, false), lane(&new, true)], vec![gone.clone()]);
+    let mut late = Vec::new();
+    for step in steps(&half.puts, &half.deletes) {
+        late.push(slow.plan(step, purpose(2)).await.expect("plans"));
+    }
+    let mut claim = slow.shared.journal.claim(&Entry::of(&half), 1).await.expect("claims");
+    let written = slow.apply(&late[0], false).await.expect("writes the first, and stands still");
     // Others do all of it, and then the opposite.
-    assert_eq!(other.load().await.expect("loads").records, [lane(&two, true)]);
-    other.commit(commit(3, vec![lane(&one, false)], vec![two.clone()])).await.expect("commits");
+    assert_eq!(other.load().await.expect("loads").records, [lane(&kept, false), lane(&new, true)]);
+    // What it wrote cannot be put back any more, though the others wrote nothing else there.
+    slow.undo(&late[0], written).await.expect("it is theirs");
+    assert_eq!(other.load().await.expect("loads").records, [lane(&kept, false), lane(&new, true)]);
+    let opposite = vec![lane(&kept, true), lane(&gone, true)];
+    other.commit(commit(3, opposite.clone(), vec![new])).await.expect("commits");
+    // It asks before it goes on.
     for rewrite in &late {
-        let refused = slow.apply(rewrite, Hand::Claimed(&mut claim)).await;
+        let refused = claim.beside(slow.apply(rewrite, false)).await;
         assert!(matches!(refused, Err(StoreError::Doubtful(_))), "{refused:?}");
     }
-    assert!(matches!(claim.hold().await, Err(StoreError::Doubtful(_))));
+    // And what is on its way already finds that it is too late, or makes a copy that is nobody's.
+    for (rewrite, is_made) in late.iter().zip([false, true, false]) {
+        let done = slow.apply(rewrite, false).await;
+        let is_too_late = matches!(done, Err(StoreError::Moved { found: 3, .. }));
+        assert!(if is_made { done.is_ok() } else { is_too_late }, "{}: {done:?}", rewrite.name());
+    }
     let put_back = slow.put_back(claim, Vec::new()).await;
     assert!(matches!(put_back, Err(StoreError::Doubtful(_))), "{put_back:?}");
-    assert!(slow.shared.journal.has(2).await.expect("asks"));
-    let expected = Stored { revision: 3, records: vec![lane(&one, false)] };
+    assert!(slow.shared.journal.head(2).await.expect("asks").is_some());
+    let expected = Stored { revision: 3, records: sorted(opposite) };
     assert_eq!(other.load().await.expect("loads"), expected);
+    assert_eq!(place.store(BOUND).await.load().await.expect("loads"), expected);
+}
+
+fn sorted(mut records: Vec<Record>) -> Vec<Record> {
+    records.sort_by(|left, right| left.name.cmp(&right.name));
+    records
 }

@@ -1,12 +1,13 @@
 //! What people write beside the API.
 
-use kube::api::PostParams;
+use kube::api::{DeleteParams, PostParams};
 use laneway_proto::admin::Lane;
 use prost::Message;
 use serde_json::json;
 
+use super::super::journal::Entry;
 use super::super::object::{self, Proposal, Standing};
-use super::super::{BOUND, Kubernetes, in_force};
+use super::super::{BOUND, BY_KUBECTL, Kubernetes, in_force};
 use super::{Namespaced, commit, lane, patched};
 use crate::store::{HistoryBound, Kind, Record, Store, StoreError};
 
@@ -80,7 +81,7 @@ async fn what_was_accepted_outlives_the_history_and_our_note_on_the_object() {
             .await
             .expect("commits");
     }
-    assert!(!store.shared.journal.has(1).await.expect("asks"), "its Revision is no longer held");
+    assert!(store.shared.journal.head(1).await.expect("asks").is_none(), "its Revision is no longer held");
     let api = place.lanes(&store);
     // An edit; and then a file that people kept, in place of all.
     patched(&api, "old", json!({"spec": {"priority": -1}})).await;
@@ -105,21 +106,23 @@ async fn a_copy_of_what_was_accepted_once_is_not_what_is_in_force() {
     let switched = stamped(&name, false, 2);
     store.commit(commit(2, vec![switched.clone()], Vec::new())).await.expect("commits");
     report(&store, &place, "gray", &switched, 2).await;
-    assert!(store.copied(Kind::Lane, &name, 2).await.expect("asks").is_none(), "it is what is in force");
+    assert!(store.copied(Kind::Lane, &name, 2, 2).await.expect("asks").is_none(), "it is what is in force");
     let mut old = copy.clone();
     old.metadata.resource_version = api.get("gray").await.expect("it is there").metadata.resource_version;
     api.replace("gray", &PostParams::default(), &old).await.expect("replaces");
     let found = place.store(BOUND).await.load().await.expect("loads");
     assert_eq!((found.revision, found.records), (2, vec![switched]));
-    let proposed = store.copied(Kind::Lane, &name, 2).await.expect("asks").expect("it is another");
+    let proposed = store.copied(Kind::Lane, &name, 2, 2).await.expect("asks").expect("it is another");
     assert!(matches!(&proposed, Proposal::Lane(own) if own.enabled == Some(true)), "{proposed:?}");
     // Deleted and written back.
     store.commit(commit(3, Vec::new(), vec![name.clone()])).await.expect("commits");
-    assert!(store.copied(Kind::Lane, &name, 0).await.expect("asks").is_none(), "it is gone");
+    assert!(store.copied(Kind::Lane, &name, 0, 3).await.expect("asks").is_none(), "it is gone");
     old.metadata.resource_version = None;
     old.metadata.uid = None;
     api.create(&PostParams::default(), &old).await.expect("creates");
-    assert!(store.copied(Kind::Lane, &name, 0).await.expect("asks").is_some());
+    assert!(store.copied(Kind::Lane, &name, 0, 3).await.expect("asks").is_some());
+    // Nor for who starts now, before anybody judged it.
+    assert_eq!(place.store(BOUND).await.load().await.expect("loads").records, []);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,4 +141,27 @@ async fn what_is_being_deleted_is_gone_and_nothing_is_written_on_it() {
     assert!(matches!(&refused, Err(StoreError::Unusable(why)) if why.contains("finalizers")), "{refused:?}");
     patched(&api, "gray", json!({"metadata": {"finalizers": null}})).await;
     store.commit(commit(3, vec![lane(&name, true)], Vec::new())).await.expect("commits");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn what_was_deleted_and_written_anew_meanwhile_is_not_deleted_with_what_was_there_before() {
+    let place = Namespaced::new("anew");
+    let store = place.store(BOUND).await;
+    let name = place.lane_name("gray");
+    store.commit(commit(1, vec![lane(&name, true)], Vec::new())).await.expect("commits");
+    let api = place.lanes(&store);
+    let mut anew = api.get("gray").await.expect("it is there");
+    api.delete("gray", &DeleteParams::default()).await.expect("deletes");
+    assert!(store.is_gone(Kind::Lane, &name).await.expect("asks"));
+    (anew.metadata.resource_version, anew.metadata.uid) = (None, None);
+    api.create(&PostParams::default(), &anew).await.expect("creates");
+    let mut noted = commit(2, Vec::new(), vec![name.clone()]);
+    noted.revision.method = BY_KUBECTL.to_owned();
+    let refused = store.commit(noted.clone()).await;
+    assert!(matches!(refused, Err(StoreError::Moved { found: 1, expected: 1 })), "{refused:?}");
+    // Nor by who carries it on.
+    store.shared.journal.claim(&Entry::of(&noted), 1).await.expect("claims, and dies");
+    assert_eq!(store.load().await.expect("loads").records, [lane(&name, true)]);
+    assert!(api.get_opt("gray").await.expect("asks").is_some());
 }

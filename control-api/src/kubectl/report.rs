@@ -1,0 +1,72 @@
+//! What has become of each object, written into its status. The leader alone does.
+
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::conditions::{self, Reported};
+use super::count::Wanted;
+use super::{Failures, Kubectl, LOOK_EVERY, is_proposed, record_of, revision_of};
+use crate::catalog;
+use crate::reconcile::State;
+use crate::store::kubernetes::in_force;
+use crate::store::kubernetes::watch::{Key, Seen};
+use crate::store::{Kind, StoreError};
+
+impl Kubectl {
+    /// Writes the status of what has changed.
+    pub(super) async fn report(&mut self, failures: &mut Failures) -> Result<(), StoreError> {
+        let (state, now) = (self.reconciler.state(), Instant::now());
+        let all = self.watch.all();
+        self.reported.retain(|key, until| *until > now && all.contains_key(key));
+        let in_force = all.iter().filter_map(|(key, seen)| {
+            let revision = revision_of(&state, key.0, &seen.read.name);
+            (revision > 0).then(|| Wanted { key: key.clone(), name: seen.read.name.clone(), revision })
+        });
+        self.counts.look(in_force.collect(), now);
+        let due: Vec<Key> = all.keys().filter(|key| !self.reported.contains_key(*key)).cloned().collect();
+        for key in due {
+            let Some(seen) = self.watch.all().get(&key) else { continue };
+            let name = seen.read.name.clone();
+            if self.left.contains_key(&name) {
+                continue;
+            }
+            let status = self.status_of(&state, &key, seen).filter(|status| *status != seen.status);
+            let Some(status) = status else { continue };
+            self.reported.insert(key.clone(), now + LOOK_EVERY);
+            if let Err(failure) = self.store.report(&key, &status).await {
+                self.leave(name, failure, failures)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing: something is still to be found out.
+    fn status_of(&self, state: &State, key: &Key, seen: &Seen) -> Option<Value> {
+        let name = &seen.read.name;
+        let judged = self.judged.get(key);
+        // Nobody has judged it yet; or the state and the watch tell of a commit one after the other.
+        if judged.is_none() && (is_proposed(state, key, seen) || seen.read.revision > state.revision) {
+            return None;
+        }
+        let revision = revision_of(state, key.0, name);
+        let rollout = if revision == 0 { None } else { self.counts.of(key, revision)? };
+        let coverage = match key.0 {
+            Kind::Lane => catalog::coverage(&state.objects, &state.catalog, name),
+            Kind::LaneGroup | Kind::ServicePolicy => Vec::new(),
+        };
+        let text = in_force::held(&seen.status, revision)
+            .or_else(|| record_of(state, key.0, name).as_ref().and_then(in_force::text));
+        let reported = Reported {
+            generation: seen.generation,
+            refused: judged.map(|own| own.findings.as_slice()),
+            revision,
+            in_force: text,
+            lane: state.objects.lanes.get(name),
+            policy: state.objects.policies.get(name),
+            rollout,
+            coverage: &coverage,
+        };
+        Some(conditions::status(&reported, &seen.status, self.reconciler.now()))
+    }
+}
