@@ -244,9 +244,11 @@ impl Pass {
 
     /// What it admits, for people.
     pub fn places(&self) -> String {
-        let places: Vec<String> =
-            self.places.iter().map(|(namespace, service)| format!("{namespace}/{service}")).collect();
-        places.join(", ")
+        let place = |(namespace, service): &(String, String)| match service.as_str() {
+            "" => format!("{namespace} without a service"),
+            service => format!("{namespace}/{service}"),
+        };
+        self.places.iter().map(place).collect::<Vec<_>>().join(", ")
     }
 }
 

@@ -25,6 +25,7 @@ use crate::api::{Api, Given};
 use crate::authority;
 use crate::clock::Clock;
 use crate::config::{Config, LogFormat, StorePlace};
+use crate::discovery::PodService;
 use crate::discovery::file::Files;
 #[cfg(feature = "kubernetes")]
 use crate::discovery::kubernetes::Cluster;
@@ -241,7 +242,7 @@ async fn discover(config: &Config) -> anyhow::Result<Discovery> {
     if config.discovery.is_empty() && config.discovery_cluster.is_none() {
         warn!("no --discovery: nothing is known to run, sidecars pass everything through");
     }
-    let nobody: ServiceOf = Arc::new(|_, _| None);
+    let nobody: ServiceOf = Arc::new(|_, _| PodService::Unread);
     let (found, discovered) = watch::channel(services.clone());
     let mut following = vec![tokio::spawn(files.follow(found))];
     #[cfg(feature = "kubernetes")]

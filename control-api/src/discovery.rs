@@ -8,3 +8,15 @@ pub mod file;
 pub mod kubernetes;
 #[cfg(feature = "kubernetes")]
 pub mod merge;
+
+/// What is known of the service of a pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PodService {
+    /// The pods of its namespace are not read: no wait brings it.
+    Unread,
+    /// There is no such pod, or not yet.
+    Unknown,
+    /// The pod is of no service.
+    OfNone,
+    Of(String),
+}

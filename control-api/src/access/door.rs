@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use tokio::sync::watch;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::limit::Limit;
-use super::review::{Authority, Away, NotKnown};
+use super::review::{Authority, Later, NotKnown};
 use super::{ANONYMOUS, Access, Caller, Pass, Refusal, Role, Shown};
 
 /// Failures that are looked at one by one, logged and told their reason, a second; the rest is counted.
@@ -46,7 +46,7 @@ pub enum Denied {
     /// One of too many within a second.
     Flood,
     /// Nobody can say who it is at the moment.
-    Away(Away),
+    Later(Later),
 }
 
 impl Door {
@@ -124,11 +124,15 @@ impl Door {
         match why {
             NotKnown::Refused(refusal) => self.refused(refusal, remote, now),
             // No fault of theirs, so not counted as one.
-            NotKnown::Away(away) => {
-                if self.failures.limit.take("away", now).is_ok() {
-                    warn!(port = self.port, %remote, reason = %away, "the API server cannot say who this is");
+            NotKnown::Later(later) => {
+                if self.failures.limit.take("later", now).is_ok() {
+                    match &later {
+                        Later::Away(_) => warn!(port = self.port, %remote, reason = %later, "not let in yet"),
+                        // As every pod that has just been started.
+                        Later::Unseen { .. } => info!(port = self.port, %remote, reason = %later, "not let in yet"),
+                    }
                 }
-                Denied::Away(away)
+                Denied::Later(later)
             }
         }
     }
@@ -161,7 +165,7 @@ impl std::fmt::Display for Denied {
         match self {
             Denied::Refused(refusal) => refusal.fmt(f),
             Denied::Flood => f.write_str("too many failed authentications; good credentials are still taken"),
-            Denied::Away(away) => write!(f, "the API server cannot be asked who this is, try again: {away}"),
+            Denied::Later(later) => later.fmt(f),
         }
     }
 }

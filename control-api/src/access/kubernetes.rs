@@ -5,7 +5,8 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use kube::Client;
 use kube::api::{Api, PostParams};
 
-use super::review::{Asked, Away, Reviewer, User, Verdict};
+use super::review::{Asked, Away, Pod, Reviewer, User, Verdict};
+use crate::discovery::{self, PodService};
 use crate::kubernetes::GROUP;
 
 #[cfg(test)]
@@ -65,6 +66,13 @@ impl Reviewer for ApiServer {
             let api: Api<SubjectAccessReview> = Api::all(self.0.clone());
             let answer = api.create(&PostParams::default(), &review).await.map_err(away)?;
             Ok(answer.status.is_some_and(|status| status.allowed && status.denied != Some(true)))
+        })
+    }
+
+    fn service<'a>(&'a self, pod: &'a Pod) -> Asked<'a, PodService> {
+        Box::pin(async move {
+            let asked = discovery::kubernetes::service_of(&self.0, &pod.namespace, &pod.name, &pod.uid);
+            asked.await.map_err(away)
         })
     }
 }

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 
-use super::{ANY, Pass, Refusal, Role, hash};
+use super::{Pass, Refusal, Role, hash};
+use crate::discovery::PodService;
 
 #[cfg(test)]
 mod tests;
@@ -48,6 +49,8 @@ pub trait Reviewer: Send + Sync {
     fn token<'a>(&'a self, token: &'a str, audience: Option<&'a str>) -> Asked<'a, Verdict>;
     /// May they, in all namespaces?
     fn may<'a>(&'a self, who: &'a User, resource: &'static str, verb: &'static str) -> Asked<'a, bool>;
+    /// The service of a pod, by the pod itself.
+    fn service<'a>(&'a self, pod: &'a Pod) -> Asked<'a, PodService>;
 }
 
 pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, Away>> + Send + 'a>>;
@@ -83,14 +86,23 @@ pub struct Pod {
     pub uid: String,
 }
 
-/// Service of a pod, by namespace and name, where discovery knows it.
-pub type ServiceOf = Arc<dyn Fn(&str, &str) -> Option<String> + Send + Sync>;
+/// What discovery knows of the service of a pod, by namespace and name.
+pub type ServiceOf = Arc<dyn Fn(&str, &str) -> PodService + Send + Sync>;
 
 /// What nobody is let in for.
 #[derive(Debug, PartialEq, Eq)]
 pub enum NotKnown {
     Refused(Refusal),
+    Later(Later),
+}
+
+/// Nobody can say who it is at the moment; to try again is good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Later {
+    #[error("the API server cannot be asked who this is, try again: {0}")]
     Away(Away),
+    #[error("pod {namespace}/{name} is not known yet, so nobody can say which service it is of; try again")]
+    Unseen { namespace: String, name: String },
 }
 
 /// An API server as an authority.
@@ -99,7 +111,15 @@ pub struct Authority {
     audience: String,
     service_of: ServiceOf,
     of_people: Port<(String, Role)>,
-    of_sidecars: Port<Pod>,
+    of_sidecars: Port<Known>,
+}
+
+/// A pod that showed its token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Known {
+    pod: Pod,
+    /// By the pod itself, where discovery does not read its namespace.
+    said: Option<PodService>,
 }
 
 /// What is known at one port.
@@ -125,19 +145,24 @@ impl Authority {
 
     /// The pod that a sidecar is in.
     pub async fn sidecar(&self, token: &str, now: Instant) -> Result<Pass, NotKnown> {
-        let pod = self.of_sidecars.ask(token, now, self.review_pod(token)).await?;
-        let service = (self.service_of)(&pod.namespace, &pod.name);
-        let principal = format!("pod:{}/{}", pod.namespace, pod.name);
-        let namespace = pod.namespace.clone();
-        let places = match service {
-            // One that does not know its service is an instance all the same.
-            Some(service) => vec![(namespace.clone(), service), (namespace, String::new())],
-            None => vec![(namespace, ANY.to_owned())],
+        let Known { pod, said } = self.of_sidecars.ask(token, now, self.review_pod(token)).await?;
+        let service = match (self.service_of)(&pod.namespace, &pod.name) {
+            PodService::Unread => said.unwrap_or(PodService::Unknown),
+            known => known,
         };
+        let (principal, namespace) = (format!("pod:{}/{}", pod.namespace, pod.name), pod.namespace.clone());
+        // One that does not know its service is an instance all the same.
+        let mut places = vec![(namespace.clone(), String::new())];
+        match service {
+            PodService::Of(service) => places.insert(0, (namespace, service)),
+            PodService::OfNone => {}
+            // Whoever is let in now may be anything, so it is told to come again.
+            PodService::Unknown | PodService::Unread => return Err(NotKnown::Later(unseen(&pod))),
+        }
         Ok(Pass { principal, places, pod: Some(pod) })
     }
 
-    async fn review_person(&self, token: &str) -> Result<Result<(String, Role), Refusal>, Away> {
+    async fn review_person(&self, token: &str) -> Result<Result<(String, Role), Refusal>, Later> {
         let ours = self.reviewer.token(token, Some(&self.audience)).await?;
         let user = match ours {
             Verdict::Known(user) if user.audiences.contains(&self.audience) => user,
@@ -160,7 +185,7 @@ impl Authority {
         Ok(Err(Refusal::NoRole(principal)))
     }
 
-    async fn may_all(&self, user: &User, resources: &[&'static str], verbs: &[&'static str]) -> Result<bool, Away> {
+    async fn may_all(&self, user: &User, resources: &[&'static str], verbs: &[&'static str]) -> Result<bool, Later> {
         for resource in resources {
             for verb in verbs {
                 if !self.reviewer.may(user, resource, verb).await? {
@@ -171,7 +196,7 @@ impl Authority {
         Ok(true)
     }
 
-    async fn review_pod(&self, token: &str) -> Result<Result<Pod, Refusal>, Away> {
+    async fn review_pod(&self, token: &str) -> Result<Result<Known, Refusal>, Later> {
         let user = match self.reviewer.token(token, Some(&self.audience)).await? {
             Verdict::Known(user) => user,
             Verdict::Unknown(why) => return Ok(Err(Refusal::Unreviewed(why))),
@@ -180,8 +205,26 @@ impl Authority {
         if !user.audiences.contains(&self.audience) {
             return Ok(Err(Refusal::Audience(self.audience.clone())));
         }
-        Ok(pod(&user).ok_or(Refusal::NoPod(user.name)))
+        let Some(pod) = pod(&user) else { return Ok(Err(Refusal::NoPod(user.name))) };
+        let said = match (self.service_of)(&pod.namespace, &pod.name) {
+            PodService::Unread => match self.reviewer.service(&pod).await? {
+                PodService::Unknown | PodService::Unread => return Err(unseen(&pod)),
+                said => Some(said),
+            },
+            PodService::Unknown | PodService::OfNone | PodService::Of(_) => None,
+        };
+        Ok(Ok(Known { pod, said }))
     }
+}
+
+impl From<Away> for Later {
+    fn from(away: Away) -> Later {
+        Later::Away(away)
+    }
+}
+
+fn unseen(pod: &Pod) -> Later {
+    Later::Unseen { namespace: pod.namespace.clone(), name: pod.name.clone() }
 }
 
 /// The pod that a token was made for.
@@ -204,7 +247,7 @@ impl<T: Clone> Port<T> {
         &self,
         token: &str,
         now: Instant,
-        review: impl Future<Output = Result<Result<T, Refusal>, Away>>,
+        review: impl Future<Output = Result<Result<T, Refusal>, Later>>,
     ) -> Result<T, NotKnown> {
         let key = hash(token);
         if let Some(said) = self.known(&key, now) {
@@ -216,8 +259,11 @@ impl<T: Clone> Port<T> {
         });
         let said = match asked.await {
             Ok(Ok(said)) => said,
-            Ok(Err(away)) => return Err(NotKnown::Away(away)),
-            Err(_) => return Err(NotKnown::Away(Away(format!("no answer within {} s", WAIT_MAX.as_secs())))),
+            Ok(Err(later)) => return Err(NotKnown::Later(later)),
+            Err(_) => {
+                let away = Away(format!("no answer within {} s", WAIT_MAX.as_secs()));
+                return Err(NotKnown::Later(Later::Away(away)));
+            }
         };
         self.remember(key, &said, now);
         said.map_err(NotKnown::Refused)

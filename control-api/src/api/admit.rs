@@ -61,7 +61,7 @@ async fn look(door: &Door, shown: Result<(Peer, Option<String>), Status>, method
     let caller = caller.map_err(|denied| {
         let words = denied.to_string();
         match denied {
-            Denied::Away(_) => errors::unavailable(words),
+            Denied::Later(_) => errors::unavailable(words),
             Denied::Refused(Refusal::NoRole(_)) => errors::denied(words),
             Denied::Refused(_) | Denied::Flood => errors::unauthenticated(words),
         }

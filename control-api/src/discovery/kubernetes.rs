@@ -25,6 +25,7 @@ use tracing::{debug, info, warn};
 
 use self::objects::{FrontFact, Pod, PodFact, Service, Slice, SliceFact};
 use self::registry::{Kind, ObjectName, Registry};
+use super::PodService;
 
 mod compose;
 mod namespace;
@@ -62,7 +63,11 @@ pub struct Cluster {
 }
 
 /// Asks what is known of pods at the moment.
-pub struct Pods(Arc<Mutex<Registry>>);
+pub struct Pods {
+    registry: Arc<Mutex<Registry>>,
+    /// Those that are read; empty: all.
+    namespaces: Vec<String>,
+}
 
 /// One watch, as it stands.
 struct Source {
@@ -161,7 +166,9 @@ impl Cluster {
 
     /// Of which service pods are.
     pub fn pods(&self) -> Pods {
-        Pods(Arc::clone(&self.registry))
+        let of_pods = self.sources.iter().filter(|source| source.kind == Kind::Pods);
+        let namespaces = of_pods.filter_map(|source| source.namespace.clone()).collect();
+        Pods { registry: Arc::clone(&self.registry), namespaces }
     }
 
     /// Follows the cluster for ever; ends when nobody listens.
@@ -266,10 +273,22 @@ impl Cluster {
 }
 
 impl Pods {
-    /// Nothing for a pod that is of none, or not known yet.
-    pub fn service_of(&self, namespace: &str, pod: &str) -> Option<String> {
-        locked(&self.0).service_of(namespace, pod)
+    pub fn service_of(&self, namespace: &str, pod: &str) -> PodService {
+        if !self.namespaces.is_empty() && !self.namespaces.iter().any(|read| read == namespace) {
+            return PodService::Unread;
+        }
+        locked(&self.registry).service_of(namespace, pod)
     }
+}
+
+/// Asks for one pod of a namespace that is not read. It is of the service that it names itself: one that names none has a sidecar that
+/// knows of none, whatever Service selects it.
+pub async fn service_of(client: &Client, namespace: &str, pod: &str, uid: &str) -> kube::Result<PodService> {
+    let found = Api::<Pod>::namespaced(client.clone(), namespace).get_opt(pod).await?;
+    // One of the same name that came after it is another.
+    let found = found.filter(|found| found.metadata.uid.as_deref() == Some(uid));
+    let Some(found) = found else { return Ok(PodService::Unknown) };
+    Ok(objects::service_said(&found).map_or(PodService::OfNone, PodService::Of))
 }
 
 fn locked(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {

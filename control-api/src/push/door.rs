@@ -77,7 +77,7 @@ impl Visitor {
 async fn ask(door: &Door, peer: &Peer, authorization: Option<&str>) -> Result<Pass, Status> {
     let pass = door.sidecar(peer.address, &peer.names, authorization, Instant::now()).await;
     pass.map_err(|denied| match denied {
-        Denied::Away(_) => Status::unavailable(denied.to_string()),
+        Denied::Later(_) => Status::unavailable(denied.to_string()),
         Denied::Refused(_) | Denied::Flood => Status::unauthenticated(denied.to_string()),
     })
 }

@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::ApiServer;
 use crate::access::review::{Authority, NotKnown};
 use crate::access::{Refusal, Role, Said};
+use crate::discovery::PodService;
 
 const AUDIENCE: &str = "laneway.io";
 
@@ -47,12 +48,13 @@ impl Place {
     }
 
     fn authority(&self) -> Authority {
-        Authority::new(Box::new(ApiServer::new(self.client.clone())), AUDIENCE.to_owned(), Arc::new(|_, _| None))
+        let unread = Arc::new(|_: &str, _: &str| PodService::Unread);
+        Authority::new(Box::new(ApiServer::new(self.client.clone())), AUDIENCE.to_owned(), unread)
     }
 
     async fn pod(&self, name: &str) -> v1::Pod {
         let spec = json!({"containers": [{"name": "app", "image": "example/app:1"}]});
-        let object = of(json!({"metadata": {"name": name}, "spec": spec}));
+        let object = of(json!({"metadata": {"name": name, "labels": {"app": "cart"}}, "spec": spec}));
         self.pods().create(&PostParams::default(), &object).await.expect("the pod is good")
     }
 
@@ -95,6 +97,9 @@ async fn a_pod_is_known_by_its_projected_token_and_by_nothing_else() {
     let refusal = pass.refusal(&Said { node_id: &others, pod_name: "cart-2", ..said }).expect("it is the other pod's");
     assert!(refusal.contains("cart-2"), "{refusal}");
     assert!(pass.refusal(&Said { namespace: "default", ..said }).is_some());
+    // Nobody but the pod says which service it is of.
+    assert_eq!(pass.refusal(&Said { service: "", ..said }), None);
+    assert!(pass.refusal(&Said { service: "order", ..said }).is_some());
     // Of the other pod it is the other.
     let token_of_other = place.token("default", &[AUDIENCE], Some(&second)).await;
     let other = place.authority().sidecar(&token_of_other, now).await.expect("it is genuine");

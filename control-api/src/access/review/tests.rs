@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::{
-    ANSWERS_MAX, Asked, Authority, Away, NotKnown, POD_NAME, POD_UID, Pod, REVIEWS_MAX, Reviewer, User, Verdict,
+    ANSWERS_MAX, Asked, Authority, Away, Later, NotKnown, POD_NAME, POD_UID, Pod, REVIEWS_MAX, Reviewer, User, Verdict,
 };
 use crate::access::{Access, Denied, Door, Refusal, Role, Rules, Said};
+use crate::discovery::PodService;
 
 const AUDIENCE: &str = "laneway.io";
 
@@ -23,6 +24,8 @@ struct Server {
     /// Never says which audience.
     is_old: bool,
     reviews: AtomicUsize,
+    /// Of pods.
+    reads: AtomicUsize,
     /// At a time, and the most there were.
     running: Mutex<(usize, usize)>,
     /// Answers wait for it.
@@ -61,6 +64,20 @@ impl Reviewer for Arc<Server> {
     fn may<'a>(&'a self, who: &'a User, resource: &'static str, verb: &'static str) -> Asked<'a, bool> {
         Box::pin(async move { Ok(self.rights.contains(&(who.name.clone(), resource, verb))) })
     }
+
+    fn service<'a>(&'a self, pod: &'a Pod) -> Asked<'a, PodService> {
+        Box::pin(async move {
+            self.reads.fetch_add(1, Ordering::Relaxed);
+            if self.is_away.load(Ordering::Relaxed) {
+                return Err(Away("connection refused".to_owned()));
+            }
+            Ok(match pod.name.as_str() {
+                "cart-1" => PodService::Of("cart".to_owned()),
+                "plain-1" => PodService::OfNone,
+                _ => PodService::Unknown,
+            })
+        })
+    }
 }
 
 fn account(name: &str, pod: Option<&str>) -> User {
@@ -76,6 +93,7 @@ fn server() -> Server {
     let users = BTreeMap::from([
         ("cart", (AUDIENCE, account("system:serviceaccount:shop:default", Some("cart-1")))),
         ("new", (AUDIENCE, account("system:serviceaccount:shop:default", Some("new-1")))),
+        ("plain", (AUDIENCE, account("system:serviceaccount:shop:default", Some("plain-1")))),
         ("loose", (AUDIENCE, account("system:serviceaccount:shop:default", None))),
         ("person", (AUDIENCE, account("alice", Some("cart-1")))),
         ("foreign", ("vault", account("system:serviceaccount:shop:default", Some("cart-1")))),
@@ -100,10 +118,22 @@ fn server() -> Server {
     server
 }
 
-/// Discovery knows of one pod.
+/// Discovery knows of two pods.
 fn authority(server: &Arc<Server>) -> Authority {
-    let service_of = |namespace: &str, pod: &str| (namespace == "shop" && pod == "cart-1").then(|| "cart".to_owned());
+    let service_of = |namespace: &str, pod: &str| match (namespace, pod) {
+        ("shop", "cart-1") => PodService::Of("cart".to_owned()),
+        ("shop", "plain-1") => PodService::OfNone,
+        _ => PodService::Unknown,
+    };
     Authority::new(Box::new(Arc::clone(server)), AUDIENCE.to_owned(), Arc::new(service_of))
+}
+
+fn away() -> Later {
+    Later::Away(Away("connection refused".to_owned()))
+}
+
+fn unseen(pod: &str) -> Later {
+    Later::Unseen { namespace: "shop".to_owned(), name: pod.to_owned() }
 }
 
 fn said(namespace: &'static str, service: &'static str, pod: &'static str) -> Said<'static> {
@@ -132,10 +162,66 @@ async fn a_sidecar_is_the_pod_of_its_token_and_nobody_else() {
         assert!(refusal.contains(word) && refusal.contains("shop"), "{refusal}");
     }
     assert_eq!(cart.refusal(&Said { pod_uid: "uid-of-cart-1", ..said("shop", "cart", "cart-1") }), None);
-    // Where discovery does not know the pod yet, its namespace has to fit.
-    let new = authority.sidecar("new", now).await.expect("its token is good");
-    assert_eq!(new.refusal(&said("shop", "anything", "new-1")), None);
-    assert!(new.refusal(&said("test", "anything", "new-1")).is_some());
+}
+
+#[tokio::test]
+async fn a_pod_that_is_not_known_yet_comes_again_and_one_of_no_service_may_name_none() {
+    let server = Arc::new(server());
+    let seen = Arc::new(Mutex::new(PodService::Unknown));
+    let service_of = {
+        let seen = Arc::clone(&seen);
+        move |_: &str, _: &str| seen.lock().expect("nobody panics with it").clone()
+    };
+    let authority = Authority::new(Box::new(Arc::clone(&server)), AUDIENCE.to_owned(), Arc::new(service_of));
+    let now = Instant::now();
+    assert_eq!(authority.sidecar("new", now).await, Err(NotKnown::Later(unseen("new-1"))));
+    // It has not to be reviewed again when it is known, and nothing of it is remembered meanwhile.
+    *seen.lock().expect("nobody panics with it") = PodService::OfNone;
+    let plain = authority.sidecar("new", now).await.expect("it is known");
+    assert_eq!(plain.refusal(&said("shop", "", "new-1")), None);
+    for (namespace, service) in [("shop", "cart"), ("shop", "anything"), ("test", ""), ("test", "cart")] {
+        let refusal = plain.refusal(&said(namespace, service, "new-1")).expect("it is of no service");
+        assert!(refusal.ends_with("pod:shop/new-1 may only be shop without a service"), "{refusal}");
+    }
+    *seen.lock().expect("nobody panics with it") = PodService::Of("order".to_owned());
+    let order = authority.sidecar("new", now).await.expect("it is known");
+    assert_eq!(order.refusal(&said("shop", "order", "new-1")), None);
+    assert!(order.refusal(&said("shop", "cart", "new-1")).is_some());
+    assert_eq!((server.reviews.load(Ordering::Relaxed), server.reads.load(Ordering::Relaxed)), (1, 0));
+    // That it has to come again is nobody's failure, and is said so.
+    *seen.lock().expect("nobody panics with it") = PodService::Unknown;
+    let door = Door::new("discovery", Rules { access: None, cluster: Some(Arc::new(authority)) });
+    let remote = "10.0.0.1:5".parse().expect("an address");
+    let denied = door.sidecar(remote, &[], Some("Bearer new"), now).await;
+    assert_eq!(denied, Err(Denied::Later(unseen("new-1"))));
+    assert_eq!(door.denied(), 0);
+}
+
+#[tokio::test]
+async fn of_a_namespace_that_discovery_does_not_read_the_pod_itself_says_its_service() {
+    let server = Arc::new(server());
+    let authority = Authority::new(
+        Box::new(Arc::clone(&server)),
+        AUDIENCE.to_owned(),
+        // As with --discovery of files alone, or another namespace in --discovery-namespaces.
+        Arc::new(|_, _| PodService::Unread),
+    );
+    let now = Instant::now();
+    let cart = authority.sidecar("cart", now).await.expect("it says its service");
+    assert_eq!(cart.refusal(&said("shop", "cart", "cart-1")), None);
+    assert_eq!(cart.refusal(&said("shop", "", "cart-1")), None);
+    assert!(cart.refusal(&said("shop", "order", "cart-1")).is_some());
+    let plain = authority.sidecar("plain", now).await.expect("it says none");
+    assert_eq!(plain.refusal(&said("shop", "", "plain-1")), None);
+    assert!(plain.refusal(&said("shop", "cart", "plain-1")).is_some());
+    // Both are asked for once a minute.
+    assert!(authority.sidecar("cart", now + Duration::from_secs(59)).await.is_ok());
+    assert_eq!(server.reads.load(Ordering::Relaxed), 2);
+    // Of one that is not there, or another than that of the token, nothing is remembered.
+    for _ in 0..2 {
+        assert_eq!(authority.sidecar("new", now).await, Err(NotKnown::Later(unseen("new-1"))));
+    }
+    assert_eq!(server.reads.load(Ordering::Relaxed), 4);
 }
 
 #[tokio::test]
@@ -183,8 +269,7 @@ async fn an_answer_holds_for_its_minute_whether_the_server_is_there_or_not() {
     server.is_away.store(true, Ordering::Relaxed);
     assert!(authority.sidecar("cart", after(59)).await.is_ok());
     assert_eq!(server.reviews.load(Ordering::Relaxed), 1);
-    let away = NotKnown::Away(Away("connection refused".to_owned()));
-    assert_eq!(authority.sidecar("cart", after(60)).await, Err(away));
+    assert_eq!(authority.sidecar("cart", after(60)).await, Err(NotKnown::Later(away())));
     // What is not known is not remembered as a refusal.
     server.is_away.store(false, Ordering::Relaxed);
     assert!(authority.sidecar("cart", after(61)).await.is_ok());
@@ -276,7 +361,7 @@ async fn the_access_file_goes_first_and_the_cluster_is_asked_about_tokens_that_i
     assert_eq!(door.denied(), 2);
     // That nobody can be asked is no fault of whoever calls.
     server.is_away.store(true, Ordering::Relaxed);
-    assert_eq!(ask(Some("Bearer viewer")).await, Err(Denied::Away(Away("connection refused".to_owned()))));
+    assert_eq!(ask(Some("Bearer viewer")).await, Err(Denied::Later(away())));
     assert_eq!(ask(Some("Bearer secret")).await, Ok(("user:alice".to_owned(), Role::Viewer)));
     assert_eq!(door.denied(), 2);
     // And without a file there is the cluster alone, and no open door.

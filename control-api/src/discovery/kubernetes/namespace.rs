@@ -13,6 +13,7 @@ use laneway_core::check::service_too_large;
 use laneway_core::document::ServiceDocument;
 use laneway_core::snapshot::EndpointState;
 
+use super::super::PodService;
 use super::compose::{Instance, Number, compose};
 use super::objects::{FrontFact, FrontPort, PodFact, SliceFact, Target};
 use super::registry::Kind;
@@ -87,8 +88,9 @@ impl Namespace {
         }
     }
 
-    pub(super) fn service_of(&self, pod: &str) -> Option<&str> {
-        self.pods.get(pod)?.service.as_deref()
+    pub(super) fn service_of(&self, pod: &str) -> PodService {
+        let Some(member) = self.pods.get(pod) else { return PodService::Unknown };
+        member.service.as_deref().map_or(PodService::OfNone, |service| PodService::Of(service.to_owned()))
     }
 
     pub(super) fn is_empty(&self) -> bool {

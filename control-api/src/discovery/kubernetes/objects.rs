@@ -270,24 +270,12 @@ pub(super) fn pod_fact(pod: Pod) -> Option<PodFact> {
     }
     let second_address =
         addresses.iter().map(IpAddr::to_canonical).find(|second| second.is_ipv4() != address.is_ipv4());
-    let labels = pod.metadata.labels.unwrap_or_default();
-    let annotations = pod.metadata.annotations.unwrap_or_default();
-    let said = |places: &[Place]| {
-        let found = first_said(places, |place| {
-            let value = match place {
-                Place::Label(key) => labels.get(key),
-                Place::Annotation(key) => annotations.get(key),
-            };
-            value.map(String::as_str)
-        });
-        found.map(|(place, value)| (place, value.to_owned()))
-    };
     let mut problem = None;
-    let service = said(&SERVICE_PLACES);
+    let service = said(&pod.metadata, &SERVICE_PLACES);
     if let Some((place, value)) = service.as_ref().filter(|(_, value)| !name::is_service_id(value)) {
         problem = Some(format!("{}: `{value}` is no name of a service", place.words()));
     }
-    let tag = said(&TAG_PLACES).map(|(place, value)| {
+    let tag = said(&pod.metadata, &TAG_PLACES).map(|(place, value)| {
         Tag::parse(value.as_bytes()).map_err(|error| format!("{}: `{value}` is no tag: {error}", place.words()))
     });
     let tag = tag.transpose().unwrap_or_else(|wrong| {
@@ -304,6 +292,7 @@ pub(super) fn pod_fact(pod: Pod) -> Option<PodFact> {
     let ports = pod.spec.containers.into_iter().chain(pod.spec.init_containers).flat_map(|container| container.ports);
     let named_ports = ports.filter_map(|port| Some((port.name?, port.container_port))).collect();
     let is_on_node = pod.spec.host_network.unwrap_or_default();
+    let labels = pod.metadata.labels.unwrap_or_default();
     Some(PodFact {
         service: service.map(|(_, value)| value.into()),
         tag,
@@ -316,6 +305,23 @@ pub(super) fn pod_fact(pod: Pod) -> Option<PodFact> {
         problem: problem.map(String::into_boxed_str),
         template: Arc::new(Template { labels, named_ports }),
     })
+}
+
+/// The service that a pod says it is of, where it is one.
+pub(super) fn service_said(pod: &Pod) -> Option<String> {
+    let (_, value) = said(&pod.metadata, &SERVICE_PLACES)?;
+    name::is_service_id(&value).then_some(value)
+}
+
+fn said(metadata: &ObjectMeta, places: &[Place]) -> Option<(Place, String)> {
+    let (place, value) = first_said(places, |place| {
+        let (of, key) = match place {
+            Place::Label(key) => (&metadata.labels, key),
+            Place::Annotation(key) => (&metadata.annotations, key),
+        };
+        of.as_ref()?.get(key).map(String::as_str)
+    })?;
+    Some((place, value.to_owned()))
 }
 
 /// A Kubernetes Service that stands for pods; `ExternalName` is a name for something else.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use laneway_core::document::ServiceDocument;
 
+use super::super::PodService;
 use super::namespace::{Maker, Namespace};
 use super::objects::{FrontFact, PodFact, SliceFact, Template};
 
@@ -123,9 +124,9 @@ impl Registry {
         self.namespaces.values().flat_map(|space| space.documents.values().cloned()).collect()
     }
 
-    /// The service of a pod.
-    pub(super) fn service_of(&self, namespace: &str, pod: &str) -> Option<String> {
-        self.namespaces.get(namespace)?.known.service_of(pod).map(str::to_owned)
+    /// The service of a pod. One that has no address yet, or has ended, is not known.
+    pub(super) fn service_of(&self, namespace: &str, pod: &str) -> PodService {
+        self.namespaces.get(namespace).map_or(PodService::Unknown, |space| space.known.service_of(pod))
     }
 
     /// What came up since this was last asked.

@@ -7,8 +7,9 @@ use laneway_core::snapshot::EndpointState;
 use laneway_proto::discovery::AppProtocol;
 use serde_json::{Value, json};
 
+use super::super::PodService;
 use super::objects::{Pod, Service, Slice, front_fact, pod_fact, slice_fact};
-use super::registry::Registry;
+use super::registry::{Kind, Registry};
 
 mod live;
 mod order;
@@ -137,6 +138,25 @@ fn the_service_of_a_pod_is_the_first_that_something_says() {
         front("five", "10.96.0.5", json!({"x": "y"}), json!([])),
     ];
     check(&both, &["five [10.96.0.5 10.96.0.6] {} 10.0.0.1:0"]);
+}
+
+#[test]
+fn a_pod_that_is_not_known_is_another_thing_than_one_of_no_service() {
+    let without_address = json!({"phase": "Pending"});
+    let mut registry = registry(&[
+        pod("of-a", "10.0.0.1", json!({"app": "a"})),
+        pod("of-none", "10.0.0.2", json!({"x": "y"})),
+        with(pod("starting", "", json!({"app": "a"})), "/status", without_address),
+    ]);
+    let of = |registry: &Registry, name: &str| registry.service_of("shop", name);
+    assert_eq!(of(&registry, "of-a"), PodService::Of("a".to_owned()));
+    assert_eq!(of(&registry, "of-none"), PodService::OfNone);
+    assert_eq!(of(&registry, "starting"), PodService::Unknown);
+    assert_eq!(registry.service_of("test", "of-a"), PodService::Unknown);
+    add(&mut registry, front("five", "10.96.0.5", json!({"x": "y"}), json!([])));
+    assert_eq!(of(&registry, "of-none"), PodService::Of("five".to_owned()));
+    registry.remove(Kind::Pods, "shop", "of-a");
+    assert_eq!(of(&registry, "of-a"), PodService::Unknown);
 }
 
 #[test]

@@ -9,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
+use super::super::super::PodService;
 use super::super::Cluster;
 use super::{pod, with};
 use crate::tests::until;
@@ -159,4 +160,16 @@ async fn nothing_is_lost_by_an_expired_watch_a_broken_connection_or_a_list_that_
     until("one is left", || addresses(&seen) == ["10.0.0.4Ready"]).await;
     drop(seen);
     following.await.expect("it ends when nobody listens");
+}
+
+#[tokio::test]
+async fn of_a_namespace_that_is_not_read_no_pod_is_ever_known_and_that_is_said() {
+    let (client, mut asked) = server().await;
+    let opening = tokio::spawn(async move { Cluster::open(&client, &["shop".to_owned()]).await });
+    next(&mut asked).await.list(&[a(1, 3)], 10, "").await;
+    let (cluster, _) = opening.await.expect("no panic").expect("all was listed");
+    let pods = cluster.pods();
+    assert_eq!(pods.service_of("shop", "p1"), PodService::Of("a".to_owned()));
+    assert_eq!(pods.service_of("shop", "p2"), PodService::Unknown);
+    assert_eq!(pods.service_of("other", "p1"), PodService::Unread);
 }
