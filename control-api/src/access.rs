@@ -14,8 +14,10 @@ pub mod kubernetes;
 pub mod limit;
 pub mod review;
 
+mod claims;
 mod door;
 mod file;
+mod turns;
 
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
@@ -97,6 +99,12 @@ pub enum Refusal {
     Certificate(Vec<String>),
     #[error("the bearer token is not known here, and the API server does not know it for us{}", because(.0))]
     Unreviewed(String),
+    #[error(
+        "the bearer token is no JWT: a sidecar shows the projected token of its pod (volume source serviceAccountToken)"
+    )]
+    NoJwt,
+    #[error("the bearer token says that it is for {says:?}, not for {wanted:?} (--token-audience)")]
+    OtherAudience { says: Vec<String>, wanted: String },
     #[error(
         "the API server does not say that the bearer token is for {0:?}: it is too old for audiences, or the token is for others"
     )]

@@ -10,6 +10,7 @@
 //! The sidecar, the control plane's Explain and the scenario tests all run this same code.
 
 pub mod back_off;
+pub mod base64url;
 pub mod carry;
 pub mod context;
 pub mod correlation;

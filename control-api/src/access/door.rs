@@ -74,7 +74,7 @@ impl Door {
         let token = read(authorization).map_err(|refusal| self.refused(refusal, remote, now))?;
         let of_file = self.rules.of_file().person(Shown { token, names });
         let known = match (of_file, token, &self.rules.cluster) {
-            (Err(_), Some(token), Some(cluster)) => cluster.person(token, now).await,
+            (Err(_), Some(token), Some(cluster)) => cluster.person(token, remote.ip(), now).await,
             (of_file, ..) => of_file.map_err(NotKnown::Refused),
         };
         let (principal, role) = known.map_err(|why| self.not_known(why, remote, now))?;
@@ -95,7 +95,7 @@ impl Door {
         let token = read(authorization).map_err(|refusal| self.refused(refusal, remote, now))?;
         let of_file = self.rules.of_file().sidecar(Shown { token, names });
         let known = match (of_file, token, &self.rules.cluster) {
-            (Err(_), Some(token), Some(cluster)) => cluster.sidecar(token, now).await,
+            (Err(_), Some(token), Some(cluster)) => cluster.sidecar(token, remote.ip(), now).await,
             (of_file, ..) => of_file.map_err(NotKnown::Refused),
         };
         known.map_err(|why| self.not_known(why, remote, now))
@@ -127,7 +127,9 @@ impl Door {
             NotKnown::Later(later) => {
                 if self.failures.limit.take("later", now).is_ok() {
                     match &later {
-                        Later::Away(_) => warn!(port = self.port, %remote, reason = %later, "not let in yet"),
+                        Later::Away(_) | Later::Crowded => {
+                            warn!(port = self.port, %remote, reason = %later, "not let in yet")
+                        }
                         // As every pod that has just been started.
                         Later::Unseen { .. } => info!(port = self.port, %remote, reason = %later, "not let in yet"),
                     }

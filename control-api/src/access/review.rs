@@ -1,36 +1,25 @@
 //! Whom a cluster knows: bearer tokens that its API server reviews, and what may be done with them.
 //!
 //! ```text
-//!   token ─▶ answer of less than a minute ago? ─▶ review, a few at a time ─▶ person: role by their rights · sidecar: the pod of the token
+//!   token ─▶ may it be one at all? ─▶ turns ─▶ review ─▶ person: role by their rights · sidecar: the pod of the token
 //! ```
 //! Tokens are known by their SHA-256; none is kept or logged. While the API server is away, whoever it knew stays known for their minute;
 //! everybody else is told that nobody can say, which is not that they are unknown.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use tokio::sync::Semaphore;
-
-use super::{Pass, Refusal, Role, hash};
+use super::claims::audiences;
+use super::turns::{Said, Turns};
+use super::{Pass, Refusal, Role};
 use crate::discovery::PodService;
 
 #[cfg(test)]
 mod tests;
-
-/// How long an answer holds: a token that was taken back, or rights, are good for so long at most, on a stream that stands until that is
-/// of age (`push/age.rs`).
-const KNOWN_FOR: Duration = Duration::from_secs(60);
-/// And a refusal: who was just given rights does not wait long.
-const UNKNOWN_FOR: Duration = Duration::from_secs(5);
-/// Answers that are remembered.
-const ANSWERS_MAX: usize = 10_000;
-/// Reviews at a time, for sidecars and for people each: who floods one port does not shut the other.
-const REVIEWS_MAX: usize = 16;
-/// Longest wait for an answer, a turn included.
-const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// Rights are asked for over all namespaces: a role here holds for all of them.
 const RESOURCES: [&str; 3] = ["lanegroups", "lanes", "servicepolicies"];
@@ -101,6 +90,8 @@ pub enum NotKnown {
 pub enum Later {
     #[error("the API server cannot be asked who this is, try again: {0}")]
     Away(Away),
+    #[error("too many tokens wait for the API server, of this address or of all; try again")]
+    Crowded,
     #[error("pod {namespace}/{name} is not known yet, so nobody can say which service it is of; try again")]
     Unseen { namespace: String, name: String },
 }
@@ -110,8 +101,8 @@ pub struct Authority {
     reviewer: Box<dyn Reviewer>,
     audience: String,
     service_of: ServiceOf,
-    of_people: Port<(String, Role)>,
-    of_sidecars: Port<Known>,
+    of_people: Turns<(String, Role)>,
+    of_sidecars: Turns<Known>,
 }
 
 /// A pod that showed its token.
@@ -122,30 +113,26 @@ struct Known {
     said: Option<PodService>,
 }
 
-/// What is known at one port.
-struct Port<T> {
-    answers: Mutex<HashMap<[u8; 32], Answer<T>>>,
-    turns: Semaphore,
-}
-
-struct Answer<T> {
-    said: Result<T, Refusal>,
-    until: Instant,
-}
-
 impl Authority {
     pub fn new(reviewer: Box<dyn Reviewer>, audience: String, service_of: ServiceOf) -> Authority {
-        Authority { reviewer, audience, service_of, of_people: Port::new(), of_sidecars: Port::new() }
+        Authority { reviewer, audience, service_of, of_people: Turns::new(), of_sidecars: Turns::new() }
     }
 
-    /// The principal and role of whoever calls the API.
-    pub async fn person(&self, token: &str, now: Instant) -> Result<(String, Role), NotKnown> {
-        self.of_people.ask(token, now, self.review_person(token)).await
+    /// The principal and role of whoever calls the API from an address.
+    pub async fn person(&self, token: &str, from: IpAddr, now: Instant) -> Result<(String, Role), NotKnown> {
+        let said = self.of_people.ask(token, from, now, self.review_person(token)).await;
+        said.map_err(NotKnown::Later)?.map_err(NotKnown::Refused)
     }
 
     /// The pod that a sidecar is in.
-    pub async fn sidecar(&self, token: &str, now: Instant) -> Result<Pass, NotKnown> {
-        let Known { pod, said } = self.of_sidecars.ask(token, now, self.review_pod(token)).await?;
+    pub async fn sidecar(&self, token: &str, from: IpAddr, now: Instant) -> Result<Pass, NotKnown> {
+        let refused = |refusal| Err(NotKnown::Refused(refusal));
+        let Some(audiences) = audiences(token) else { return refused(Refusal::NoJwt) };
+        if !audiences.contains(&self.audience) {
+            return refused(Refusal::OtherAudience { says: audiences, wanted: self.audience.clone() });
+        }
+        let said = self.of_sidecars.ask(token, from, now, self.review_pod(token)).await;
+        let Known { pod, said } = said.map_err(NotKnown::Later)?.map_err(NotKnown::Refused)?;
         let service = match (self.service_of)(&pod.namespace, &pod.name) {
             PodService::Unread => said.unwrap_or(PodService::Unknown),
             known => known,
@@ -162,12 +149,17 @@ impl Authority {
         Ok(Pass { principal, places, pod: Some(pod) })
     }
 
-    async fn review_person(&self, token: &str) -> Result<Result<(String, Role), Refusal>, Later> {
-        let ours = self.reviewer.token(token, Some(&self.audience)).await?;
+    async fn review_person(&self, token: &str) -> Result<Said<(String, Role)>, Later> {
+        // People's own tokens are for the API server, and may be of any form.
+        let is_ours = audiences(token).is_some_and(|audiences| audiences.contains(&self.audience));
+        let ours = match is_ours {
+            true => Some(self.reviewer.token(token, Some(&self.audience)).await?),
+            false => None,
+        };
         let user = match ours {
-            Verdict::Known(user) if user.audiences.contains(&self.audience) => user,
-            // People's own tokens are for the API server.
-            Verdict::Known(_) | Verdict::Unknown(_) => match self.reviewer.token(token, None).await? {
+            Some(Verdict::Known(user)) if user.audiences.contains(&self.audience) => user,
+            // An issuer of another kind may call us so too.
+            Some(_) | None => match self.reviewer.token(token, None).await? {
                 Verdict::Known(user) => user,
                 Verdict::Unknown(why) => return Ok(Err(Refusal::Unreviewed(why))),
             },
@@ -196,7 +188,7 @@ impl Authority {
         Ok(true)
     }
 
-    async fn review_pod(&self, token: &str) -> Result<Result<Known, Refusal>, Later> {
+    async fn review_pod(&self, token: &str) -> Result<Said<Known>, Later> {
         let user = match self.reviewer.token(token, Some(&self.audience)).await? {
             Verdict::Known(user) => user,
             Verdict::Unknown(why) => return Ok(Err(Refusal::Unreviewed(why))),
@@ -236,61 +228,4 @@ fn pod(user: &User) -> Option<Pod> {
     let (namespace, account) = user.name.strip_prefix(SERVICE_ACCOUNT)?.split_once(':')?;
     let is_whole = !namespace.is_empty() && !account.is_empty();
     is_whole.then(|| Some(Pod { namespace: namespace.to_owned(), name: only(POD_NAME)?, uid: only(POD_UID)? }))?
-}
-
-impl<T: Clone> Port<T> {
-    fn new() -> Port<T> {
-        Port { answers: Mutex::default(), turns: Semaphore::new(REVIEWS_MAX) }
-    }
-
-    async fn ask(
-        &self,
-        token: &str,
-        now: Instant,
-        review: impl Future<Output = Result<Result<T, Refusal>, Later>>,
-    ) -> Result<T, NotKnown> {
-        let key = hash(token);
-        if let Some(said) = self.known(&key, now) {
-            return said.map_err(NotKnown::Refused);
-        }
-        let asked = tokio::time::timeout(WAIT_MAX, async {
-            let _turn = self.turns.acquire().await.map_err(|_| Away("the program ends".to_owned()))?;
-            review.await
-        });
-        let said = match asked.await {
-            Ok(Ok(said)) => said,
-            Ok(Err(later)) => return Err(NotKnown::Later(later)),
-            Err(_) => {
-                let away = Away(format!("no answer within {} s", WAIT_MAX.as_secs()));
-                return Err(NotKnown::Later(Later::Away(away)));
-            }
-        };
-        self.remember(key, &said, now);
-        said.map_err(NotKnown::Refused)
-    }
-
-    fn known(&self, key: &[u8; 32], now: Instant) -> Option<Result<T, Refusal>> {
-        self.answers().get(key).filter(|answer| now < answer.until).map(|answer| answer.said.clone())
-    }
-
-    fn remember(&self, key: [u8; 32], said: &Result<T, Refusal>, now: Instant) {
-        let mut answers = self.answers();
-        if answers.len() >= ANSWERS_MAX && !answers.contains_key(&key) {
-            answers.retain(|_, answer| now < answer.until);
-            // Guesses are forgotten before anybody who is known.
-            if answers.len() >= ANSWERS_MAX {
-                answers.retain(|_, answer| answer.said.is_ok());
-            }
-            if answers.len() >= ANSWERS_MAX {
-                return;
-            }
-        }
-        let holds = if said.is_ok() { KNOWN_FOR } else { UNKNOWN_FOR };
-        answers.insert(key, Answer { said: said.clone(), until: now + holds });
-    }
-
-    fn answers(&self) -> MutexGuard<'_, HashMap<[u8; 32], Answer<T>>> {
-        // Whoever panicked left a whole map behind.
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }

@@ -6,6 +6,7 @@
 
 use std::ops::Range;
 
+use crate::base64url::decode;
 use crate::carry::trim;
 use crate::facts::Headers;
 
@@ -82,38 +83,6 @@ fn payload(authorization: &[u8]) -> Option<&[u8]> {
     let (_header, payload, _signature) = (parts.next()?, parts.next()?, parts.next()?);
     parts.next().is_none().then_some(payload)
 }
-
-/// base64url without padding (RFC 7515 section 2); bits that fill no byte are dropped.
-fn decode(text: &[u8], into: &mut Vec<u8>) -> Option<()> {
-    into.clear();
-    for chunk in text.chunks(4) {
-        let mut bits = 0_u32;
-        for &letter in chunk {
-            let sextet = SEXTETS[usize::from(letter)];
-            if sextet == NO_LETTER || chunk.len() == 1 {
-                return None;
-            }
-            bits = bits << 6 | u32::from(sextet);
-        }
-        let bytes = (bits << (6 * (4 - chunk.len()))).to_be_bytes();
-        into.extend_from_slice(&bytes[1..chunk.len()]);
-    }
-    Some(())
-}
-
-const NO_LETTER: u8 = 0xff;
-
-/// What each byte stands for.
-const SEXTETS: [u8; 256] = {
-    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut table = [NO_LETTER; 256];
-    let mut at = 0;
-    while at < letters.len() {
-        table[letters[at] as usize] = at as u8;
-        at += 1;
-    }
-    table
-};
 
 /// One object of JSON, and nothing else.
 fn is_object(json: &[u8]) -> bool {

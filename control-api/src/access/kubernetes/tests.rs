@@ -1,5 +1,6 @@
 //! Against a real API server: tokens that it made, and tokens that it did not.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,7 @@ use crate::access::{Refusal, Role, Said};
 use crate::discovery::PodService;
 
 const AUDIENCE: &str = "laneway.io";
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A namespace of one test, with an authority that remembers nothing of another.
 struct Place {
@@ -88,7 +90,7 @@ async fn a_pod_is_known_by_its_projected_token_and_by_nothing_else() {
     let (first, second) = (place.pod("cart-1").await, place.pod("cart-2").await);
     let now = Instant::now();
     let token = place.token("default", &[AUDIENCE], Some(&first)).await;
-    let pass = place.authority().sidecar(&token, now).await.expect("it is genuine");
+    let pass = place.authority().sidecar(&token, HERE, now).await.expect("it is genuine");
     let node = |pod: &str| format!("sidecar~10.0.0.1~{pod}.{}~", place.namespace);
     let (own, others) = (node("cart-1"), node("cart-2"));
     let uid = first.metadata.uid.clone().expect("it has one");
@@ -102,25 +104,26 @@ async fn a_pod_is_known_by_its_projected_token_and_by_nothing_else() {
     assert!(pass.refusal(&Said { service: "order", ..said }).is_some());
     // Of the other pod it is the other.
     let token_of_other = place.token("default", &[AUDIENCE], Some(&second)).await;
-    let other = place.authority().sidecar(&token_of_other, now).await.expect("it is genuine");
+    let other = place.authority().sidecar(&token_of_other, HERE, now).await.expect("it is genuine");
     assert!(other.refusal(&said).is_some());
 
     let is_unreviewed = |known: Result<_, NotKnown>| matches!(known, Err(NotKnown::Refused(Refusal::Unreviewed(_))));
     for audiences in [&["vault"][..], &[]] {
         let wrong = place.token("default", audiences, Some(&first)).await;
-        assert!(is_unreviewed(place.authority().sidecar(&wrong, now).await), "audience {audiences:?}");
+        let refused = place.authority().sidecar(&wrong, HERE, now).await;
+        assert!(matches!(refused, Err(NotKnown::Refused(Refusal::OtherAudience { .. }))), "{audiences:?}: {refused:?}");
     }
     // A signature that is another's: as long, and of the same alphabet.
     let (signed, signature) = token.rsplit_once('.').expect("a JWT");
     let forged = format!("{signed}.{}", signature.chars().rev().collect::<String>());
-    assert!(is_unreviewed(place.authority().sidecar(&forged, now).await));
+    assert!(is_unreviewed(place.authority().sidecar(&forged, HERE, now).await));
     // Claims that were changed under a genuine signature.
     let (head, _) = signed.split_once('.').expect("a JWT");
     let (claims_of_other, _) = token_of_other.rsplit_once('.').expect("a JWT");
     let claims = claims_of_other.split_once('.').expect("a JWT").1;
-    assert!(is_unreviewed(place.authority().sidecar(&format!("{head}.{claims}.{signature}"), now).await));
+    assert!(is_unreviewed(place.authority().sidecar(&format!("{head}.{claims}.{signature}"), HERE, now).await));
     let loose = place.token("default", &[AUDIENCE], None).await;
-    let refused = place.authority().sidecar(&loose, now).await;
+    let refused = place.authority().sidecar(&loose, HERE, now).await;
     assert!(matches!(refused, Err(NotKnown::Refused(Refusal::NoPod(_)))), "{refused:?}");
 
     // A pod that is gone takes its token with it, at the next question.
@@ -128,7 +131,7 @@ async fn a_pod_is_known_by_its_projected_token_and_by_nothing_else() {
     place.pods().delete("cart-1", &at_once).await.expect("it is there");
     // The API server itself remembers a token for some seconds.
     let begun = Instant::now();
-    while !is_unreviewed(place.authority().sidecar(&token, now).await) {
+    while !is_unreviewed(place.authority().sidecar(&token, HERE, now).await) {
         assert!(begun.elapsed() < Duration::from_secs(60), "the token of a deleted pod is still good");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
@@ -175,7 +178,7 @@ async fn a_cluster_role_with_enable_alone_makes_an_operator() {
             let begun = Instant::now();
             // The API server's own authorizer follows its rules by a watch.
             let found = loop {
-                let found = place.authority().person(&token, now).await;
+                let found = place.authority().person(&token, HERE, now).await;
                 let role = found.as_ref().ok().map(|(_, role)| *role);
                 if role == expected || begun.elapsed() > Duration::from_secs(30) {
                     break found;

@@ -1,19 +1,20 @@
 //! Who is let in by what an API server says, with an API server that is made up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{
-    ANSWERS_MAX, Asked, Authority, Away, Later, NotKnown, POD_NAME, POD_UID, Pod, REVIEWS_MAX, Reviewer, User, Verdict,
-};
-use crate::access::{Access, Denied, Door, Refusal, Role, Rules, Said};
+use super::{Asked, Authority, Away, Later, NotKnown, POD_NAME, POD_UID, Pod, Reviewer, User, Verdict};
+use crate::access::turns::{ANSWERS_MAX, REVIEWS_MAX};
+use crate::access::{Access, Denied, Door, Pass, Refusal, Role, Rules, Said};
 use crate::discovery::PodService;
 
 const AUDIENCE: &str = "laneway.io";
+const HERE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 
 /// Knows tokens, with the audience that each is for (empty: the API server), and rights.
 #[derive(Default)]
@@ -50,7 +51,7 @@ impl Reviewer for Arc<Server> {
             }
             let wanted = audience.unwrap_or_default();
             let unknown = Verdict::Unknown("invalid bearer token".to_owned());
-            Ok(match self.users.get(token) {
+            Ok(match self.users.get(token.rsplit('.').next().unwrap_or_default()) {
                 Some((_, user)) if self.is_old => Verdict::Known(user.clone()),
                 Some((is_for, user)) if *is_for == wanted => {
                     let audiences = audience.map(str::to_owned).into_iter().collect();
@@ -128,6 +129,26 @@ fn authority(server: &Arc<Server>) -> Authority {
     Authority::new(Box::new(Arc::clone(server)), AUDIENCE.to_owned(), Arc::new(service_of))
 }
 
+/// A token as a pod has it; what is its signature here says who it is.
+fn token(who: &str) -> String {
+    // printf %s '{"aud":["laneway.io"],"sub":"a"}' | basenc --base64url | tr -d =
+    format!("header.eyJhdWQiOlsibGFuZXdheS5pbyJdLCJzdWIiOiJhIn0.{who}")
+}
+
+fn bearer(who: &str) -> String {
+    format!("Bearer {}", token(who))
+}
+
+async fn sidecar(authority: &Authority, who: &str, now: Instant) -> Result<Pass, NotKnown> {
+    authority.sidecar(&token(who), HERE, now).await
+}
+
+/// Of those who have a token for us.
+async fn person(authority: &Authority, who: &str, now: Instant) -> Result<(String, Role), NotKnown> {
+    let token = if ["ci", "cart"].contains(&who) { token(who) } else { who.to_owned() };
+    authority.person(&token, HERE, now).await
+}
+
 fn away() -> Later {
     Later::Away(Away("connection refused".to_owned()))
 }
@@ -146,7 +167,7 @@ async fn a_sidecar_is_the_pod_of_its_token_and_nobody_else() {
     let server = Arc::new(server());
     let authority = authority(&server);
     let now = Instant::now();
-    let cart = authority.sidecar("cart", now).await.expect("its token is good");
+    let cart = sidecar(&authority, "cart", now).await.expect("its token is good");
     assert_eq!(cart.refusal(&said("shop", "cart", "cart-1")), None);
     // It need not know its service.
     assert_eq!(cart.refusal(&said("shop", "", "cart-1")), None);
@@ -174,17 +195,17 @@ async fn a_pod_that_is_not_known_yet_comes_again_and_one_of_no_service_may_name_
     };
     let authority = Authority::new(Box::new(Arc::clone(&server)), AUDIENCE.to_owned(), Arc::new(service_of));
     let now = Instant::now();
-    assert_eq!(authority.sidecar("new", now).await, Err(NotKnown::Later(unseen("new-1"))));
+    assert_eq!(sidecar(&authority, "new", now).await, Err(NotKnown::Later(unseen("new-1"))));
     // It has not to be reviewed again when it is known, and nothing of it is remembered meanwhile.
     *seen.lock().expect("nobody panics with it") = PodService::OfNone;
-    let plain = authority.sidecar("new", now).await.expect("it is known");
+    let plain = sidecar(&authority, "new", now).await.expect("it is known");
     assert_eq!(plain.refusal(&said("shop", "", "new-1")), None);
     for (namespace, service) in [("shop", "cart"), ("shop", "anything"), ("test", ""), ("test", "cart")] {
         let refusal = plain.refusal(&said(namespace, service, "new-1")).expect("it is of no service");
         assert!(refusal.ends_with("pod:shop/new-1 may only be shop without a service"), "{refusal}");
     }
     *seen.lock().expect("nobody panics with it") = PodService::Of("order".to_owned());
-    let order = authority.sidecar("new", now).await.expect("it is known");
+    let order = sidecar(&authority, "new", now).await.expect("it is known");
     assert_eq!(order.refusal(&said("shop", "order", "new-1")), None);
     assert!(order.refusal(&said("shop", "cart", "new-1")).is_some());
     assert_eq!((server.reviews.load(Ordering::Relaxed), server.reads.load(Ordering::Relaxed)), (1, 0));
@@ -192,7 +213,7 @@ async fn a_pod_that_is_not_known_yet_comes_again_and_one_of_no_service_may_name_
     *seen.lock().expect("nobody panics with it") = PodService::Unknown;
     let door = Door::new("discovery", Rules { access: None, cluster: Some(Arc::new(authority)) });
     let remote = "10.0.0.1:5".parse().expect("an address");
-    let denied = door.sidecar(remote, &[], Some("Bearer new"), now).await;
+    let denied = door.sidecar(remote, &[], Some(&bearer("new")), now).await;
     assert_eq!(denied, Err(Denied::Later(unseen("new-1"))));
     assert_eq!(door.denied(), 0);
 }
@@ -207,19 +228,19 @@ async fn of_a_namespace_that_discovery_does_not_read_the_pod_itself_says_its_ser
         Arc::new(|_, _| PodService::Unread),
     );
     let now = Instant::now();
-    let cart = authority.sidecar("cart", now).await.expect("it says its service");
+    let cart = sidecar(&authority, "cart", now).await.expect("it says its service");
     assert_eq!(cart.refusal(&said("shop", "cart", "cart-1")), None);
     assert_eq!(cart.refusal(&said("shop", "", "cart-1")), None);
     assert!(cart.refusal(&said("shop", "order", "cart-1")).is_some());
-    let plain = authority.sidecar("plain", now).await.expect("it says none");
+    let plain = sidecar(&authority, "plain", now).await.expect("it says none");
     assert_eq!(plain.refusal(&said("shop", "", "plain-1")), None);
     assert!(plain.refusal(&said("shop", "cart", "plain-1")).is_some());
     // Both are asked for once a minute.
-    assert!(authority.sidecar("cart", now + Duration::from_secs(59)).await.is_ok());
+    assert!(sidecar(&authority, "cart", now + Duration::from_secs(59)).await.is_ok());
     assert_eq!(server.reads.load(Ordering::Relaxed), 2);
     // Of one that is not there, or another than that of the token, nothing is remembered.
     for _ in 0..2 {
-        assert_eq!(authority.sidecar("new", now).await, Err(NotKnown::Later(unseen("new-1"))));
+        assert_eq!(sidecar(&authority, "new", now).await, Err(NotKnown::Later(unseen("new-1"))));
     }
     assert_eq!(server.reads.load(Ordering::Relaxed), 4);
 }
@@ -232,14 +253,23 @@ async fn tokens_of_no_pod_of_other_audiences_and_of_nobody_are_refused() {
     let refused = |refusal| Err(NotKnown::Refused(refusal));
     let unreviewed = || Refusal::Unreviewed("invalid bearer token".to_owned());
     let pod = "system:serviceaccount:shop:default".to_owned();
-    assert_eq!(authority.sidecar("loose", now).await, refused(Refusal::NoPod(pod)));
-    assert_eq!(authority.sidecar("person", now).await, refused(Refusal::NoPod("alice".to_owned())));
-    assert_eq!(authority.sidecar("foreign", now).await, refused(unreviewed()));
-    assert_eq!(authority.sidecar("admin", now).await, refused(unreviewed()));
-    assert_eq!(authority.sidecar("guess", now).await, refused(unreviewed()));
+    assert_eq!(sidecar(&authority, "loose", now).await, refused(Refusal::NoPod(pod)));
+    assert_eq!(sidecar(&authority, "person", now).await, refused(Refusal::NoPod("alice".to_owned())));
+    assert_eq!(sidecar(&authority, "foreign", now).await, refused(unreviewed()));
+    assert_eq!(sidecar(&authority, "admin", now).await, refused(unreviewed()));
+    assert_eq!(sidecar(&authority, "guess", now).await, refused(unreviewed()));
+    // What cannot be the token of a pod is no question to anybody.
+    let reviews = server.reviews.load(Ordering::Relaxed);
+    for no_jwt in ["", "cart", "header.cart", &format!("{}.more", token("cart")), "header.bm8gSlNPTg.cart"] {
+        assert_eq!(authority.sidecar(no_jwt, HERE, now).await, refused(Refusal::NoJwt), "{no_jwt}");
+    }
+    // printf %s '{"aud":"vault"}' | basenc --base64url | tr -d =
+    let of_others = Refusal::OtherAudience { says: vec!["vault".to_owned()], wanted: AUDIENCE.to_owned() };
+    assert_eq!(authority.sidecar("header.eyJhdWQiOiJ2YXVsdCJ9.cart", HERE, now).await, refused(of_others));
+    assert_eq!(server.reviews.load(Ordering::Relaxed), reviews);
     let old = Arc::new(Server { is_old: true, ..self::server() });
     let authority = self::authority(&old);
-    assert_eq!(authority.sidecar("cart", now).await, refused(Refusal::Audience(AUDIENCE.to_owned())));
+    assert_eq!(sidecar(&authority, "cart", now).await, refused(Refusal::Audience(AUDIENCE.to_owned())));
 }
 
 #[tokio::test]
@@ -248,15 +278,18 @@ async fn the_role_of_a_person_is_the_highest_that_all_its_rights_are_there_for()
     let authority = authority(&server);
     let now = Instant::now();
     let is = |principal: &str, role| Ok((principal.to_owned(), role));
-    assert_eq!(authority.person("admin", now).await, is("kubernetes:root", Role::Admin));
-    assert_eq!(authority.person("ci", now).await, is("kubernetes:system:serviceaccount:ci:deployer", Role::Operator));
-    assert_eq!(authority.person("viewer", now).await, is("kubernetes:vera", Role::Viewer));
+    assert_eq!(person(&authority, "admin", now).await, is("kubernetes:root", Role::Admin));
+    assert_eq!(person(&authority, "ci", now).await, is("kubernetes:system:serviceaccount:ci:deployer", Role::Operator));
+    assert_eq!(person(&authority, "viewer", now).await, is("kubernetes:vera", Role::Viewer));
     for (token, who) in [("half", "half"), ("nobody", "nobody"), ("cart", "system:serviceaccount:shop:default")] {
         let refusal = Refusal::NoRole(format!("kubernetes:{who}"));
-        assert_eq!(authority.person(token, now).await, Err(NotKnown::Refused(refusal)));
+        assert_eq!(person(&authority, token, now).await, Err(NotKnown::Refused(refusal)));
     }
-    assert!(matches!(authority.person("guess", now).await, Err(NotKnown::Refused(Refusal::Unreviewed(_)))));
-    assert!(matches!(authority.person("foreign", now).await, Err(NotKnown::Refused(Refusal::Unreviewed(_)))));
+    // One that does not say that it is for us is shown once, as it is.
+    let reviews = server.reviews.load(Ordering::Relaxed);
+    assert!(matches!(person(&authority, "guess", now).await, Err(NotKnown::Refused(Refusal::Unreviewed(_)))));
+    assert_eq!(server.reviews.load(Ordering::Relaxed), reviews + 1);
+    assert!(matches!(person(&authority, "foreign", now).await, Err(NotKnown::Refused(Refusal::Unreviewed(_)))));
 }
 
 #[tokio::test]
@@ -265,23 +298,23 @@ async fn an_answer_holds_for_its_minute_whether_the_server_is_there_or_not() {
     let authority = authority(&server);
     let now = Instant::now();
     let after = |seconds: u64| now + Duration::from_secs(seconds);
-    assert!(authority.sidecar("cart", now).await.is_ok());
+    assert!(sidecar(&authority, "cart", now).await.is_ok());
     server.is_away.store(true, Ordering::Relaxed);
-    assert!(authority.sidecar("cart", after(59)).await.is_ok());
+    assert!(sidecar(&authority, "cart", after(59)).await.is_ok());
     assert_eq!(server.reviews.load(Ordering::Relaxed), 1);
-    assert_eq!(authority.sidecar("cart", after(60)).await, Err(NotKnown::Later(away())));
+    assert_eq!(sidecar(&authority, "cart", after(60)).await, Err(NotKnown::Later(away())));
     // What is not known is not remembered as a refusal.
     server.is_away.store(false, Ordering::Relaxed);
-    assert!(authority.sidecar("cart", after(61)).await.is_ok());
+    assert!(sidecar(&authority, "cart", after(61)).await.is_ok());
     // A refusal is short.
-    assert!(authority.sidecar("guess", now).await.is_err());
+    assert!(sidecar(&authority, "guess", now).await.is_err());
     let reviews = server.reviews.load(Ordering::Relaxed);
-    assert!(authority.sidecar("guess", after(4)).await.is_err());
+    assert!(sidecar(&authority, "guess", after(4)).await.is_err());
     assert_eq!(server.reviews.load(Ordering::Relaxed), reviews);
-    assert!(authority.sidecar("guess", after(5)).await.is_err());
+    assert!(sidecar(&authority, "guess", after(5)).await.is_err());
     assert_eq!(server.reviews.load(Ordering::Relaxed), reviews + 1);
     // A sidecar's answer is none for the API.
-    assert!(matches!(authority.person("cart", now).await, Err(NotKnown::Refused(Refusal::NoRole(_)))));
+    assert!(matches!(person(&authority, "cart", now).await, Err(NotKnown::Refused(Refusal::NoRole(_)))));
 }
 
 #[tokio::test]
@@ -289,13 +322,13 @@ async fn guesses_fill_no_memory_and_push_out_nobody() {
     let server = Arc::new(server());
     let authority = authority(&server);
     let now = Instant::now();
-    assert!(authority.sidecar("cart", now).await.is_ok());
+    assert!(sidecar(&authority, "cart", now).await.is_ok());
     for guess in 0..ANSWERS_MAX + 10 {
-        assert!(authority.sidecar(&format!("guess-{guess}"), now).await.is_err());
+        assert!(sidecar(&authority, &format!("guess-{guess}"), now).await.is_err());
     }
-    assert!(authority.of_sidecars.answers().len() <= ANSWERS_MAX);
+    assert!(authority.of_sidecars.remembered() <= ANSWERS_MAX);
     let reviews = server.reviews.load(Ordering::Relaxed);
-    assert!(authority.sidecar("cart", now).await.is_ok());
+    assert!(sidecar(&authority, "cart", now).await.is_ok());
     assert_eq!(server.reviews.load(Ordering::Relaxed), reviews, "it is still known");
 }
 
@@ -306,13 +339,15 @@ async fn only_so_many_reviews_run_at_a_time_and_the_other_port_has_its_own() {
     let now = Instant::now();
     let ask = |number: usize| {
         let authority = Arc::clone(&authority);
-        tokio::spawn(async move { authority.sidecar(&format!("guess-{number}"), now).await })
+        // Each from an address of its own.
+        let from = IpAddr::V4(Ipv4Addr::new(10, 0, 1, u8::try_from(number).expect("a few")));
+        tokio::spawn(async move { authority.sidecar(&token(&format!("guess-{number}")), from, now).await })
     };
     let flood: Vec<_> = (0..3 * REVIEWS_MAX).map(ask).collect();
     let running = || *server.running.lock().expect("nobody panics with it");
     crate::tests::until("they have come as far as they may", || running().0 == REVIEWS_MAX).await;
     let people = Arc::clone(&authority);
-    let person = tokio::spawn(async move { people.person("admin", now).await });
+    let person = tokio::spawn(async move { people.person("admin", HERE, now).await });
     crate::tests::until("a person has a turn", || running().0 == REVIEWS_MAX + 1).await;
     let gate = server.gate.as_ref().expect("it has one");
     crate::tests::until("all are answered", || {
@@ -369,7 +404,7 @@ async fn the_access_file_goes_first_and_the_cluster_is_asked_about_tokens_that_i
     assert_eq!(door.sidecar(remote, &[], None, now).await, Err(Denied::Refused(Refusal::Nothing)));
     server.is_away.store(false, Ordering::Relaxed);
     assert_eq!(
-        door.sidecar(remote, &[], Some("Bearer cart"), now).await.expect("it is known").principal,
+        door.sidecar(remote, &[], Some(&bearer("cart")), now).await.expect("it is known").principal,
         "pod:shop/cart-1"
     );
 }
