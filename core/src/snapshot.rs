@@ -71,7 +71,7 @@ pub(crate) struct Own {
     rules_ask_who_calls: bool,
     /// Position in `services`.
     at: Option<u32>,
-    /// Of the service's instances.
+    /// Of those of the service's instances that have a sidecar. Without one it may be a node's, which is everybody's behind it.
     addresses: FastSet<IpAddr>,
 }
 
@@ -425,8 +425,8 @@ impl Snapshot {
         self.group.trust != TagTrust::Any || self.group.path_header == PathHeader::Mesh || self.own.rules_ask_who_calls
     }
 
-    /// Is this the address of an instance of the service that this sidecar belongs to? (`x-laneway-hop` is believed only
-    /// from one.)
+    /// Is this the address of an instance of the service that this sidecar belongs to, which has a sidecar too? (`x-laneway-hop` is
+    /// believed only from one.)
     pub fn is_own_instance(&self, address: IpAddr) -> bool {
         self.own.addresses.contains(&address.to_canonical())
     }
@@ -665,11 +665,18 @@ impl Own {
             hands_over,
             rules_ask_who_calls: lanes.iter().any(|lane| enters(lane) && !lane.is_off() && lane.asks_who_calls),
             at,
-            addresses: table.iter().flat_map(|table| table.endpoints()).map(|(_, e)| e.address.0.ip()).collect(),
+            addresses: table.map(|table| own_addresses(table)).unwrap_or_default(),
             service,
             tag,
         }
     }
+}
+
+/// Where nobody is said to have a sidecar, as files may leave it out, all are taken to: two that disagree would hand a request to and fro.
+fn own_addresses(table: &Table) -> FastSet<IpAddr> {
+    let is_told = table.endpoints().any(|(_, endpoint)| endpoint.is_meshed);
+    let meshed = table.endpoints().filter(|(_, endpoint)| endpoint.is_meshed || !is_told);
+    meshed.map(|(_, endpoint)| endpoint.address.0.ip()).collect()
 }
 
 #[cfg(test)]

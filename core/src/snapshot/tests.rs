@@ -15,7 +15,7 @@ addresses: [10.96.0.12, 'fd00::12']
 ports: [{port: 80, name: http, protocol: detect}, {port: 3306, name: db, protocol: tcp}, {port: 9000, name: grpc, protocol: grpc}]
 endpoints:
   - {address: '10.1.0.12:20002', portName: http, tag: gray}
-  - {address: '10.1.0.13:20002', portName: http}
+  - {address: '10.1.0.13:20002', portName: http, meshed: true}
   - {address: '10.1.0.13:3306', portName: db}
   - {address: '[fd00::1]:20002', portName: http}
 ---
@@ -146,6 +146,10 @@ fn a_pod_knows_its_own_service() {
     assert_eq!(snapshot.own_service_name(), "namespaces/default/services/b");
     assert!(snapshot.is_own_instance(address("[::ffff:10.1.0.13]:1").ip()));
     assert!(!snapshot.is_own_instance(address("10.1.0.20:1").ip()));
+    // An instance without a sidecar hands nothing over, and its address may be its node's.
+    assert!(!snapshot.is_own_instance(address("10.1.0.12:1").ip()));
+    // Unless nobody is said to have one.
+    assert!(self::snapshot("d").is_own_instance(address("10.1.0.30:1").ip()));
     assert!(snapshot.is_opaque_port(address("10.1.0.13:3306")));
     assert!(!snapshot.is_opaque_port(address("10.1.0.13:20002")));
     assert!(!snapshot.is_opaque_port(address("10.1.0.13:1")));
