@@ -7,6 +7,7 @@
 mod age;
 mod door;
 pub mod node;
+mod opening;
 mod reconnect;
 mod reports;
 pub mod session;
@@ -65,6 +66,11 @@ const STREAMS_MAX: u32 = 16;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
 
+/// A connection ends after this, and is cut if it has not ended a grace later. A certificate is looked at when a connection is made, so
+/// it lets nobody in for longer. Sidecars, which come with a new connection for each stream, never see it.
+const CONNECTION_AGE: Duration = age::LONGEST.saturating_add(CONNECTION_GRACE);
+const CONNECTION_GRACE: Duration = Duration::from_secs(60);
+
 /// What serves the streams.
 pub struct Push {
     published: watch::Receiver<Arc<Published>>,
@@ -113,6 +119,8 @@ impl Push {
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_ANSWER))
             .max_concurrent_streams(Some(STREAMS_MAX))
+            .max_connection_age(CONNECTION_AGE)
+            .max_connection_age_grace(CONNECTION_GRACE)
             .add_routes(Routes::from(guarded))
             .serve_with_incoming_shutdown(connections, async move {
                 draining.started().await;
@@ -193,14 +201,14 @@ struct Line {
 
 impl Conversation {
     async fn run(mut self) {
-        let first = match self.requests.next().await {
-            Some(Ok(first)) => first,
-            Some(Err(status)) => {
+        let first = match opening::first(&mut self.requests).await {
+            Ok(Some(first)) => first,
+            Ok(None) => return,
+            Err(status) => {
                 debug!(remote = %self.remote, %status, "stream refused");
                 let _ = self.responses.send(Box::new(Err(status))).await;
                 return;
             }
-            None => return,
         };
         let node = match Node::read(first.node.as_ref().unwrap_or(&WireNode::default())) {
             Ok(node) => node,

@@ -1,16 +1,20 @@
 //! When a stream has lived long enough. Pure: chance is a seed, time is told.
 //!
-//! Streams live for hours, so a replica that was started later would never get any. Each ends once in half an hour, drawn a little
-//! apart, between two responses rather than within one; the sidecar has another one within a tenth of a second, perhaps with
-//! another replica, and is sent nothing that it has.
+//! Streams would live for as long as pods, so a replica that was started later would never get any, and whoever was let in once would
+//! stay: its token may be over, its pod gone. Each ends after half an hour at most, drawn a little apart, between two responses rather
+//! than within one; the sidecar has another one within a tenth of a second, perhaps with another replica, and is sent nothing that it
+//! has. At the door it is looked at anew.
 
 use std::time::{Duration, Instant};
 
 /// How long a stream lives, and by how much it may be more or less.
-const LIFE: Duration = Duration::from_secs(30 * 60);
+const LIFE: Duration = Duration::from_secs(27 * 60);
 const SPREAD: Duration = Duration::from_secs(3 * 60);
 /// Longest wait for what is in flight to be answered.
 const GRACE: Duration = Duration::from_secs(10);
+
+/// No stream lives longer, so what was opened beside it after it has no reason to. Half an hour, and the grace.
+pub(super) const LONGEST: Duration = LIFE.saturating_add(SPREAD).saturating_add(GRACE);
 
 /// The age of one stream.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +37,7 @@ impl Age {
 
 #[cfg(test)]
 mod tests {
-    use super::{Age, GRACE, LIFE, SPREAD};
+    use super::{Age, GRACE, LIFE, LONGEST, SPREAD};
     use std::time::{Duration, Instant};
 
     #[test]
@@ -45,5 +49,7 @@ mod tests {
         assert_eq!(lives(u64::MAX / 2 + 1), LIFE);
         let age = Age::begin(now, 7);
         assert_eq!(age.ends(false) - age.ends(true), GRACE);
+        assert!(Age::begin(now, u64::MAX).ends(false) - now <= LONGEST);
+        assert_eq!(LONGEST, Duration::from_secs(30 * 60 + 10), "as docs/security.md says");
     }
 }

@@ -1,7 +1,9 @@
 //! The statistics service, beside the discovery stream: takes what sidecars report and tells them the pace. A thin shell around
-//! `stats`; one task a stream, which ends with the stream, with a newer stream of the same node, or when the process drains.
+//! `stats`; one task a stream, which ends with the stream, with a newer stream of the same node, when it is older than any discovery stream
+//! gets, or when the process drains.
 
-use std::pin::Pin;
+use std::pin::{Pin, pin};
+use std::time::Instant;
 
 use laneway_core::snapshot::Identity;
 use laneway_proto::telemetry::lane_stats_server::LaneStats;
@@ -13,10 +15,14 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::door::Visitor;
+use super::{age, opening};
 use crate::access::Said;
 use crate::drain::Draining;
 use crate::fleet::Fleet;
 use crate::stats::{Reporter, SERIES_MAX, Stats};
+
+#[cfg(test)]
+mod tests;
 
 /// Largest report: a slice for each of ten seconds, of many rows.
 pub(super) const REPORT_BYTES_MAX: usize = 4 << 20;
@@ -52,6 +58,8 @@ impl LaneStats for Reports {
             fleet: self.fleet.clone(),
             draining: self.draining.clone(),
             visitor,
+            // Sidecars open one after each discovery stream, which ends before this.
+            old_at: Instant::now() + age::LONGEST,
         };
         // Ends when the connection does: then reading fails.
         tokio::spawn(conversation.run());
@@ -67,13 +75,18 @@ struct Conversation {
     fleet: Fleet,
     draining: Draining,
     visitor: Visitor,
+    old_at: Instant,
 }
 
 impl Conversation {
     async fn run(mut self) {
-        let Some(Ok(first)) = self.reports.next().await else { return };
-        if let Err(status) = self.talk(&first).await {
-            debug!(node = %first.node_id, reason = status.message(), "reports ended");
+        let (node, ended) = match opening::first(&mut self.reports).await {
+            Ok(Some(first)) => (first.node_id.clone(), self.talk(&first).await),
+            Ok(None) => return,
+            Err(status) => (String::new(), Err(status)),
+        };
+        if let Err(status) = ended {
+            debug!(%node, reason = status.message(), "reports ended");
             let _ = self.paces.send(Err(status)).await;
         }
     }
@@ -89,6 +102,7 @@ impl Conversation {
         let mut reporter = self.stats.reporter(&first.node_id);
         let replaced = reporter.replaced();
         self.tell_pace(&mut reporter)?;
+        let mut old_enough = pin!(tokio::time::sleep_until(self.old_at.into()));
         loop {
             tokio::select! {
                 report = self.reports.next() => match report {
@@ -106,6 +120,8 @@ impl Conversation {
                 },
                 () = reporter.pace_changed() => self.tell_pace(&mut reporter)?,
                 () = self.visitor.rules_changed() => self.visitor.ask_again(&said).await?,
+                // Whoever comes again is looked at again at the door.
+                () = &mut old_enough => return Ok(()),
                 () = replaced.notified() => {
                     return Err(Status::aborted("a newer stream of the same node took over"));
                 }
