@@ -17,6 +17,7 @@ pub mod review;
 mod claims;
 mod door;
 mod file;
+mod rights;
 mod turns;
 
 use ring::digest::{SHA256, digest};

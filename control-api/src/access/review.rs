@@ -14,18 +14,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::claims::audiences;
+use super::rights::Rights;
 use super::turns::{Said, Turns};
 use super::{Pass, Refusal, Role};
 use crate::discovery::PodService;
 
 #[cfg(test)]
 mod tests;
-
-/// Rights are asked for over all namespaces: a role here holds for all of them.
-const RESOURCES: [&str; 3] = ["lanegroups", "lanes", "servicepolicies"];
-const CHANGES: [&str; 3] = ["create", "update", "delete"];
-const READS: [&str; 2] = ["get", "list"];
-const SWITCH: (&str, &str) = ("lanes", "enable");
 
 /// Of `status.user.extra`: the pod that a token was made for.
 const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
@@ -101,6 +96,7 @@ pub struct Authority {
     reviewer: Box<dyn Reviewer>,
     audience: String,
     service_of: ServiceOf,
+    rights: Rights,
     of_people: Turns<(String, Role)>,
     of_sidecars: Turns<Known>,
 }
@@ -115,7 +111,14 @@ struct Known {
 
 impl Authority {
     pub fn new(reviewer: Box<dyn Reviewer>, audience: String, service_of: ServiceOf) -> Authority {
-        Authority { reviewer, audience, service_of, of_people: Turns::new(), of_sidecars: Turns::new() }
+        Authority {
+            reviewer,
+            audience,
+            service_of,
+            rights: Rights::new(),
+            of_people: Turns::new(),
+            of_sidecars: Turns::new(),
+        }
     }
 
     /// The principal and role of whoever calls the API from an address.
@@ -165,27 +168,8 @@ impl Authority {
             },
         };
         let principal = format!("kubernetes:{}", user.name);
-        if self.may_all(&user, &RESOURCES, &CHANGES).await? {
-            return Ok(Ok((principal, Role::Admin)));
-        }
-        if self.reviewer.may(&user, SWITCH.0, SWITCH.1).await? {
-            return Ok(Ok((principal, Role::Operator)));
-        }
-        if self.may_all(&user, &RESOURCES, &READS).await? {
-            return Ok(Ok((principal, Role::Viewer)));
-        }
-        Ok(Err(Refusal::NoRole(principal)))
-    }
-
-    async fn may_all(&self, user: &User, resources: &[&'static str], verbs: &[&'static str]) -> Result<bool, Later> {
-        for resource in resources {
-            for verb in verbs {
-                if !self.reviewer.may(user, resource, verb).await? {
-                    return Ok(false);
-                }
-            }
-        }
-        Ok(true)
+        let role = self.rights.role(&*self.reviewer, &user).await?;
+        Ok(role.map(|role| (principal.clone(), role)).ok_or(Refusal::NoRole(principal)))
     }
 
     async fn review_pod(&self, token: &str) -> Result<Said<Known>, Later> {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::{Asked, Authority, Away, Later, NotKnown, POD_NAME, POD_UID, Pod, Reviewer, User, Verdict};
+use crate::access::rights::{CHANGES, READS, RESOURCES};
 use crate::access::turns::{ANSWERS_MAX, REVIEWS_MAX};
 use crate::access::{Access, Denied, Door, Pass, Refusal, Role, Rules, Said};
 use crate::discovery::PodService;
@@ -108,13 +109,13 @@ fn server() -> Server {
     let mut may = |who: &str, resource, verb| {
         server.rights.insert((who.to_owned(), resource, verb));
     };
-    for resource in super::RESOURCES {
-        super::CHANGES.iter().for_each(|verb| may("root", resource, *verb));
-        super::READS.iter().for_each(|verb| may("vera", resource, *verb));
+    for resource in RESOURCES {
+        CHANGES.iter().for_each(|verb| may("root", resource, *verb));
+        READS.iter().for_each(|verb| may("vera", resource, *verb));
     }
     may("system:serviceaccount:ci:deployer", "lanes", "enable");
     // Some of the rights are not a role.
-    super::CHANGES.iter().for_each(|verb| may("half", "lanes", *verb));
+    CHANGES.iter().for_each(|verb| may("half", "lanes", *verb));
     may("half", "lanes", "get");
     server
 }
