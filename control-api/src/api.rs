@@ -10,6 +10,7 @@
 mod admit;
 mod audit;
 mod change;
+mod discovery;
 mod errors;
 mod explain;
 mod export;
@@ -66,6 +67,7 @@ use self::stream::{Events, Streams};
 use crate::access::Door;
 use crate::access::limit::Limit;
 use crate::credentials::Credentials;
+use crate::discovery::standing::Standing;
 use crate::drain::Draining;
 use crate::fleet::Fleet;
 use crate::guard::Deeds;
@@ -97,6 +99,7 @@ pub struct Api {
     deeds: Deeds,
     doors: [Door; 2],
     webhook: webhook::Counts,
+    discovery: Standing,
     started: SystemTime,
     draining: Draining,
     repeats: Repeats,
@@ -120,6 +123,8 @@ pub struct Given {
     pub doors: [Door; 2],
     /// Of the port that the API server of a cluster asks.
     pub webhook: webhook::Counts,
+    /// How discovery hears what it follows.
+    pub discovery: Standing,
     pub draining: Draining,
     /// Of one principal.
     pub writes_per_second: u32,
@@ -137,6 +142,7 @@ impl Api {
             deeds,
             doors,
             webhook,
+            discovery,
             draining,
             writes_per_second,
         } = given;
@@ -152,6 +158,7 @@ impl Api {
             deeds,
             doors,
             webhook,
+            discovery,
             started,
             draining,
             repeats,

@@ -13,7 +13,7 @@ use rustls::ServerConfig;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tracing::{info, warn};
 
 #[cfg(feature = "kubernetes")]
@@ -31,6 +31,7 @@ use crate::discovery::file::Files;
 use crate::discovery::kubernetes::Cluster;
 #[cfg(feature = "kubernetes")]
 use crate::discovery::merge::Merge;
+use crate::discovery::standing::Standing;
 use crate::drain;
 use crate::expirer::Expirer;
 use crate::fleet::Fleet;
@@ -88,7 +89,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let Discovery { services, discovered, following, service_of } = found;
+    let Discovery { services, discovered, mut following, service_of, standing } = found;
     let reconciler = Reconciler::start(store, services, Clock::system()).await.context("load the store (--store)")?;
     let reconciling = tokio::spawn(reconciler.clone().run(discovered));
     let adopting = tokio::spawn(reconciler.clone().follow());
@@ -166,6 +167,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         deeds: deeds.clone(),
         doors,
         webhook: asked.clone(),
+        discovery: standing,
         draining: draining.clone(),
         writes_per_second,
     };
@@ -198,6 +200,10 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         ended = &mut pushing => anyhow::bail!("the discovery port ended: {}", reason(ended)),
         ended = &mut answering => anyhow::bail!("the API port ended: {}", reason(ended)),
         ended = &mut injecting => anyhow::bail!("the webhook's port ended: {}", reason(ended)),
+        // A new process reads everything anew; this one would tell for ever of what ran now.
+        Some(ended) = following.join_next() => {
+            anyhow::bail!("discovery ended: {}", ended.err().map_or("it is over".to_owned(), |error| error.to_string()))
+        }
     }
     trigger.start();
     let drained = tokio::time::timeout(config.drain_max, async {
@@ -211,7 +217,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     if drained.await.is_err() {
         warn!("cut what was still running");
     }
-    following.into_iter().for_each(|task| task.abort());
+    following.abort_all();
     expiring.abort();
     guarding.abort();
     tidying.abort();
@@ -232,9 +238,11 @@ async fn serve(config: Config) -> anyhow::Result<()> {
 struct Discovery {
     services: Vec<ServiceDocument>,
     discovered: watch::Receiver<Vec<ServiceDocument>>,
-    following: Vec<JoinHandle<()>>,
+    /// None of them ends by itself.
+    following: JoinSet<()>,
     /// Of a pod, where the cluster is read.
     service_of: ServiceOf,
+    standing: Standing,
 }
 
 async fn discover(config: &Config) -> anyhow::Result<Discovery> {
@@ -244,22 +252,23 @@ async fn discover(config: &Config) -> anyhow::Result<Discovery> {
     }
     let nobody: ServiceOf = Arc::new(|_, _| PodService::Unread);
     let (found, discovered) = watch::channel(services.clone());
-    let mut following = vec![tokio::spawn(files.follow(found))];
+    let (mut following, standing) = (JoinSet::new(), Standing::default());
+    following.spawn(files.follow(found));
     #[cfg(feature = "kubernetes")]
     if let Some(namespaces) = &config.discovery_cluster {
         let client = crate::kubernetes::connect().await?;
-        let (cluster, services) = Cluster::open(&client, namespaces).await?;
+        let (cluster, services) = Cluster::open(&client, namespaces, standing.clone()).await?;
         let pods = cluster.pods();
         let service_of: ServiceOf = Arc::new(move |namespace, name| pods.service_of(namespace, name));
         let (found, of_cluster) = watch::channel(services);
-        following.push(tokio::spawn(cluster.follow(found)));
+        following.spawn(cluster.follow(found));
         let mut merge = Merge::new(discovered, of_cluster);
         let services = merge.whole();
         let (found, discovered) = watch::channel(services.clone());
-        following.push(tokio::spawn(merge.follow(found)));
-        return Ok(Discovery { services, discovered, following, service_of });
+        following.spawn(merge.follow(found));
+        return Ok(Discovery { services, discovered, following, service_of, standing });
     }
-    Ok(Discovery { services, discovered, following, service_of: nobody })
+    Ok(Discovery { services, discovered, following, service_of: nobody, standing })
 }
 
 /// What replicas share beside the store.

@@ -8,6 +8,7 @@ pub mod file;
 pub mod kubernetes;
 #[cfg(feature = "kubernetes")]
 pub mod merge;
+pub mod standing;
 
 /// What is known of the service of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]

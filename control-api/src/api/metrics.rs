@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Write as _};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
@@ -14,6 +14,7 @@ use laneway_proto::status::{ConfigState, Proxy};
 use prost_types::Timestamp;
 
 use super::{Api, read};
+use crate::discovery::standing::Watched;
 use crate::name;
 
 #[cfg(test)]
@@ -68,6 +69,10 @@ metrics! {
         "Services that discovery tells of";
     ENDPOINTS = "laneway_control_endpoints" gauge ["state"]
         "Endpoints that discovery tells of";
+    DISCOVERY_SILENCE = "laneway_control_discovery_silence_seconds" gauge ["kind"]
+        "For how long the API server was not heard, by what is watched there";
+    DISCOVERY_RESTARTS = "laneway_control_discovery_watch_restarts_total" counter ["kind"]
+        "Watches that died and were started again, by what they watch";
     SERIES = "laneway_control_stats_series" gauge []
         "Series of statistics that are kept";
     GUARD = "laneway_control_guard_actions_total" counter ["action"]
@@ -125,6 +130,10 @@ fn page(api: &Api) -> String {
         *endpoints.entry(endpoint_state(endpoint.state)).or_default() += 1;
     }
     page.family(&ENDPOINTS, endpoints.into_iter().map(|(state, count)| (vec![state], count)));
+    let watched = api.discovery.watched(Instant::now());
+    let of_each = |value: fn(&Watched) -> u64| watched.iter().map(move |(kind, watched)| (vec![*kind], value(watched)));
+    page.family(&DISCOVERY_SILENCE, of_each(|watched| watched.silence.as_secs()));
+    page.family(&DISCOVERY_RESTARTS, of_each(|watched| watched.restarts));
     page.single(&SERIES, api.stats.read(|rings| rings.series_count()));
     page.family(&GUARD, api.deeds.counts().map(|(action, count)| (vec![action], count)));
     page.family(&WEBHOOK, api.webhook.counts().map(|(result, count)| (vec![result], count)));

@@ -194,6 +194,9 @@ fn since(time: Option<SystemTime>, now: SystemTime) -> Option<prost_types::Durat
 
 pub(super) async fn get_server_info(api: &Api, _request: GetServerInfoRequest) -> Result<ServerInfo, Status> {
     let mut features = vec![api.reconciler.store_name().to_owned(), "discovery.file".to_owned()];
+    if !api.discovery.watched(Instant::now()).is_empty() {
+        features.push("discovery.kubernetes".to_owned());
+    }
     features.extend(api.reconciler.store_lacks());
     Ok(ServerInfo {
         version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -1,6 +1,7 @@
 //! Apply, Create, Update, Delete.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use laneway_core::compile::Objects;
 use laneway_proto::admin::{
@@ -13,7 +14,7 @@ use prost::Message;
 use tonic::Status;
 
 use super::mask::Mask;
-use super::{Api, errors, verdicts};
+use super::{Api, discovery, errors, verdicts};
 use crate::edit::Edit;
 use crate::reconcile::{MakeEdit, Outcome, Request, State, WriteError};
 use crate::{catalog, name};
@@ -60,6 +61,7 @@ pub(super) async fn apply(
     let mut outcome = outcome.map_err(|error| errors::write(error, &place))?;
     outcome.diagnostics.extend(orphans(&before, &outcome));
     outcome.diagnostics.extend(still_off(&lanes, &outcome));
+    outcome.diagnostics.extend(discovery::findings(&api.discovery, Instant::now()));
     Ok(ApplyBundleResponse { revision: outcome.revision, changes: outcome.changes, diagnostics: outcome.diagnostics })
 }
 

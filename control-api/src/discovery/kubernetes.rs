@@ -5,13 +5,14 @@
 //! ```
 //! Each watch is kube's: a list in pages, then events from there; where the server has forgotten that place (410), a list again. What a
 //! list no longer has is removed when the list is complete, never before. While the API server is away the last state stays.
+//! A watch that ends, which none should, is started again.
 //! Slices that the cluster itself makes are not read: they say what pods and selectors say, and say it later.
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::bail;
 use kube::runtime::watcher::{self, Event, watcher};
@@ -19,15 +20,17 @@ use kube::{Api, Client};
 use laneway_core::document::ServiceDocument;
 use serde::de::DeserializeOwned;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_stream::StreamExt;
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
 use self::objects::{FrontFact, Pod, PodFact, Service, Slice, SliceFact};
 use self::registry::{Kind, ObjectName, Registry};
 use super::PodService;
+use super::standing::{Ear, Standing};
 
 mod compose;
+mod listening;
 mod namespace;
 mod objects;
 mod registry;
@@ -44,6 +47,8 @@ const EVENTS_MAX: usize = 1_024;
 /// Pauses of a watch that fails.
 const PAUSE_MIN: Duration = Duration::from_millis(250);
 const PAUSE_MAX: Duration = Duration::from_secs(10);
+/// One that had to be started again begins with the shortest pause after so long.
+const STEADY: Duration = Duration::from_secs(60);
 /// What comes within so short a time after a catalogue is in the next one: a rollout of thousands of pods does not copy all of them for
 /// each. The first of a burst does not wait.
 const BREATH: Duration = Duration::from_millis(20);
@@ -54,12 +59,15 @@ const FOREIGN_SLICES: &str = "endpointslice.kubernetes.io/managed-by!=endpointsl
 
 /// A cluster that is followed.
 pub struct Cluster {
+    client: Client,
     /// Shared with whoever asks about pods; held for no wait.
     registry: Arc<Mutex<Registry>>,
     sources: Vec<Source>,
+    send: mpsc::Sender<(usize, News)>,
     events: mpsc::Receiver<(usize, News)>,
     /// Ends them with it.
     watches: JoinSet<()>,
+    standing: Standing,
 }
 
 /// Asks what is known of pods at the moment.
@@ -78,15 +86,26 @@ struct Source {
     is_listed: bool,
     /// While a list is read: what is known and was not listed yet.
     unlisted: Option<BTreeSet<ObjectName>>,
-    /// The last failure, until there is news again.
+    /// The last failure, until it is heard again.
     failure: Option<String>,
+    ear: Ear,
+    /// The task, when it was started, and the pause before it is started again.
+    task: Option<Id>,
+    started: Instant,
+    pause: Duration,
 }
 
 /// What a watch tells.
 enum News {
     ListBegins,
     ListEnds,
-    Object { namespace: Arc<str>, name: Arc<str>, fact: Fact },
+    Object {
+        namespace: Arc<str>,
+        name: Arc<str>,
+        fact: Fact,
+    },
+    /// A watch was opened; there may be nothing to tell for hours.
+    Opened,
     Failed(String),
 }
 
@@ -128,18 +147,24 @@ impl Read for Slice {
 }
 
 impl Cluster {
-    /// Reads everything for the first time. `namespaces`: none named is all of them.
-    pub async fn open(client: &Client, namespaces: &[String]) -> anyhow::Result<(Cluster, Vec<ServiceDocument>)> {
+    /// Reads everything for the first time. `namespaces`: none named is all of them. How it goes on is told to `standing`.
+    pub async fn open(
+        client: &Client,
+        namespaces: &[String],
+        standing: Standing,
+    ) -> anyhow::Result<(Cluster, Vec<ServiceDocument>)> {
         let (send, events) = mpsc::channel(EVENTS_MAX);
-        let mut cluster = Cluster { registry: Arc::default(), sources: Vec::new(), events, watches: JoinSet::new() };
+        let (client, watches) = (client.clone(), JoinSet::new());
+        let (registry, sources) = (Arc::default(), Vec::new());
+        let mut cluster = Cluster { client, registry, sources, send, events, watches, standing };
         let places: Vec<Option<&str>> = match namespaces {
             [] => vec![None],
             named => named.iter().map(|namespace| Some(&**namespace)).collect(),
         };
         for place in places {
-            cluster.watch::<Pod>(client, place, Kind::Pods, &send);
-            cluster.watch::<Service>(client, place, Kind::Services, &send);
-            cluster.watch::<Slice>(client, place, Kind::Slices, &send);
+            for kind in [Kind::Pods, Kind::Services, Kind::Slices] {
+                cluster.watch(kind, place);
+            }
         }
         let lists = tokio::time::timeout(FIRST_LISTS_MAX, async {
             while cluster.sources.iter().any(|source| !source.is_listed) {
@@ -188,26 +213,76 @@ impl Cluster {
         }
     }
 
-    fn watch<K: Read>(
-        &mut self,
-        client: &Client,
-        namespace: Option<&str>,
-        kind: Kind,
-        send: &mpsc::Sender<(usize, News)>,
-    ) {
-        let api: Api<K> = match namespace {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
+    fn watch(&mut self, kind: Kind, namespace: Option<&str>) {
+        let now = Instant::now();
+        self.sources.push(Source {
+            kind,
+            namespace: namespace.map(str::to_owned),
+            is_listed: false,
+            unlisted: None,
+            failure: None,
+            ear: self.standing.ear(kind.words(), now),
+            task: None,
+            started: now,
+            pause: PAUSE_MIN,
+        });
+        self.start(self.sources.len() - 1, Duration::ZERO);
+    }
+
+    fn start(&mut self, at: usize, after: Duration) {
+        let Some(source) = self.sources.get(at) else { return };
+        let task = match source.kind {
+            Kind::Pods => self.spawn::<Pod>(at, after),
+            Kind::Services => self.spawn::<Service>(at, after),
+            Kind::Slices => self.spawn::<Slice>(at, after),
         };
-        let selector = if kind == Kind::Slices { Some(FOREIGN_SLICES) } else { None };
-        self.watches.spawn(follow_objects(api, selector, self.sources.len(), send.clone()));
-        let namespace = namespace.map(str::to_owned);
-        self.sources.push(Source { kind, namespace, is_listed: false, unlisted: None, failure: None });
+        if let Some(source) = self.sources.get_mut(at) {
+            (source.task, source.started) = (task, Instant::now() + after);
+        }
+    }
+
+    fn spawn<K: Read>(&mut self, at: usize, after: Duration) -> Option<Id> {
+        let source = self.sources.get(at)?;
+        let client = listening::client(&self.client, at, self.send.clone());
+        let api: Api<K> = match &source.namespace {
+            Some(namespace) => Api::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        let selector = if source.kind == Kind::Slices { Some(FOREIGN_SLICES) } else { None };
+        let send = self.send.clone();
+        let task = self.watches.spawn(async move {
+            tokio::time::sleep(after).await;
+            follow_objects(api, selector, at, send).await;
+        });
+        Some(task.id())
+    }
+
+    /// A watch ended, by a panic: what is known stays, and a new one lists it again.
+    fn start_again(&mut self, ended: Result<(Id, ()), JoinError>) {
+        let (task, why) = match ended {
+            Ok((task, ())) => (task, "it ended".to_owned()),
+            Err(error) => (error.id(), error.to_string()),
+        };
+        let Some(at) = self.sources.iter().position(|source| source.task == Some(task)) else { return };
+        let Some(source) = self.sources.get_mut(at) else { return };
+        if source.started.elapsed() >= STEADY {
+            source.pause = PAUSE_MIN;
+        }
+        let pause = source.pause;
+        source.pause = (pause * 2).min(PAUSE_MAX);
+        error!(watch = %source, %why, ?pause, "a watch died, which is a bug of ours; it is started again");
+        source.ear.restarted();
+        source.failure = Some(why);
+        self.start(at, pause);
     }
 
     /// Waits for news, and takes in with it what else has come: what comes together is published together, and nothing waits.
     async fn take_in(&mut self) {
-        let Some((source, news)) = self.events.recv().await else { return std::future::pending().await };
+        let (source, news) = tokio::select! {
+            // Never over: we have an end of it ourselves.
+            Some(news) = self.events.recv() => news,
+            Some(ended) = self.watches.join_next_with_id() => return self.start_again(ended),
+        };
         self.apply(source, news);
         for _ in 1..EVENTS_MAX {
             let Ok((source, news)) = self.events.try_recv() else { return };
@@ -226,6 +301,7 @@ impl Cluster {
                 source.failure = Some(failure);
                 return;
             }
+            News::Opened => {}
             // It is said before anybody is asked.
             News::ListBegins => {
                 source.unlisted = Some(registry.names(source.kind, source.namespace.as_deref()));
@@ -250,6 +326,7 @@ impl Cluster {
                 }
             }
         }
+        source.ear.heard(Instant::now());
         if source.failure.take().is_some() {
             info!(watch = %source, "the API server is heard again");
         }
@@ -298,11 +375,7 @@ fn locked(registry: &Mutex<Registry>) -> MutexGuard<'_, Registry> {
 
 impl std::fmt::Display for Source {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = match self.kind {
-            Kind::Pods => "pods",
-            Kind::Services => "services",
-            Kind::Slices => "endpointslices",
-        };
+        let what = self.kind.words();
         match &self.namespace {
             Some(namespace) => write!(f, "{what} of {namespace}"),
             None => f.write_str(what),

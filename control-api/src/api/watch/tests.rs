@@ -31,6 +31,7 @@ async fn watched() -> (Events<WatchEvent>, Trigger) {
     let replicas = Replicas::alone("test".to_owned());
     let api = Api::new(Given {
         webhook: crate::webhook::Counts::default(),
+        discovery: crate::discovery::standing::Standing::default(),
         reconciler,
         fleet: Fleet::new(),
         leader: Leader::sole(),

@@ -40,6 +40,17 @@ pub(super) enum Kind {
     Slices,
 }
 
+impl Kind {
+    /// As people and metrics name it.
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Kind::Pods => "pods",
+            Kind::Services => "services",
+            Kind::Slices => "endpointslices",
+        }
+    }
+}
+
 #[derive(Default)]
 struct Space {
     known: Namespace,

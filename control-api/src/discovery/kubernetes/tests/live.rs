@@ -12,6 +12,7 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
+use super::super::super::standing::Standing;
 use super::super::Cluster;
 
 static NAMESPACES: AtomicU32 = AtomicU32::new(0);
@@ -80,8 +81,9 @@ impl Namespace {
 
     /// The catalogue of this namespace, by a client of its own.
     async fn follow(&self, client: &Client) -> watch::Receiver<Vec<ServiceDocument>> {
-        let (cluster, services) =
-            Cluster::open(client, std::slice::from_ref(&self.name)).await.expect("it may be listed");
+        let (cluster, services) = Cluster::open(client, std::slice::from_ref(&self.name), Standing::default())
+            .await
+            .expect("it may be listed");
         let (found, seen) = watch::channel(services);
         tokio::spawn(cluster.follow(found));
         seen

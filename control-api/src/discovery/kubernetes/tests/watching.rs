@@ -1,6 +1,6 @@
 //! Watches against a server that answers what the test says: lists in pages, watches that expire, connections that break.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use kube::{Client, Config};
 use laneway_core::document::ServiceDocument;
@@ -10,6 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 
 use super::super::super::PodService;
+use super::super::super::standing::Standing;
 use super::super::Cluster;
 use super::{pod, with};
 use crate::tests::until;
@@ -110,7 +111,7 @@ async fn next(asked: &mut mpsc::Receiver<Asked>) -> Asked {
 #[tokio::test]
 async fn nothing_is_lost_by_an_expired_watch_a_broken_connection_or_a_list_that_takes_its_time() {
     let (client, mut asked) = server().await;
-    let opening = tokio::spawn(async move { Cluster::open(&client, &[]).await });
+    let opening = tokio::spawn(async move { Cluster::open(&client, &[], Standing::default()).await });
     let first = next(&mut asked).await;
     assert!(first.target.contains("limit=500"), "{}", first.target);
     first.list(&[a(1, 3)], 10, "page-2").await;
@@ -165,11 +166,71 @@ async fn nothing_is_lost_by_an_expired_watch_a_broken_connection_or_a_list_that_
 #[tokio::test]
 async fn of_a_namespace_that_is_not_read_no_pod_is_ever_known_and_that_is_said() {
     let (client, mut asked) = server().await;
-    let opening = tokio::spawn(async move { Cluster::open(&client, &["shop".to_owned()]).await });
+    let opening = tokio::spawn(async move { Cluster::open(&client, &["shop".to_owned()], Standing::default()).await });
     next(&mut asked).await.list(&[a(1, 3)], 10, "").await;
     let (cluster, _) = opening.await.expect("no panic").expect("all was listed");
     let pods = cluster.pods();
     assert_eq!(pods.service_of("shop", "p1"), PodService::Of("a".to_owned()));
     assert_eq!(pods.service_of("shop", "p2"), PodService::Unknown);
     assert_eq!(pods.service_of("other", "p1"), PodService::Unread);
+}
+
+/// A cluster with one pod, and what is known of how it is heard.
+async fn opened() -> (Cluster, Vec<ServiceDocument>, Standing, mpsc::Receiver<Asked>) {
+    let (client, mut asked) = server().await;
+    let standing = Standing::default();
+    let told = standing.clone();
+    let opening = tokio::spawn(async move { Cluster::open(&client, &[], told).await });
+    next(&mut asked).await.list(&[a(1, 3)], 10, "").await;
+    let (cluster, services) = opening.await.expect("no panic").expect("all was listed");
+    (cluster, services, standing, asked)
+}
+
+#[tokio::test]
+async fn a_watch_that_dies_is_started_again_and_lists_what_it_missed() {
+    let (mut cluster, services, standing, mut asked) = opened().await;
+    let _watching = next(&mut asked).await.watch().await;
+    // As a panic would; and one of somebody else's tasks is none of ours.
+    cluster.watches.abort_all();
+    cluster.watches.spawn(async { panic!("a panic that belongs to the test") });
+    let (found, seen) = watch::channel(services);
+    let following = tokio::spawn(cluster.follow(found));
+    next(&mut asked).await.list(&[a(2, 20)], 30, "").await;
+    until("it was listed again", || addresses(&seen) == ["10.0.0.2Ready"]).await;
+    let restarts =
+        || standing.watched(Instant::now()).into_values().map(|watched| watched.restarts).collect::<Vec<_>>();
+    until("each was started again", || restarts() == [1, 1, 1]).await;
+    let mut watching = next(&mut asked).await.watch().await;
+    watching.tell("ADDED", a(3, 31)).await;
+    until("it follows", || addresses(&seen) == ["10.0.0.2Ready", "10.0.0.3Ready"]).await;
+    drop(seen);
+    following.await.expect("it ends when nobody listens");
+}
+
+#[tokio::test]
+async fn a_watch_that_is_open_is_heard_though_it_has_nothing_to_tell() {
+    let (cluster, services, standing, mut asked) = opened().await;
+    let (found, _seen) = watch::channel(services);
+    let _following = tokio::spawn(cluster.follow(found));
+    let watching = next(&mut asked).await;
+    let mark = Instant::now();
+    let is_heard_since = |mark: Instant| {
+        let now = Instant::now();
+        now - standing.watched(now)["pods"].silence > mark
+    };
+    assert!(!is_heard_since(mark), "it was listed before");
+    let open = watching.watch().await;
+    until("it is open", || is_heard_since(mark)).await;
+    // A server that answers with an error is not heard.
+    drop(open);
+    let mut refused = next(&mut asked).await;
+    let mark = Instant::now();
+    let error =
+        json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403}).to_string();
+    let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length";
+    refused.stream.write_all(format!("{head}: {}\r\n\r\n{error}", error.len()).as_bytes()).await.expect("it listens");
+    let again = next(&mut asked).await;
+    assert!(!is_heard_since(mark));
+    let _open = again.watch().await;
+    until("it is open again", || is_heard_since(mark)).await;
 }
