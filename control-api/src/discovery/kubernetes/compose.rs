@@ -2,7 +2,8 @@
 //!
 //! An instance has one endpoint with port 0: called at the port that was dialled, whatever it declares. A port of a front that leads to
 //! another number somewhere has a name, and one endpoint of that name for each instance; a port that leads to its own number
-//! everywhere needs none. Families never mix: a second address has a port name of its own, so who dials it is led to others of it.
+//! everywhere needs none. Addresses that are not an instance's alone (a node's, a machine's) have endpoints of names only, of headless
+//! fronts too. Families never mix: a second address has a port name of its own, so who dials it is led to others of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -37,6 +38,8 @@ pub(super) struct Number<'a> {
     /// May be empty.
     pub(super) name: &'a str,
     pub(super) protocol: AppProtocol,
+    /// A front with an address of its own has it; otherwise it is dialled at instances alone.
+    pub(super) is_of_address: bool,
 }
 
 /// Nothing where nothing runs. `numbers` in order; a front is its name and what is known of it.
@@ -69,6 +72,9 @@ pub(super) fn compose(
     for (at, number) in numbers.iter().enumerate() {
         let is_kept = |instance: &Instance| instance.has_own_address && instance.targets[at] == Some(number.number);
         if number.protocol == AppProtocol::Detect && instances.iter().all(is_kept) {
+            continue;
+        }
+        if !number.is_of_address && instances.iter().all(|instance| instance.targets[at].is_none()) {
             continue;
         }
         let is_taken = number.name.is_empty() || service.ports.iter().any(|port| port.name == number.name);

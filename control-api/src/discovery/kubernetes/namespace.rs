@@ -220,9 +220,12 @@ impl Namespace {
     ) -> Option<ServiceDocument> {
         let facts: Vec<(&str, &FrontFact)> =
             fronts.iter().filter_map(|name| Some((*name, &self.fronts.get(*name)?.fact))).collect();
-        // A headless front is dialled at its pods, by their ports.
+        // A headless front is dialled at its pods, by whatever port; an address that is not theirs alone is called at the front's ports.
+        let is_on_node = |pod: &&Arc<str>| self.pods.get(&***pod).is_some_and(|member| member.fact.is_on_node);
+        let is_by_ports = bare.is_some() || pods.iter().any(is_on_node);
+        let has_address = |fact: &FrontFact| !fact.addresses.is_empty();
         let mut numbers: BTreeMap<u16, Vec<(&str, &FrontPort)>> = BTreeMap::new();
-        for (name, fact) in facts.iter().filter(|(_, fact)| !fact.addresses.is_empty()) {
+        for (name, fact) in facts.iter().filter(|(_, fact)| is_by_ports || has_address(fact)) {
             fact.ports.iter().for_each(|port| numbers.entry(port.number).or_default().push((name, port)));
         }
         let mut instances = Vec::with_capacity(pods.len());
@@ -261,7 +264,9 @@ impl Namespace {
         }
         let numbers = numbers.iter().filter_map(|(number, ports)| {
             let (_, first) = ports.first()?;
-            Some(Number { number: *number, name: &first.name, protocol: first.protocol })
+            let is_of_address =
+                ports.iter().any(|(front, _)| self.fronts.get(*front).is_some_and(|front| has_address(&front.fact)));
+            Some(Number { number: *number, name: &first.name, protocol: first.protocol, is_of_address })
         });
         compose(namespace, id, &facts, &numbers.collect::<Vec<_>>(), &instances)
     }

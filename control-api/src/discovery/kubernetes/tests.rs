@@ -370,6 +370,51 @@ fn slices_of_others_say_what_is_behind_a_service_without_a_selector() {
 }
 
 #[test]
+fn a_headless_service_of_machines_and_of_pods_on_nodes_is_called_at_its_ports() {
+    let headless = |selector: Value, ports: Value| front("legacy", "None", selector, ports);
+    let web = json!([{"name": "web", "port": 80, "targetPort": 8080}]);
+    let machines = json!({
+        "kind": "EndpointSlice",
+        "metadata": {"name": "legacy-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "legacy"}},
+        "ports": [{"name": "web", "port": 8081}],
+        "endpoints": [
+            {"addresses": ["192.168.0.1"], "conditions": {"ready": true}},
+            {"addresses": ["192.168.0.2"], "conditions": {"ready": false}},
+        ],
+    });
+    let without_selector = with(headless(json!({}), web.clone()), "/spec/selector", json!({}));
+    check(
+        &[without_selector.clone(), machines.clone()],
+        &["legacy [] {80=web} 192.168.0.1:8081/web | 192.168.0.2:8081/web unhealthy"],
+    );
+    // Their gray version is in a pod: it can be called by who dials a machine, and who dials it can be led back.
+    let gray = pod("gray", "10.0.0.1", json!({"laneway.io/service": "legacy", "laneway.io/tag": "gray"}));
+    let expected = "legacy [] {80=web} 10.0.0.1:0 gray | 10.0.0.1:8080/web gray | 192.168.0.1:8081/web | \
+                    192.168.0.2:8081/web unhealthy";
+    check(&[without_selector.clone(), machines.clone(), gray.clone()], &[expected]);
+    assert_eq!(registry(&[without_selector.clone(), machines]).catalogue()[0].hosts[0], "legacy.shop");
+    // Without machines it is as any headless Service.
+    check(&[without_selector, gray], &["legacy [] {} 10.0.0.1:0 gray"]);
+    let on_node =
+        |name: &str, ip: &str| with(pod(name, ip, json!({"app": "legacy"})), "/spec/hostNetwork", json!(true));
+    check(
+        &[on_node("p1", "192.168.0.1"), headless(json!({"app": "legacy"}), web.clone())],
+        &["legacy [] {80=web} 192.168.0.1:8080/web"],
+    );
+    check(
+        &[
+            on_node("p1", "192.168.0.1"),
+            pod("p2", "10.0.0.2", json!({"app": "legacy"})),
+            headless(json!({"app": "legacy"}), web),
+        ],
+        &["legacy [] {80=web} 10.0.0.2:0 | 10.0.0.2:8080/web | 192.168.0.1:8080/web"],
+    );
+    // It declares no port of that name, or none that is TCP: nobody knows where to call it.
+    let nowhere = json!([{"port": 80, "targetPort": "grpc"}, {"name": "dns", "port": 53, "protocol": "UDP"}]);
+    check(&[on_node("p1", "192.168.0.1"), headless(json!({"app": "legacy"}), nowhere)], &[]);
+}
+
+#[test]
 fn pods_on_the_network_of_their_node_are_called_at_the_ports_of_services_alone() {
     let objects = [
         with(pod("p1", "192.168.0.1", json!({"app": "a"})), "/spec/hostNetwork", json!(true)),

@@ -27,8 +27,8 @@ fn any_object() -> impl Strategy<Value = (Kind, &'static str, Option<Value>)> {
             (Kind::Pods, name, object)
         },
     );
-    let fronts = ("a|b|all", 0..4_u8, 0..4_u8).prop_map(|(name, selector, ports)| {
-        let ip = format!("10.96.0.{}", name.len());
+    let fronts = ("a|b|all", 0..4_u8, 0..4_u8, 0..4_u8).prop_map(|(name, selector, ports, headless)| {
+        let ip = if headless == 0 { "None".to_owned() } else { format!("10.96.0.{}", name.len()) };
         let ports = match ports {
             0 => json!([]),
             1 => json!([{"name": "web", "port": 80, "targetPort": 8080}]),
