@@ -11,6 +11,7 @@ mod tests;
 
 /// Findings of this module.
 const CODE_SILENT: &str = "LANE0811";
+const CODE_FOUND: &str = "LANE0812";
 /// A watch is opened anew each minute; three times it was not.
 const SILENT_AFTER: Duration = Duration::from_secs(200);
 
@@ -25,7 +26,11 @@ pub(super) fn findings(standing: &Standing, now: Instant) -> Vec<Diagnostic> {
         let help = "The log of this replica says why; it goes on trying. Traffic goes on with what was known";
         warning(CODE_SILENT, kind, message, help)
     });
-    silent.collect()
+    let problems = standing.problems();
+    let untold = (problems.untold > 0).then(|| format!("{} more, which are not told", problems.untold));
+    let found = problems.told.into_iter().chain(untold);
+    let help = "Correct the object; docs/kubernetes.md#the-cluster-as-registry says what is read of it";
+    silent.chain(found.map(|problem| warning(CODE_FOUND, "found", problem, help))).collect()
 }
 
 fn warning(code: &str, field: &str, message: String, help: &str) -> Diagnostic {

@@ -73,6 +73,8 @@ metrics! {
         "For how long the API server was not heard, by what is watched there";
     DISCOVERY_RESTARTS = "laneway_control_discovery_watch_restarts_total" counter ["kind"]
         "Watches that died and were started again, by what they watch";
+    DISCOVERY_PROBLEMS = "laneway_control_discovery_problems" gauge []
+        "Pods and Services of the cluster that may not be what was meant";
     SERIES = "laneway_control_stats_series" gauge []
         "Series of statistics that are kept";
     GUARD = "laneway_control_guard_actions_total" counter ["action"]
@@ -134,6 +136,7 @@ fn page(api: &Api) -> String {
     let of_each = |value: fn(&Watched) -> u64| watched.iter().map(move |(kind, watched)| (vec![*kind], value(watched)));
     page.family(&DISCOVERY_SILENCE, of_each(|watched| watched.silence.as_secs()));
     page.family(&DISCOVERY_RESTARTS, of_each(|watched| watched.restarts));
+    page.single(&DISCOVERY_PROBLEMS, api.discovery.problems().count());
     page.single(&SERIES, api.stats.read(|rings| rings.series_count()));
     page.family(&GUARD, api.deeds.counts().map(|(action, count)| (vec![action], count)));
     page.family(&WEBHOOK, api.webhook.counts().map(|(result, count)| (vec![result], count)));

@@ -339,7 +339,13 @@ impl Cluster {
     }
 
     fn tell_problems(&self) {
-        let problems = locked(&self.registry).take_problems();
+        let (problems, standing) = {
+            let mut registry = locked(&self.registry);
+            (registry.take_problems(), registry.standing_problems())
+        };
+        if let Some(standing) = standing {
+            self.standing.find(standing);
+        }
         for problem in problems.told {
             warn!("{problem}");
         }

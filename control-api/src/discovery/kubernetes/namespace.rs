@@ -41,7 +41,16 @@ pub(super) struct Made {
     pub(super) document: Option<ServiceDocument>,
     /// It could not be made, and what there was before holds.
     pub(super) stays: bool,
-    pub(super) problem: Option<String>,
+    pub(super) finding: Option<Finding>,
+}
+
+/// What people should know of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Finding {
+    /// It is not what was meant, perhaps.
+    Problem(String),
+    /// It is well, and may surprise.
+    Note(String),
 }
 
 struct Member {
@@ -56,6 +65,14 @@ struct Front {
     pods: BTreeSet<Arc<str>>,
     /// Those of its pods, with how many each has.
     services: BTreeMap<Arc<str>, usize>,
+}
+
+impl Finding {
+    pub(super) fn words(&self) -> &str {
+        match self {
+            Finding::Problem(words) | Finding::Note(words) => words,
+        }
+    }
 }
 
 impl Maker {
@@ -160,14 +177,17 @@ impl Namespace {
 
     pub(super) fn make(&self, namespace: &str, maker: &Maker) -> Made {
         let made = match maker {
-            Maker::Service(id) => Made { document: self.service(namespace, id), ..Made::default() },
+            Maker::Service(id) => {
+                let finding = self.ambiguity(id).map(Finding::Problem);
+                Made { document: self.service(namespace, id), finding, ..Made::default() }
+            }
             Maker::Front(name) => self.own(namespace, name),
         };
         let finding = made.document.as_ref().and_then(|made| service_too_large(&made.resource_name(), made));
         match finding {
             Some(finding) => {
                 let problem = format!("{}; sidecars keep what they had of it", finding.message);
-                Made { document: None, stays: true, problem: Some(problem) }
+                Made { document: None, stays: true, finding: Some(Finding::Problem(problem)) }
             }
             None => made,
         }
@@ -199,7 +219,7 @@ impl Namespace {
                 "{why}, and pods are of a service of that name: calls to its address are left to the cluster, lanes or not. \
                  Label laneway.io/service says of a pod which service it is of"
             );
-            return Made { problem: Some(problem), ..Made::default() };
+            return Made { finding: Some(Finding::Problem(problem)), ..Made::default() };
         }
         let pods: Vec<&Arc<str>> = front.pods.iter().collect();
         let bare = self.has_bare(name).then_some(name);
@@ -207,7 +227,29 @@ impl Namespace {
         if let Some(document) = &mut document {
             document.secondary = true;
         }
-        Made { document, problem: Some(format!("{why}: it is a service of its own")), ..Made::default() }
+        let note = Finding::Note(format!("{why}: it is a service of its own"));
+        Made { document, finding: Some(note), ..Made::default() }
+    }
+
+    /// Pods of the service that do not say what they are of, and are behind several fronts that are not over the same pods: nothing but
+    /// names tells which of them is meant.
+    fn ambiguity(&self, id: &str) -> Option<String> {
+        let pods = self.services.get(id)?.iter().filter_map(|pod| Some((pod, self.pods.get(pod)?)));
+        let silent = pods.filter(|(_, member)| member.fact.service.is_none() && member.fronts.len() > 1);
+        // Pods of one template are behind the same fronts.
+        let mut seen: BTreeSet<&[Arc<str>]> = BTreeSet::new();
+        let mut fresh = silent.filter(|(_, member)| seen.insert(&member.fronts));
+        let over = |front: &Arc<str>| self.fronts.get(front).map(|front| &front.pods);
+        let (pod, member) = fresh.find(|(_, member)| {
+            let mut each = member.fronts.iter().map(over);
+            let first = each.next();
+            each.any(|other| Some(other) != first)
+        })?;
+        Some(format!(
+            "pod {pod} does not say which service it is of, and Services over different pods select it ({}): it counts as of the first by \
+             name, and so do others like it. Label laneway.io/service says which service a pod is of",
+            member.fronts.join(", ")
+        ))
     }
 
     fn document(

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use laneway_core::document::ServiceDocument;
 
 use super::super::PodService;
-use super::namespace::{Maker, Namespace};
+use super::super::standing;
+use super::namespace::{Finding, Maker, Namespace};
 use super::objects::{FrontFact, PodFact, SliceFact, Template};
 
 /// Problems that are told at a time; the rest are counted.
@@ -26,7 +27,11 @@ pub(super) struct Registry {
     templates: HashSet<Arc<Template>>,
     /// Namespaces with something that was touched since the last flush.
     touched: BTreeSet<Arc<str>>,
+    /// Pods that nobody can place: why.
+    odd: BTreeMap<ObjectName, Box<str>>,
     problems: Problems,
+    /// What is wrong is another since it was last asked.
+    is_changed: bool,
 }
 
 /// Namespace and name.
@@ -56,7 +61,7 @@ struct Space {
     known: Namespace,
     documents: BTreeMap<Maker, ServiceDocument>,
     /// Of each maker, so that it is told once.
-    told: BTreeMap<Maker, String>,
+    told: BTreeMap<Maker, Finding>,
 }
 
 /// What people should know of.
@@ -74,9 +79,17 @@ impl Registry {
         if old == fact.as_ref() {
             return;
         }
-        let problem = fact.as_ref().and_then(|fact| fact.problem.as_deref());
-        if let Some(problem) = problem.filter(|problem| old.and_then(|old| old.problem.as_deref()) != Some(*problem)) {
-            self.problems.tell(format!("pod {namespace}/{name} is nobody's instance: {problem}"));
+        let problem = fact.as_ref().and_then(|fact| fact.problem.clone());
+        if old.and_then(|old| old.problem.as_ref()) != problem.as_ref() {
+            let pod = (namespace.into(), name.into());
+            match problem {
+                Some(problem) => {
+                    self.problems.tell(format!("pod {namespace}/{name} is nobody's instance: {problem}"));
+                    self.odd.insert(pod, problem);
+                }
+                None => drop(self.odd.remove(&pod)),
+            }
+            self.is_changed = true;
         }
         let fact = fact.map(|fact| PodFact { template: self.shared(fact.template), ..fact });
         let old = self.touch(namespace).set_pod(name, fact);
@@ -122,7 +135,9 @@ impl Registry {
         let mut is_changed = false;
         for name in std::mem::take(&mut self.touched) {
             let Some(space) = self.namespaces.get_mut(&name) else { continue };
-            is_changed |= space.flush(&name, &mut self.problems);
+            let (is_other, finds_other) = space.flush(&name, &mut self.problems);
+            is_changed |= is_other;
+            self.is_changed |= finds_other;
             if space.known.is_empty() {
                 self.namespaces.remove(&name);
             }
@@ -143,6 +158,26 @@ impl Registry {
     /// What came up since this was last asked.
     pub(super) fn take_problems(&mut self) -> Problems {
         std::mem::take(&mut self.problems)
+    }
+
+    /// What is wrong now, if that has changed since it was last asked.
+    pub(super) fn standing_problems(&mut self) -> Option<standing::Problems> {
+        if !std::mem::take(&mut self.is_changed) {
+            return None;
+        }
+        let pods = self
+            .odd
+            .iter()
+            .map(|((namespace, name), why)| format!("pod {namespace}/{name} is nobody's instance: {why}"));
+        let of_spaces = self.namespaces.iter().flat_map(|(namespace, space)| {
+            space.told.iter().filter_map(move |(maker, finding)| match finding {
+                Finding::Problem(words) => Some(format!("{}: {words}", maker.words(namespace))),
+                Finding::Note(_) => None,
+            })
+        });
+        let mut problems = Problems::default();
+        pods.chain(of_spaces).for_each(|problem| problems.tell(problem));
+        Some(standing::Problems { told: problems.told, untold: problems.untold })
     }
 
     #[cfg(test)]
@@ -171,17 +206,19 @@ impl Registry {
 }
 
 impl Space {
-    fn flush(&mut self, namespace: &str, problems: &mut Problems) -> bool {
-        let mut is_changed = false;
+    /// Whether documents, and whether findings are others.
+    fn flush(&mut self, namespace: &str, problems: &mut Problems) -> (bool, bool) {
+        let (mut is_changed, mut finds_other) = (false, false);
         for maker in self.known.take_touched() {
             let made = self.known.make(namespace, &maker);
-            match made.problem {
-                Some(problem) if self.told.get(&maker) == Some(&problem) => {}
-                Some(problem) => {
-                    problems.tell(format!("{}: {problem}", maker.words(namespace)));
-                    self.told.insert(maker.clone(), problem);
+            match made.finding {
+                Some(finding) if self.told.get(&maker) == Some(&finding) => {}
+                Some(finding) => {
+                    problems.tell(format!("{}: {}", maker.words(namespace), finding.words()));
+                    self.told.insert(maker.clone(), finding);
+                    finds_other = true;
                 }
-                None => drop(self.told.remove(&maker)),
+                None => finds_other |= self.told.remove(&maker).is_some(),
             }
             if made.stays || self.documents.get(&maker) == made.document.as_ref() {
                 continue;
@@ -192,7 +229,7 @@ impl Space {
                 None => drop(self.documents.remove(&maker)),
             }
         }
-        is_changed
+        (is_changed, finds_other)
     }
 }
 

@@ -131,13 +131,78 @@ fn the_service_of_a_pod_is_the_first_that_something_says() {
         &[last.clone(), front("five", "10.96.0.5", json!({"x": "y"}), json!([]))],
         &["five [10.96.0.5] {} 10.0.0.1:0"],
     );
-    // Several are one, by the name that comes first.
+    // Several over the same pods are one, by the name that comes first.
     let both = [
         last,
         front("six", "10.96.0.6", json!({"x": "y"}), json!([])),
         front("five", "10.96.0.5", json!({"x": "y"}), json!([])),
     ];
     check(&both, &["five [10.96.0.5 10.96.0.6] {} 10.0.0.1:0"]);
+    let mut registry = registry(&both);
+    assert_eq!(registry.take_problems().told, [] as [&str; 0]);
+    assert_eq!(registry.standing_problems().map_or(0, |problems| problems.count()), 0);
+}
+
+#[test]
+fn which_service_a_silent_pod_is_of_is_told_as_a_problem_where_only_names_decide() {
+    let (x, both) = (json!({"x": "y"}), json!({"x": "y", "tier": "web"}));
+    let objects = [
+        pod("p1", "10.0.0.1", both.clone()),
+        pod("p2", "10.0.0.2", x.clone()),
+        front("narrow", "10.96.0.5", json!({"tier": "web"}), json!([])),
+        front("wide", "10.96.0.6", x, json!([])),
+    ];
+    let mut registry = registry(&objects);
+    assert_eq!(registry.service_of("shop", "p1"), PodService::Of("narrow".to_owned()));
+    assert_eq!(registry.service_of("shop", "p2"), PodService::Of("wide".to_owned()));
+    let told = registry.take_problems().told;
+    let ours: Vec<&String> = told.iter().filter(|told| told.contains("does not say which service")).collect();
+    assert!(
+        ours.len() == 1
+            && ours[0].starts_with("service shop/narrow: pod p1 ")
+            && ours[0].contains("(narrow, wide)")
+            && ours[0].contains("laneway.io/service"),
+        "{told:?}"
+    );
+    let problems = registry.standing_problems().expect("they are others now");
+    assert!(problems.told.contains(ours[0]), "{problems:?}");
+    assert_eq!(registry.standing_problems(), None, "nothing has changed since");
+    // It says so itself, or the two are over the same pods: nothing is odd.
+    let labelled = pod("p1", "10.0.0.1", json!({"x": "y", "tier": "web", "laneway.io/service": "narrow"}));
+    add(&mut registry, labelled);
+    registry.flush();
+    let is_ours = |told: &String| told.contains("does not say which service");
+    let left = registry.standing_problems().expect("one is gone");
+    assert!(!left.told.iter().any(is_ours), "{left:?}");
+    add(&mut registry, pod("p1", "10.0.0.1", both.clone()));
+    registry.flush();
+    assert!(registry.standing_problems().expect("it is back").told.iter().any(is_ours));
+    add(&mut registry, pod("p2", "10.0.0.2", both));
+    registry.flush();
+    let left = registry.standing_problems().expect("one is gone");
+    assert!(!left.told.iter().any(is_ours), "{left:?}");
+}
+
+#[test]
+fn a_pod_that_nobody_can_place_is_a_problem_for_as_long_as_it_is_there() {
+    let odd = pod("odd", "10.0.0.8", json!({"app": "a", "laneway.io/tag": "Gray"}));
+    let mut registry = registry(std::slice::from_ref(&odd));
+    let problems = registry.standing_problems().expect("there is one");
+    assert!(problems.count() == 1 && problems.told[0].starts_with("pod shop/odd is nobody's instance"), "{problems:?}");
+    registry.remove(Kind::Pods, "shop", "odd");
+    registry.flush();
+    assert_eq!(registry.standing_problems().map(|problems| problems.count()), Some(0));
+    // A Service that is a service of its own is well.
+    for object in [
+        pod("p1", "10.0.0.1", json!({"app": "a", "tier": "web"})),
+        pod("p2", "10.0.0.2", json!({"app": "b", "tier": "web"})),
+        front("all", "10.96.0.9", json!({"tier": "web"}), json!([])),
+    ] {
+        add(&mut registry, object);
+    }
+    registry.flush();
+    assert_eq!(registry.take_problems().told.len(), 2, "both are in the log");
+    assert_eq!(registry.standing_problems().map_or(0, |problems| problems.count()), 0);
 }
 
 #[test]
