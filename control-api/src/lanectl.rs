@@ -31,6 +31,8 @@ mod lane;
 mod lint;
 mod look;
 mod objects;
+#[cfg(feature = "kubernetes")]
+mod owner;
 mod print;
 mod progress;
 mod proxy;

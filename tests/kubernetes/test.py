@@ -165,6 +165,26 @@ def installing_twice_is_refused_and_upgrade_keeps_the_settings(run):
 
 
 @claim
+def a_second_installation_is_refused_before_it_takes_anything(run):
+    once = [("clusterrolebinding", "laneway-control"), ("mutatingwebhookconfiguration", "laneway-inject"), ("clusterrole", "laneway-control")]
+    versions = lambda: [run.object(*one)["metadata"]["resourceVersion"] for one in once]
+    before = versions()
+    refused = run.lanectl("install", "-n", "elsewhere", check=False)
+    assert refused.returncode == 1 and f"installation in namespace {SYSTEM}" in refused.stderr and "nothing was changed" in refused.stderr, refused.stderr
+    said = run.lanectl("check", "--pre", "-n", "elsewhere", check=False)
+    assert said.returncode == 1 and f"✗ there is an installation in namespace {SYSTEM}" in said.stdout, said.stdout
+    assert run.kubectl("get", "namespace", "elsewhere", check=False).returncode, "it was made"
+    # Helm looks by itself.
+    chart = ROOT / "deploy" / "helm" / "laneway"
+    helm = run.command([TOOLS / "helm", "--kubeconfig", run.cluster.kubeconfig, "install", "other", chart, "-n", "elsewhere", "--create-namespace"], check=False)
+    assert helm.returncode and "invalid ownership metadata" in helm.stderr, helm.stderr
+    run.kubectl("delete", "namespace", "elsewhere", "--ignore-not-found")
+    assert versions() == before
+    said = run.lanectl("check", "--cluster", check=False)
+    assert "✓ no other namespace has an installation" in said.stdout, said.stdout
+
+
+@claim
 def the_chart_says_what_lanectl_says(run):
     chart = ROOT / "deploy" / "helm" / "laneway"
     run.command([TOOLS / "helm", "lint", "--strict", "--kube-version", "1.37", chart])

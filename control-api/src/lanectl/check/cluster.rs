@@ -22,6 +22,7 @@ use super::validity::validity;
 use super::{Item, NAMES_MAX, not_well, odd, well};
 use crate::install::{AUTHORITIES, CONTROL, SETTINGS, WEBHOOK};
 use crate::kubernetes;
+use crate::lanectl::owner::{self, Other};
 use crate::lanectl::print;
 
 #[cfg(test)]
@@ -66,6 +67,8 @@ struct Before {
     /// Namespaces that have our label and that of another mesh.
     shared: Vec<String>,
     is_installed: bool,
+    /// Whose the objects of the whole cluster are, where they are not ours to take.
+    other: Option<Other>,
 }
 
 /// What of an installation is there.
@@ -85,6 +88,8 @@ struct There {
     without_authorities: Vec<String>,
     /// Pods of those namespaces that run without a sidecar, `namespace/name`.
     without_sidecar: Vec<String>,
+    /// Whose the objects of the whole cluster are, where they are not this installation's.
+    other: Option<Other>,
 }
 
 /// Before an installation.
@@ -145,6 +150,7 @@ async fn ask_before(client: &Client, namespace: &str, version: (u32, u32)) -> Re
         found.shared = shared(client).await?;
         let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         found.is_installed = maps.get_opt(SETTINGS).await?.is_some();
+        found.other = owner::other(client, namespace).await?;
     }
     Ok(found)
 }
@@ -222,11 +228,12 @@ fn judge_before(found: &Before, namespace: &str) -> Vec<Item> {
     } else {
         well(SECTION, "check-installed", format!("{namespace} has no installation yet"))
     });
+    items.push(of_owner(SECTION, found.other.as_ref()));
     items
 }
 
 async fn ask_there(client: &Client, own: &str, now: SystemTime) -> Result<There, kube::Error> {
-    let mut found = There::default();
+    let mut found = There { other: owner::other(client, own).await?, ..There::default() };
     let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
     for name in CRDS {
         let kind = kinds.get_opt(name).await?;
@@ -347,6 +354,7 @@ fn judge_there(found: &There, namespace: &str, now: SystemTime) -> Vec<Item> {
             "see the log of the control plane; while nobody leads, lanes do not end and the authority is not renewed",
         ),
     });
+    items.push(of_owner(INSTALLATION, found.other.as_ref()));
     items.push(of_webhook(found, namespace, now));
     items.push(match found.without_authorities.as_slice() {
         [] => well(
@@ -371,6 +379,14 @@ fn judge_there(found: &There, namespace: &str, now: SystemTime) -> Vec<Item> {
         ),
     });
     items
+}
+
+/// What one of two installations loses to the other.
+fn of_owner(section: &'static str, other: Option<&Other>) -> Item {
+    match other {
+        None => well(section, "check-owner", "no other namespace has an installation".to_owned()),
+        Some(other) => not_well(section, "check-owner", other.to_string(), owner::HINT),
+    }
 }
 
 fn of_webhook(found: &There, namespace: &str, now: SystemTime) -> Item {

@@ -14,6 +14,7 @@ use kube::{Client, ResourceExt};
 use crate::install::{CONTROL, PART_OF, SETTINGS, SETTINGS_KEY, Settings};
 use crate::kubernetes;
 use crate::lanectl::arguments::Installed;
+use crate::lanectl::owner;
 
 /// Of the fields that it applies.
 const MANAGER: &str = "lanectl";
@@ -39,12 +40,14 @@ pub(super) async fn install(text: &str, place: &Installed, out: &mut String) -> 
     if find(&client, &place.namespace).await?.is_some() {
         bail!("there is an installation in namespace {} already: lanectl upgrade changes it", place.namespace);
     }
+    alone(&client, &place.namespace).await?;
     apply(&client, &documents(text)?, place, out).await?;
     ready(&client, place, out).await
 }
 
 pub(super) async fn upgrade(text: &str, place: &Installed, out: &mut String) -> anyhow::Result<()> {
     let client = kubernetes::connect().await?;
+    alone(&client, &place.namespace).await?;
     let documents = documents(text)?;
     apply(&client, &documents, place, out).await?;
     prune(&client, &documents, out).await?;
@@ -59,6 +62,14 @@ async fn find(client: &Client, namespace: &str) -> anyhow::Result<Option<Setting
     let text = kept.data.as_ref().and_then(|data| data.get(SETTINGS_KEY)).map_or("{}", String::as_str);
     let settings = serde_json::from_str(text);
     settings.map(Some).with_context(|| format!("ConfigMap {namespace}/{SETTINGS} is not as lanectl writes it"))
+}
+
+/// Stops before anything is taken from an installation in another namespace.
+async fn alone(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    match owner::other(client, namespace).await.context("look whose the objects of the whole cluster are")? {
+        Some(other) => bail!("{other}; nothing was changed. {}", owner::HINT),
+        None => Ok(()),
+    }
 }
 
 fn documents(text: &str) -> anyhow::Result<Vec<DynamicObject>> {

@@ -45,7 +45,8 @@ fn an_installation_that_is_whole_is_well() {
 #[test]
 fn each_part_that_is_missing_is_named() {
     type Break = fn(&mut There);
-    let cases: [(&str, Break); 10] = [
+    let cases: [(&str, Break); 11] = [
+        ("check-owner", |there| there.other = Some(Other::of("shop"))),
         ("check-kinds", |there| there.missing_kinds.push("lanes.laneway.io".to_owned())),
         ("check-replicas", |there| there.replicas = None),
         ("check-replicas", |there| there.replicas = Some((2, 1))),
@@ -99,8 +100,13 @@ fn before_an_installation_rights_and_what_is_there_are_looked_at() {
         ("check-rights", Mark::Well),
         ("check-meshes", Mark::Odd),
         ("check-installed", Mark::Odd),
+        ("check-owner", Mark::Well),
     ];
     assert_eq!(marks(&items), odd);
+    before.other = Some(Other::of("lanes"));
+    let items = judge_before(&before, NAMESPACE);
+    assert_eq!(marks(&items).last(), Some(&("check-owner", Mark::NotWell)));
+    assert!(says(&items, "check-owner").contains("an installation in namespace lanes"), "{items:?}");
     before.denied.push("create namespaces".to_owned());
     let items = judge_before(&before, NAMESPACE);
     assert_eq!(marks(&items), [("check-api-server", Mark::Odd), ("check-rights", Mark::NotWell)]);
