@@ -40,6 +40,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use axum::http::StatusCode;
 use laneway_proto::admin::lane_admin_server::{LaneAdmin, LaneAdminServer};
 use laneway_proto::admin::{
     ApplyBundleRequest, ApplyBundleResponse, Bundle, CreateLaneGroupRequest, CreateLaneRequest,
@@ -187,9 +188,15 @@ impl Api {
             .add_service(reflection_alpha)
             .prepare()
             .into_axum_router();
-        // For probes, by HTTP/1.1 too. The ports are open only when everything is loaded: whoever answers is ready.
-        let ready = axum::routing::get(|| async { "ready\n" });
-        let plain = calls.clone().route("/ready", ready).route("/metrics", metrics).merge(http::routes(calls));
+        // For probes, by HTTP/1.1 too. The ports are open only when everything is loaded: whoever answers is ready, until it leaves.
+        let ending = draining.clone();
+        let ready = axum::routing::get(async move || match ending.is_leaving() {
+            true => (StatusCode::SERVICE_UNAVAILABLE, "leaving\n"),
+            false => (StatusCode::OK, "ready\n"),
+        });
+        let live = axum::routing::get(async || "live\n");
+        let plain = calls.clone().route("/ready", ready).route("/live", live).route("/metrics", metrics);
+        let plain = plain.merge(http::routes(calls));
         let admitted = plain.layer(axum::middleware::from_fn_with_state(door, admit::admit));
         Server::builder()
             .accept_http1(true)

@@ -1,7 +1,8 @@
 //! Puts the control plane together, runs it, and takes it down. Imported by `main` alone.
 //!
 //! Start: store, discovery, first compile, the seat among the replicas, lanes that ended meanwhile, then the ports are served, so that the first
-//! sidecar finds everything. End: SIGTERM or SIGINT; streams are closed with a word, calls in progress finish, at most `drain_max`.
+//! sidecar finds everything. End: SIGTERM or SIGINT; for `drain_min` it serves on and says that it leaves, then
+//! streams are closed with a word and calls in progress finish; at most `drain_max` in all.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -14,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 use tracing::{info, warn};
 
 #[cfg(feature = "kubernetes")]
@@ -41,7 +43,7 @@ use crate::kubectl::{Kubectl, Progress};
 #[cfg(feature = "kubernetes")]
 use crate::kubernetes;
 use crate::leader::Leader;
-use crate::listen;
+use crate::listen::{self, Bounds};
 use crate::push::Push;
 use crate::reconcile::Reconciler;
 use crate::reload;
@@ -56,9 +58,10 @@ use crate::store::sqlite::Sqlite;
 use crate::tls::{self, Tls};
 use crate::webhook;
 
-/// Connections of a port at a time; more wait to be taken. A sidecar has one.
-const DISCOVERY_CONNECTIONS_MAX: usize = 50_000;
-const API_CONNECTIONS_MAX: usize = 4_096;
+/// Connections of a port at a time; more wait to be taken. A sidecar has one. Both may stand behind a proxy, by which all come from one
+/// address, so an address has no bound of its own.
+const DISCOVERY_CONNECTIONS: Bounds = Bounds::shared(50_000);
+const API_CONNECTIONS: Bounds = Bounds::shared(4_096);
 
 /// Runs until it is told to end.
 pub fn run(config: Config) -> anyhow::Result<()> {
@@ -141,8 +144,8 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let fleet = Fleet::new();
     let (trigger, draining) = drain::channel();
     let port = |port: fn(&Tls) -> &Arc<ServerConfig>| tls.clone().map(|current| (current, port));
-    let discovery = listen::connections(discovery, port(|tls| &tls.discovery), DISCOVERY_CONNECTIONS_MAX);
-    let api = listen::connections(api, port(|tls| &tls.api), API_CONNECTIONS_MAX);
+    let discovery = listen::connections(discovery, port(|tls| &tls.discovery), DISCOVERY_CONNECTIONS);
+    let api = listen::connections(api, port(|tls| &tls.api), API_CONNECTIONS);
 
     let stats = Stats::new(Clock::system());
     let tidying = tokio::spawn(stats.clone().run());
@@ -181,7 +184,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     let mut injecting = match (webhook, &config.webhook) {
         (Some(listener), Some(config)) => {
             info!(webhook = %listener.local_addr()?, "listening for the API server of a cluster");
-            let connections = listen::connections(listener, port(|tls| &tls.webhook), webhook::CONNECTIONS_MAX);
+            let connections = listen::connections(listener, port(|tls| &tls.webhook), webhook::CONNECTIONS);
             tokio::spawn(webhook::serve(connections, config.settings.clone(), asked, draining))
         }
         _ => tokio::spawn(async move {
@@ -194,9 +197,9 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     info!(discovery = %discovery_address, api = %api_address, "listening");
     tell_ready(&addresses, config.ready_file.as_deref())?;
 
-    tokio::select! {
-        _ = terminate.recv() => info!("SIGTERM: draining"),
-        _ = interrupt.recv() => info!("SIGINT: draining"),
+    let told = tokio::select! {
+        _ = terminate.recv() => "SIGTERM",
+        _ = interrupt.recv() => "SIGINT",
         ended = &mut pushing => anyhow::bail!("the discovery port ended: {}", reason(ended)),
         ended = &mut answering => anyhow::bail!("the API port ended: {}", reason(ended)),
         ended = &mut injecting => anyhow::bail!("the webhook's port ended: {}", reason(ended)),
@@ -204,9 +207,19 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         Some(ended) = following.join_next() => {
             anyhow::bail!("discovery ended: {}", ended.err().map_or("it is over".to_owned(), |error| error.to_string()))
         }
+    };
+    info!(drain_min = ?config.drain_min, "{told}: leaving");
+    let end = Instant::now() + config.drain_max;
+    trigger.leave();
+    // Who sends to us hears a while later that we leave. A second word of whoever ends us cuts that short.
+    tokio::select! {
+        () = tokio::time::sleep(config.drain_min) => {}
+        _ = terminate.recv() => info!("SIGTERM again"),
+        _ = interrupt.recv() => info!("SIGINT again"),
     }
+    info!("draining");
     trigger.start();
-    let drained = tokio::time::timeout(config.drain_max, async {
+    let drained = tokio::time::timeout_at(end, async {
         let _ = tokio::join!(pushing, answering, injecting);
         // The others need not wait until our lease is over.
         let _ = leave.send(());

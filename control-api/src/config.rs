@@ -154,7 +154,10 @@ struct Arguments {
     /// Written when the ports are open: a JSON object with the addresses `discovery` and `api`, and `webhook` if there is one.
     #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_READY_FILE")]
     ready_file: Option<PathBuf>,
-    /// Longest drain after SIGTERM, seconds.
+    /// After SIGTERM serve on for so long, seconds, while /ready says 503: whoever sends to this replica hears of it meanwhile.
+    #[arg(long, value_name = "SECONDS", env = "LANEWAY_CONTROL_DRAIN_MIN", default_value_t = 0)]
+    drain_min: u64,
+    /// End this long after SIGTERM, seconds, whatever still runs.
     #[arg(long, value_name = "SECONDS", env = "LANEWAY_CONTROL_DRAIN_MAX", default_value_t = 5)]
     drain_max: u64,
     /// Name of this replica in status. Unset: the host's name.
@@ -228,6 +231,7 @@ pub struct Config {
     pub writes_per_second: u32,
     pub webhook: Option<WebhookPort>,
     pub ready_file: Option<PathBuf>,
+    pub drain_min: std::time::Duration,
     pub drain_max: std::time::Duration,
     pub replica: String,
     pub log: EnvFilter,
@@ -388,6 +392,12 @@ impl Config {
         if arguments.drain_max > 3600 {
             return Err(refuse(format!("--drain-max {}: at most 3600 seconds", arguments.drain_max)));
         }
+        if arguments.drain_min > 0 && arguments.drain_min >= arguments.drain_max {
+            let (min, max) = (arguments.drain_min, arguments.drain_max);
+            return Err(refuse(format!(
+                "--drain-min {min}: leaves no time until --drain-max {max}, which counts from SIGTERM too; allowed: less"
+            )));
+        }
         Ok(Config {
             store,
             store_credentials,
@@ -406,6 +416,7 @@ impl Config {
             writes_per_second: arguments.writes_per_second,
             webhook,
             ready_file: arguments.ready_file,
+            drain_min: std::time::Duration::from_secs(arguments.drain_min),
             drain_max: std::time::Duration::from_secs(arguments.drain_max),
             replica: arguments.replica.unwrap_or_else(host_name),
             log,

@@ -1,4 +1,4 @@
-//! gRPC's health protocol, on both ports: serving, and not serving from the moment the drain starts.
+//! gRPC's health protocol, on both ports: serving, and not serving from the first word of the end on.
 //!
 //! Our own few lines, for with those of tonic-health whoever watches would hold up the drain to its end.
 
@@ -29,7 +29,7 @@ impl Health {
     fn status(&self, service: &str) -> ServingStatus {
         match service {
             known if !known.is_empty() && !self.services.contains(&known) => ServingStatus::ServiceUnknown,
-            _ if self.draining.has_started() => ServingStatus::NotServing,
+            _ if self.draining.is_leaving() => ServingStatus::NotServing,
             _ => ServingStatus::Serving,
         }
     }
@@ -56,7 +56,7 @@ impl health_server::Health for Health {
         tokio::spawn(async move {
             let _ = states.send(state(status)).await;
             tokio::select! {
-                () = draining.started() => {
+                () = draining.leaving() => {
                     if status == ServingStatus::Serving {
                         let _ = states.send(state(ServingStatus::NotServing)).await;
                     }

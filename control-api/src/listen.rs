@@ -1,9 +1,10 @@
 //! From a listening socket to connections whose other end is known: accepts, shakes hands, counts.
 //!
 //! ```text
-//!   accept --place free?--> handshake (a task each, HANDSHAKES_MAX at a time, HANDSHAKE_MAX long) --> Connections
+//!   accept --place free, and for that peer?--> handshake (a task each, HANDSHAKES_MAX at a time, HANDSHAKE_MAX long) --> Connections
 //! ```
-//! A slow or hostile handshake holds up nobody else. Connections beyond the bound wait in the system's queue. What the
+//! A slow or hostile handshake holds up nobody else. Connections beyond the port's bound wait in the system's queue; those beyond their
+//! peer's are closed, since they would keep others waiting. What the
 //! certificate of a client says is read here, once; nobody later sees one that was not verified.
 
 use std::io;
@@ -23,7 +24,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
+use self::peers::{Peers, Place};
 use crate::tls::{self, Tls};
+
+mod peers;
+
+#[cfg(test)]
+mod tests;
 
 /// Longest handshake.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
@@ -48,11 +55,25 @@ pub type PortTls = Option<(watch::Receiver<Arc<Tls>>, fn(&Tls) -> &Arc<ServerCon
 /// Connections as they come in.
 pub type Connections = ReceiverStream<io::Result<Connection>>;
 
+/// Connections of a port at a time, and of one address; no more than one counts its handshake.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub all_max: usize,
+    pub peer_max: usize,
+}
+
+impl Bounds {
+    /// One address may have all of them: many come by one, through a proxy.
+    pub const fn shared(all_max: usize) -> Bounds {
+        Bounds { all_max, peer_max: all_max }
+    }
+}
+
 /// One connection, counted while it lives.
 pub struct Connection {
     io: Io,
     peer: Peer,
-    _place: OwnedSemaphorePermit,
+    _place: (OwnedSemaphorePermit, Place),
 }
 
 enum Io {
@@ -61,19 +82,15 @@ enum Io {
 }
 
 /// Accepts for as long as somebody takes what comes.
-pub fn connections(listener: TcpListener, tls: PortTls, connections_max: usize) -> Connections {
+pub fn connections(listener: TcpListener, tls: PortTls, bounds: Bounds) -> Connections {
     let (ready, taken) = mpsc::channel(READY_MAX);
-    tokio::spawn(accept(listener, tls, connections_max, ready));
+    tokio::spawn(accept(listener, tls, bounds, ready));
     ReceiverStream::new(taken)
 }
 
-async fn accept(
-    listener: TcpListener,
-    tls: PortTls,
-    connections_max: usize,
-    ready: mpsc::Sender<io::Result<Connection>>,
-) {
-    let places = Arc::new(Semaphore::new(connections_max));
+async fn accept(listener: TcpListener, tls: PortTls, bounds: Bounds, ready: mpsc::Sender<io::Result<Connection>>) {
+    let places = Arc::new(Semaphore::new(bounds.all_max));
+    let peers = Peers::new(bounds.peer_max);
     let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
     loop {
         // Neither is ever closed.
@@ -91,6 +108,7 @@ async fn accept(
                 continue;
             }
         };
+        let Some(of_peer) = peers.take(address.ip()) else { continue };
         // As it is now: who connects after a change sees the change.
         let config = tls.as_ref().map(|(current, port)| Arc::clone(port(&current.borrow())));
         let ready = ready.clone();
@@ -98,7 +116,7 @@ async fn accept(
             let _handshake = handshake;
             match shake_hands(stream, address, config).await {
                 // An error: the server goes away.
-                Ok((io, peer)) => drop(ready.send(Ok(Connection { io, peer, _place: place })).await),
+                Ok((io, peer)) => drop(ready.send(Ok(Connection { io, peer, _place: (place, of_peer) })).await),
                 Err(error) => debug!(remote = %address, %error, "no TLS connection"),
             }
         });

@@ -25,13 +25,14 @@ use tracing::{debug, info, warn};
 use self::review::{Answer, Deed};
 use crate::drain::Draining;
 use crate::inject::Settings;
-use crate::listen::Connections;
+use crate::listen::{Bounds, Connections};
 
 #[cfg(test)]
 mod tests;
 
-/// Connections at a time: each API server has a few.
-pub const CONNECTIONS_MAX: usize = 256;
+/// Connections at a time, and of one address. An API server has one or two, with a hundred questions in each; several may come by one
+/// address (a proxy between them and the pods), while a pod that holds connections for nothing has an address of its own.
+pub const CONNECTIONS: Bounds = Bounds { all_max: 256, peer_max: 64 };
 /// Largest review. The API server takes objects of at most 3 MiB; one that came in a shorter form than JSON may be beyond this, and no
 /// pod comes near it.
 const BODY_BYTES_MAX: usize = 4 << 20;

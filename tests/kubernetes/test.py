@@ -477,6 +477,27 @@ def check_of_the_installation_finds_it_well(run):
     assert said.returncode in (0, 1) and "laneway-inject" in said.stdout, said.stdout + said.stderr
 
 
+@claim
+def no_pod_is_refused_while_replicas_are_replaced(run):
+    pod = json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"generateName": "during-", "namespace": "demo"},
+                      "spec": {"containers": [{"name": "app", "image": "example/app:1"}]}})
+    before = {replica["metadata"]["uid"] for replica in run.replicas()}
+    run.kubectl("rollout", "restart", "deployment", "laneway-control", "-n", SYSTEM)
+    injected = 0
+
+    def is_over():
+        nonlocal injected
+        # The API server asks whichever replica it knows of; with Fail one that does not answer refuses the pod.
+        made = json.loads(run.kubectl("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=pod))
+        assert made["spec"]["initContainers"], made
+        injected += 1
+        there = {one["metadata"]["uid"] for one in run.objects("pods", SYSTEM, "-l", "app.kubernetes.io/name=laneway-control")}
+        return not there & before and len(run.replicas()) == 2
+
+    wait_for("the new replicas", is_over, timeout_s=240)
+    assert injected > 5, injected
+
+
 # What the others build on.
 FOUNDATIONS = (install_brings_two_ready_replicas, the_webhook_injects_what_kubectl_creates, a_lane_that_kubectl_applies_is_one_of_lanectl_and_the_other_way)
 

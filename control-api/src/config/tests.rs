@@ -45,6 +45,8 @@ fn a_bad_value_is_named() {
         (vec!["--log", "a=b=c"], "--log"),
         (vec!["--drain-max", "long"], "--drain-max"),
         (vec!["--drain-max", "100000"], "--drain-max"),
+        (vec!["--drain-min", "5"], "--drain-min"),
+        (vec!["--drain-min", "9", "--drain-max", "8"], "--drain-max 8"),
         (vec!["--colour", "red"], "--colour"),
         (vec!["--tls-cert", "c.pem"], "--tls-key"),
         (vec!["--tls-key", "k.pem"], "--tls-cert"),

@@ -37,7 +37,7 @@ async fn reviews_are_answered_and_counted_and_all_else_is_refused() {
     let address = listener.local_addr().expect("it is bound");
     let (trigger, draining) = drain::channel();
     let counts = Counts::default();
-    let connections = listen::connections(listener, None, CONNECTIONS_MAX);
+    let connections = listen::connections(listener, None, CONNECTIONS);
     let serving = tokio::spawn(serve(connections, settings(&[]), counts.clone(), draining));
 
     let (status, body) = asked(address, "POST /inject?timeout=10s", REVIEW.replace("SAID", "enabled").as_bytes()).await;

@@ -148,13 +148,19 @@ impl Control {
 
     /// SIGTERM; its exit status and how long it took.
     pub(super) async fn terminate(&mut self) -> (Option<i32>, Duration) {
-        let mut child = self.child.take().expect("it runs");
         let begun = Instant::now();
-        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill is there");
-        assert!(sent.success());
+        self.tell_to_end();
+        let mut child = self.child.take().expect("it runs");
         // Not on the thread that its clients answer on.
         let status = tokio::task::spawn_blocking(move || child.wait()).await.expect("no panic").expect("it ends");
         (status.code(), begun.elapsed())
+    }
+
+    /// SIGTERM, and nothing is waited for.
+    pub(super) fn tell_to_end(&self) {
+        let child = self.child.as_ref().expect("it runs");
+        let sent = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill is there");
+        assert!(sent.success());
     }
 
     pub(super) fn log(&self) -> String {

@@ -7,7 +7,7 @@ use axum::http::Request;
 use tonic::transport::{Channel, Endpoint};
 
 use super::certificates::Authority;
-use super::program::Control;
+use super::program::{Control, until};
 
 const REVIEW: &str = r#"{"apiVersion": "admission.k8s.io/v1", "kind": "AdmissionReview", "request": {"uid": "1",
     "resource": {"group": "", "version": "v1", "resource": "pods"}, "operation": "CREATE", "namespace": "shop",
@@ -16,22 +16,8 @@ const REVIEW: &str = r#"{"apiVersion": "admission.k8s.io/v1", "kind": "Admission
 #[tokio::test]
 async fn a_pod_is_injected_over_tls_with_the_settings_that_were_given_and_counted() {
     let authority = Authority::new("mesh");
-    let mut control = Control::prepared();
-    authority.sign("127.0.0.1").write(&control, "server");
-    control
-        .write("access.yaml", "people:\n- {name: vera, role: viewer, sha256: TOKEN}\n".replace("TOKEN", VERA).as_str());
-    control.argue(&["--tls-cert", "server.pem", "--tls-key", "server.key", "--access-file", "access.yaml"]);
-    control.argue(&["--webhook-listen", "127.0.0.1:0", "--inject", "proxy-image=example/proxy:7"]);
-    control.argue(&["--inject", "drain-seconds=9"]);
-    control.restart();
-    let ready = std::fs::read_to_string(control.path("ready.json")).expect("it is ready");
-    let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
-    let address = ready["webhook"].as_str().expect("it names the webhook's address");
-
-    let endpoint = Endpoint::from_shared(format!("https://{address}")).expect("a URL");
-    let endpoint = endpoint.tls_config(authority.client(None)).expect("good PEM");
-    let channel = endpoint.connect().await.expect("it speaks TLS, and asks for no certificate");
-    let said = ask(channel, REVIEW).await;
+    let mut control = started(&authority, &["--inject", "proxy-image=example/proxy:7", "--inject", "drain-seconds=9"]);
+    let said = ask(connected(&authority, &webhook_of(&control)).await, REVIEW).await;
     assert!(said.contains("\"uid\":\"1\"") && said.contains("\"allowed\":true"), "{said}");
     let patch: serde_json::Value = serde_json::from_str(&said).expect("JSON");
     let patch: k8s_openapi::ByteString =
@@ -41,10 +27,28 @@ async fn a_pod_is_injected_over_tls_with_the_settings_that_were_given_and_counte
 
     let log = control.log();
     assert!(log.contains("a sidecar was put into a pod") && log.contains("\"a-*\""), "{log}");
-    let metrics = Endpoint::from_shared(control.api.clone()).expect("a URL");
-    let metrics = metrics.tls_config(authority.client(None)).expect("good PEM").connect().await.expect("the API");
-    let page = get(metrics, "/metrics").await;
+    let page = get(connected(&authority, &control.api).await, "/metrics").await;
     assert!(page.contains("laneway_control_webhook_requests_total{result=\"injected\"} 1\n"), "{page}");
+    let (status, _) = control.terminate().await;
+    assert_eq!(status, Some(0), "{}", control.log());
+}
+
+/// An API server goes on to ask until it has heard that we leave.
+#[tokio::test]
+async fn after_sigterm_it_serves_on_for_a_while_and_is_not_ready() {
+    let authority = Authority::new("mesh");
+    let mut control = started(&authority, &["--drain-min", "3000", "--drain-max", "3600"]);
+    assert_eq!(get(connected(&authority, &control.api).await, "/ready").await, "ready\n");
+    control.tell_to_end();
+    // On new connections each time: the port is open.
+    until("it says that it leaves", async || {
+        get(connected(&authority, &control.api).await, "/ready").await == "leaving\n"
+    })
+    .await;
+    let said = ask(connected(&authority, &webhook_of(&control)).await, REVIEW).await;
+    assert!(said.contains("\"allowed\":true"), "{said}");
+    assert_eq!(get(connected(&authority, &control.api).await, "/live").await, "live\n");
+    // Whoever says it twice does not wait.
     let (status, _) = control.terminate().await;
     assert_eq!(status, Some(0), "{}", control.log());
 }
@@ -60,6 +64,32 @@ fn without_tls_it_does_not_start() {
 
 /// `printf %s vera-token | sha256sum`.
 const VERA: &str = "e8634684693f147f3d593d3ace2dc53e542d4d8b4e2d61e128199b9e320307e0";
+
+/// With a webhook, over TLS, and somebody who may look.
+fn started(authority: &Authority, arguments: &[&str]) -> Control {
+    let mut control = Control::prepared();
+    authority.sign("127.0.0.1").write(&control, "server");
+    control
+        .write("access.yaml", "people:\n- {name: vera, role: viewer, sha256: TOKEN}\n".replace("TOKEN", VERA).as_str());
+    control.argue(&["--tls-cert", "server.pem", "--tls-key", "server.key", "--access-file", "access.yaml"]);
+    control.argue(&["--webhook-listen", "127.0.0.1:0"]);
+    control.argue(arguments);
+    control.restart();
+    control
+}
+
+/// Its URL.
+fn webhook_of(control: &Control) -> String {
+    let ready = std::fs::read_to_string(control.path("ready.json")).expect("it is ready");
+    let ready: serde_json::Value = serde_json::from_str(&ready).expect("JSON");
+    format!("https://{}", ready["webhook"].as_str().expect("it names the webhook's address"))
+}
+
+async fn connected(authority: &Authority, url: &str) -> Channel {
+    let endpoint = Endpoint::from_shared(url.to_owned()).expect("a URL");
+    let endpoint = endpoint.tls_config(authority.client(None)).expect("good PEM");
+    endpoint.connect().await.expect("it speaks TLS, and asks for no certificate")
+}
 
 async fn ask(channel: Channel, review: &str) -> String {
     let request = Request::post("/inject?timeout=10s").header("content-type", "application/json");

@@ -14,7 +14,7 @@ use crate::clock::Clock;
 use crate::inject::tests::{pods_of_shapes, settings};
 use crate::inject::{self, Verdict};
 use crate::leader::Leader;
-use crate::webhook::{CONNECTIONS_MAX, Counts, serve};
+use crate::webhook::{CONNECTIONS, Counts, serve};
 use crate::{drain, kubernetes, listen};
 
 /// Until the API server has taken a pod: it needs the ServiceAccount of a new namespace, and the webhook's `caBundle`.
@@ -56,7 +56,7 @@ async fn the_api_server_takes_what_we_put_into_pods() {
     let authority = Authority::open(client.clone(), config, Clock::system()).await.expect("an authority");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("https://{}/inject", listener.local_addr().expect("it is bound"));
-    let connections = listen::connections(listener, Some((authority.tls(), |tls| &tls.webhook)), CONNECTIONS_MAX);
+    let connections = listen::connections(listener, Some((authority.tls(), |tls| &tls.webhook)), CONNECTIONS);
     let (_trigger, draining) = drain::channel();
     let counts = Counts::default();
     let serving = tokio::spawn(serve(connections, settings(&[]), counts.clone(), draining));
