@@ -26,7 +26,7 @@ use crate::api::{Api, Given};
 #[cfg(feature = "kubernetes")]
 use crate::authority;
 use crate::clock::Clock;
-use crate::config::{Config, LogFormat, StorePlace};
+use crate::config::{Advertised, Config, LogFormat, StorePlace};
 use crate::discovery::PodService;
 use crate::discovery::file::Files;
 #[cfg(feature = "kubernetes")]
@@ -319,8 +319,9 @@ async fn open_store(config: &Config) -> anyhow::Result<(Box<dyn Store>, Shared)>
 /// This replica, as the others reach it.
 fn own_replica(config: &Config, api_address: SocketAddr) -> Replica {
     let scheme = if config.has_tls() { "https" } else { "http" };
-    let url = config.api_advertise.clone().unwrap_or_else(|| format!("{scheme}://{api_address}"));
-    Replica { name: config.replica.clone(), api: url }
+    let own = Advertised::Address(api_address.ip());
+    let advertised = config.api_advertise.as_ref().unwrap_or(&own);
+    Replica { name: config.replica.clone(), api: advertised.url(scheme, api_address.port()) }
 }
 
 /// Takes up what people write with kubectl.

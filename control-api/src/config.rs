@@ -3,7 +3,7 @@
 //! The one reader of the environment. A bad value refuses to start and names the flag. Unknown variables are not refused:
 //! Kubernetes puts LANEWAY_CONTROL_SERVICE_HOST and the like into pods beside a service of that name.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -72,8 +72,9 @@ struct Arguments {
     /// Where lanectl connects. Port 0: any free one.
     #[arg(long, value_name = "ADDRESS", env = "LANEWAY_CONTROL_API_LISTEN", default_value = "127.0.0.1:15411")]
     api_listen: SocketAddr,
-    /// URL at which the other replicas reach this one's API. Unset: the address of --api-listen.
-    #[arg(long, value_name = "URL", env = "LANEWAY_CONTROL_API_ADVERTISE")]
+    /// Where the other replicas reach this one's API: a URL, or an IP address alone, which stands for it with the port of
+    /// --api-listen. Unset: the address of --api-listen.
+    #[arg(long, value_name = "URL|IP", env = "LANEWAY_CONTROL_API_ADVERTISE")]
     api_advertise: Option<String>,
     /// Authorities of the other replicas' certificates, PEM; needed where their URLs are https.
     #[arg(long, value_name = "FILE", env = "LANEWAY_CONTROL_PEER_CA", requires = "tls_cert")]
@@ -204,6 +205,14 @@ pub enum StorePlace {
     Kubernetes,
 }
 
+/// Where the others reach our API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Advertised {
+    Url(String),
+    /// At the port that we listen on.
+    Address(IpAddr),
+}
+
 /// Everything that can be set, checked.
 #[derive(Debug)]
 pub struct Config {
@@ -219,8 +228,8 @@ pub struct Config {
     pub discovery_cluster: Option<Vec<String>>,
     pub discovery_listen: SocketAddr,
     pub api_listen: SocketAddr,
-    /// URL; unset: of `api_listen`.
-    pub api_advertise: Option<String>,
+    /// Unset: that of `api_listen`.
+    pub api_advertise: Option<Advertised>,
     pub peers: Credentials,
     pub tls: Option<TlsFiles>,
     /// In place of `tls`.
@@ -357,15 +366,13 @@ impl Config {
             identity: arguments.store_cert.zip(arguments.store_key),
             ..Credentials::default()
         };
-        let is_http = |url: &String| ["http://", "https://"].iter().any(|scheme| url.starts_with(scheme));
-        if let Some(url) = arguments.api_advertise.as_ref().filter(|url| !is_http(url)) {
-            return Err(refuse(format!("--api-advertise {url:?}: is a URL, as http://10.0.0.1:15411")));
-        }
+        let api_advertise = arguments.api_advertise.as_deref().map(Advertised::parse).transpose();
+        let api_advertise = api_advertise.map_err(|why| refuse(format!("--api-advertise {why}")))?;
         let is_shared = matches!(store, StorePlace::Etcd { .. } | StorePlace::Kubernetes);
-        if is_shared && arguments.api_advertise.is_none() && api.ip().is_unspecified() {
+        if is_shared && api_advertise.is_none() && api.ip().is_unspecified() {
             return Err(refuse(format!(
                 "--api-listen {api}: the other replicas on this store cannot tell where that is. Give --api-advertise, the \
-                 URL at which they reach this replica, as http://10.0.0.1:{}",
+                 address at which they reach this replica, as 10.0.0.1 or http://10.0.0.1:{}",
                 api.port()
             )));
         }
@@ -407,7 +414,7 @@ impl Config {
             discovery_cluster,
             discovery_listen: discovery,
             api_listen: api,
-            api_advertise: arguments.api_advertise,
+            api_advertise,
             peers,
             tls,
             own_ca,
@@ -444,6 +451,31 @@ fn discovery_namespaces(mut namespaces: Vec<String>, has_cluster: bool) -> Resul
             Err(format!("--discovery-namespaces {bad:?}: is no namespace; a namespace holds a-z, 0-9 and '-'"))
         }
         None => Ok(namespaces),
+    }
+}
+
+impl Advertised {
+    fn parse(text: &str) -> Result<Advertised, String> {
+        if let Ok(address) = text.parse() {
+            return Ok(Advertised::Address(address));
+        }
+        const SHAPE: &str = "is a URL, as http://10.0.0.1:15411 or http://[fd00::1]:15411, or an IP address alone";
+        let rest = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+        let authority = rest.and_then(|rest| rest.split('/').next()).filter(|authority| !authority.is_empty());
+        let Some(authority) = authority else { return Err(format!("{text:?}: {SHAPE}")) };
+        match authority.matches(':').count() > 1 && !authority.starts_with('[') {
+            true => Err(format!("{text:?}: an address with several ':' has brackets around it; it {SHAPE}")),
+            false => Ok(Advertised::Url(text.to_owned())),
+        }
+    }
+
+    /// The URL, where we listen on that port.
+    pub fn url(&self, scheme: &str, port: u16) -> String {
+        match self {
+            Advertised::Url(url) => url.clone(),
+            // As text it has brackets where it needs them.
+            Advertised::Address(address) => format!("{scheme}://{}", SocketAddr::new(*address, port)),
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What starts, and what is refused by name.
 
-use super::{Config, StorePlace};
+use super::{Advertised, Config, StorePlace};
 
 fn refusal(arguments: &[&str]) -> String {
     match Config::of(arguments) {
@@ -72,6 +72,9 @@ fn a_bad_value_is_named() {
         (vec!["--store", "kubernetes", "--store-user-file", "user"], "etcds://"),
         (vec!["--store", "kubernetes", "--api-listen", "0.0.0.0:1", "--insecure-listen"], "--api-advertise"),
         (vec!["--api-advertise", "10.0.0.1:15411"], "--api-advertise"),
+        (vec!["--api-advertise", "https://"], "--api-advertise"),
+        (vec!["--api-advertise", "https://fd00::1:15411"], "brackets"),
+        (vec!["--api-advertise", "fd00::1:zone"], "--api-advertise"),
         (vec!["--webhook-listen", "127.0.0.1:1"], "--tls-cert"),
         (vec!["--inject", "log-level=debug"], "--webhook-listen"),
         (vec!["--own-ca", "control.mesh.svc", "--tls-cert", "c", "--tls-key", "k"], "--tls-cert"),
@@ -144,9 +147,23 @@ fn a_store_is_a_file_or_a_part_of_etcd() {
         StorePlace::Etcd { endpoints: vec!["a:1".to_owned()], prefix: "/shop".to_owned(), is_tls: true }
     );
     assert_eq!(secured.store_credentials.ca.as_deref(), Some(std::path::Path::new("ca.pem")));
-    let everywhere = ["--store", "etcd://h:1", "--api-listen", "0.0.0.0:1", "--insecure-listen"];
-    let advertised = [everywhere.as_slice(), &["--api-advertise", "http://10.0.0.1:1"]].concat();
-    assert_eq!(Config::of(&advertised).expect("it is said").api_advertise.as_deref(), Some("http://10.0.0.1:1"));
+}
+
+/// In a cluster a pod is told its address alone, of whichever family.
+#[test]
+fn what_is_advertised_is_a_url_or_an_address_of_either_family() {
+    let everywhere = ["--store", "etcd://h:1", "--api-listen", "0.0.0.0:1", "--insecure-listen", "--api-advertise"];
+    for (said, url) in [
+        ("10.0.0.1", "https://10.0.0.1:15411"),
+        ("fd00::1", "https://[fd00::1]:15411"),
+        ("http://10.0.0.1:1", "http://10.0.0.1:1"),
+        ("https://[fd00::1]:1", "https://[fd00::1]:1"),
+        ("https://lanes.example", "https://lanes.example"),
+    ] {
+        let config = Config::of(&[everywhere.as_slice(), &[said]].concat()).expect(said);
+        let advertised: Advertised = config.api_advertise.expect("it is said");
+        assert_eq!(advertised.url("https", 15411), url, "{said}");
+    }
 }
 
 #[test]
