@@ -43,6 +43,33 @@ pub const WEBHOOK: &str = "laneway-inject";
 /// Audience of the tokens that sidecars show.
 const AUDIENCE: &str = "laneway.io";
 
+/// A kind of object, and whether its objects are in a namespace.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kind {
+    pub api_version: &'static str,
+    pub kind: &'static str,
+    pub is_namespaced: bool,
+}
+
+/// Of all that any version or setting ever installed, where an upgrade looks for what is left over: nothing is taken out of it. The kinds
+/// of our own objects and the namespace are not in it, since with them all that people wrote would go.
+pub const KINDS: [Kind; 13] = [
+    Kind::namespaced("v1", "ServiceAccount"),
+    Kind::of_cluster("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    Kind::of_cluster("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+    Kind::namespaced("rbac.authorization.k8s.io/v1", "Role"),
+    Kind::namespaced("rbac.authorization.k8s.io/v1", "RoleBinding"),
+    Kind::namespaced("v1", "Service"),
+    Kind::namespaced("apps/v1", "Deployment"),
+    Kind::namespaced("policy/v1", "PodDisruptionBudget"),
+    Kind::namespaced("networking.k8s.io/v1", "NetworkPolicy"),
+    Kind::of_cluster("admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration"),
+    Kind::namespaced("v1", "ConfigMap"),
+    // Of --pod-monitor.
+    Kind::namespaced("v1", "Secret"),
+    Kind::namespaced("monitoring.coreos.com/v1", "PodMonitor"),
+];
+
 /// The kinds of objects come before those who use them.
 const CRDS: &str = include_str!("../../deploy/kubernetes/crds.yaml");
 const PARTS: [&str; 4] = [
@@ -103,6 +130,16 @@ impl Settings {
             pod_monitor: self.pod_monitor.or(before.pod_monitor),
             inject,
         }
+    }
+}
+
+impl Kind {
+    const fn namespaced(api_version: &'static str, kind: &'static str) -> Kind {
+        Kind { api_version, kind, is_namespaced: true }
+    }
+
+    const fn of_cluster(api_version: &'static str, kind: &'static str) -> Kind {
+        Kind { api_version, kind, is_namespaced: false }
     }
 }
 

@@ -31,6 +31,21 @@ fn every_blank_is_filled_and_every_document_is_an_object_with_a_name() {
     }
 }
 
+/// Or an upgrade would leave it behind.
+#[test]
+fn every_kind_that_can_be_installed_is_looked_through_for_what_is_left_over() {
+    for document in documents(&manifests("lanes", &said(&["--pod-monitor"]))) {
+        let (api_version, kind) = (document["apiVersion"].as_str(), document["kind"].as_str());
+        if ["CustomResourceDefinition", "Namespace"].map(Some).contains(&kind) {
+            continue;
+        }
+        let found = KINDS.iter().find(|own| (Some(own.api_version), Some(own.kind)) == (api_version, kind));
+        let found = found.unwrap_or_else(|| panic!("{document} is of a kind that is not in KINDS"));
+        assert_eq!(document["metadata"]["namespace"].is_string(), found.is_namespaced, "{document}");
+        assert_eq!(document["metadata"]["labels"]["app.kubernetes.io/part-of"], "laneway", "{document}");
+    }
+}
+
 #[test]
 fn what_was_typed_stands_where_it_belongs() {
     let typed = ["--image=example/control:7", "--replicas=3", "--failure-policy=Ignore", "--inject=drain-seconds=10"];

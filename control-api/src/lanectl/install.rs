@@ -1,5 +1,5 @@
 //! `lanectl install` and `lanectl upgrade`: the control plane into a cluster. With --dry-run the manifests are printed and nobody is asked
-//! but, by upgrade, for the settings of the installation.
+//! but, by upgrade, for the settings of the installation and for what it would delete, which is told on stderr.
 
 use super::Trouble;
 use super::arguments::{Install, Upgrade};
@@ -21,6 +21,10 @@ pub(super) async fn upgrade(options: Upgrade, out: &mut String) -> Result<(), Tr
     let before = cluster::settings(&options.place.namespace).await.map_err(said)?;
     let text = manifests(&options.place.namespace, &options.settings.over(before));
     if options.place.dry_run {
+        // Beside the manifests, which may be on their way to kubectl.
+        for object in cluster::would_delete(&text, &options.place.namespace).await.map_err(said)? {
+            eprintln!("{object} is no longer part of it: an upgrade deletes it");
+        }
         out.push_str(&text);
         return Ok(());
     }
@@ -41,6 +45,10 @@ mod cluster {
         "this lanectl was built without the feature kubernetes: give --dry-run, and apply what it prints";
 
     pub(super) async fn settings(_: &str) -> anyhow::Result<Settings> {
+        anyhow::bail!(WITHOUT)
+    }
+
+    pub(super) async fn would_delete(_: &str, _: &str) -> anyhow::Result<Vec<String>> {
         anyhow::bail!(WITHOUT)
     }
 

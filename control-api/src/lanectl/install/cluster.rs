@@ -6,15 +6,20 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams};
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, TypeMeta,
+};
 use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
 
-use crate::install::{CONTROL, PART_OF, SETTINGS, SETTINGS_KEY, Settings};
+use crate::install::{CONTROL, KINDS, PART_OF, SETTINGS, SETTINGS_KEY, Settings};
 use crate::kubernetes;
 use crate::lanectl::arguments::Installed;
 use crate::lanectl::owner;
+
+#[cfg(test)]
+mod tests;
 
 /// Of the fields that it applies.
 const MANAGER: &str = "lanectl";
@@ -22,6 +27,8 @@ const MANAGER: &str = "lanectl";
 const ESTABLISHED_MAX: Duration = Duration::from_secs(60);
 /// Of HTTP: somebody else has a field.
 const CONFLICT: u16 = 409;
+/// Of HTTP: there is no such thing, or no such kind.
+const NOT_FOUND: u16 = 404;
 /// Of one kind; an installation has a few.
 const LIST_MAX: u32 = 500;
 
@@ -50,8 +57,15 @@ pub(super) async fn upgrade(text: &str, place: &Installed, out: &mut String) -> 
     alone(&client, &place.namespace).await?;
     let documents = documents(text)?;
     apply(&client, &documents, place, out).await?;
-    prune(&client, &documents, out).await?;
+    prune(left_over(&client, &documents, &place.namespace).await?, out).await?;
     ready(&client, place, out).await
+}
+
+/// What an upgrade with these manifests would delete.
+pub(super) async fn would_delete(text: &str, namespace: &str) -> anyhow::Result<Vec<String>> {
+    let client = kubernetes::connect().await?;
+    let left_over = left_over(&client, &documents(text)?, namespace).await?;
+    Ok(left_over.into_iter().map(|object| object.shown).collect())
 }
 
 async fn find(client: &Client, namespace: &str) -> anyhow::Result<Option<Settings>> {
@@ -110,33 +124,56 @@ async fn established(client: &Client, name: &str) -> anyhow::Result<()> {
     }
 }
 
-/// What an earlier version installed and this one does not, of the kinds that are here. Kinds of objects stay: with them all
-/// that people wrote would go.
-async fn prune(client: &Client, documents: &[DynamicObject], out: &mut String) -> anyhow::Result<()> {
-    let mut asked: Vec<(ApiResource, Option<String>)> = Vec::new();
-    for document in documents {
-        let scope = (resource(document)?, document.namespace());
-        if matches!(scope.0.kind.as_str(), "CustomResourceDefinition" | "Namespace") || asked.contains(&scope) {
-            continue;
+/// An object that is there and no longer among the manifests.
+struct LeftOver {
+    api: Api<DynamicObject>,
+    name: String,
+    /// `podmonitor/laneway-control`
+    shown: String,
+}
+
+/// What an earlier version, or other settings, installed and these manifests do not: of every kind that was ever installed, what bears
+/// our label and was applied by us.
+async fn left_over(client: &Client, documents: &[DynamicObject], namespace: &str) -> anyhow::Result<Vec<LeftOver>> {
+    let mut all = Vec::new();
+    for kind in &KINDS {
+        let types = TypeMeta { api_version: kind.api_version.to_owned(), kind: kind.kind.to_owned() };
+        let resource = resource(&types)?;
+        let api: Api<DynamicObject> = match kind.is_namespaced {
+            true => Api::namespaced_with(client.clone(), namespace, &resource),
+            false => Api::all_with(client.clone(), &resource),
+        };
+        let found = match api.list(&ListParams::default().labels(PART_OF).limit(LIST_MAX)).await {
+            // A kind that this cluster does not have has no objects either.
+            Err(kube::Error::Api(refusal)) if refusal.code == NOT_FOUND => continue,
+            found => found.with_context(|| format!("look for what is left over of {}", resource.plural))?,
+        };
+        for object in found.items.iter().filter(|object| is_left_over(object, &types, documents)) {
+            let name = object.name_any();
+            all.push(LeftOver { api: api.clone(), shown: format!("{}/{name}", kind.kind.to_ascii_lowercase()), name });
         }
-        let api = api(client, document)?;
-        let list = api.list(&ListParams::default().labels(PART_OF).limit(LIST_MAX)).await;
-        for found in list.with_context(|| format!("look for what is left over of {}", scope.0.plural))? {
-            let is_kept = documents.iter().any(|other| {
-                resource(other).is_ok_and(|other| other == scope.0) && other.name_any() == found.name_any()
-            });
-            // Whatever makes others of them (a Deployment its pods) is not ours to tidy.
-            if !is_kept
-                && found.owner_references().is_empty()
-                && found.managed_fields().iter().any(|by| by.manager.as_deref() == Some(MANAGER))
-            {
-                api.delete(&found.name_any(), &DeleteParams::default())
-                    .await
-                    .with_context(|| format!("delete {}", shown(&found)))?;
-                out.push_str(&format!("{} deleted\n", shown(&found)));
-            }
+    }
+    Ok(all)
+}
+
+/// Whether it was applied by us, and is none of the manifests. In a list objects do not say what they are.
+fn is_left_over(object: &DynamicObject, types: &TypeMeta, documents: &[DynamicObject]) -> bool {
+    let is_kept =
+        documents.iter().any(|own| own.types.as_ref() == Some(types) && own.metadata.name == object.metadata.name);
+    // Whatever makes others of them (a Deployment its pods) is not ours to tidy.
+    !is_kept
+        && object.owner_references().is_empty()
+        && object.managed_fields().iter().any(|by| by.manager.as_deref() == Some(MANAGER))
+}
+
+async fn prune(left_over: Vec<LeftOver>, out: &mut String) -> anyhow::Result<()> {
+    for LeftOver { api, name, shown } in left_over {
+        match api.delete(&name, &DeleteParams::default()).await {
+            // The cluster takes the token of a ServiceAccount away with it.
+            Err(kube::Error::Api(refusal)) if refusal.code == NOT_FOUND => {}
+            done => drop(done.with_context(|| format!("delete {shown}"))?),
         }
-        asked.push(scope);
+        out.push_str(&format!("{shown} deleted\n"));
     }
     Ok(())
 }
@@ -174,15 +211,14 @@ fn is_ready(deployment: &Deployment) -> bool {
 }
 
 fn api(client: &Client, document: &DynamicObject) -> anyhow::Result<Api<DynamicObject>> {
-    let resource = resource(document)?;
+    let resource = resource(document.types.as_ref().context("a document without apiVersion and kind")?)?;
     Ok(match document.namespace() {
         Some(namespace) => Api::namespaced_with(client.clone(), &namespace, &resource),
         None => Api::all_with(client.clone(), &resource),
     })
 }
 
-fn resource(document: &DynamicObject) -> anyhow::Result<ApiResource> {
-    let types = document.types.as_ref().context("a document without apiVersion and kind")?;
+fn resource(types: &TypeMeta) -> anyhow::Result<ApiResource> {
     let kind = GroupVersionKind::try_from(types).context("an apiVersion that is none")?;
     Ok(ApiResource::from_gvk(&kind))
 }
