@@ -22,7 +22,7 @@ START_TIMEOUT_S = 120
 STOP_TIMEOUT_S = 20
 # Of the controllers, those that a cluster without nodes has work for.
 CONTROLLERS = ("deployment-controller", "replicaset-controller", "statefulset-controller", "job-controller", "endpointslice-controller",
-               "endpoints-controller", "serviceaccount-controller", "root-ca-certificate-publisher-controller", "namespace-controller",
+               "endpoints-controller", "serviceaccount-controller", "serviceaccount-token-controller", "root-ca-certificate-publisher-controller", "namespace-controller",
                "garbage-collector-controller", "disruption-controller")
 
 

@@ -4,14 +4,19 @@ First the tests in Rust that need an API server, then an installation that is us
 webhook injects, lanes by kubectl and by lanectl, replicas that die. Each claim is a function below; the last line counts them.
 """
 import argparse
+import base64
 import json
 import os
 import shutil
+import re
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
 import traceback
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 import yaml
@@ -54,6 +59,14 @@ class Run:
         who = token or self.kubectl("create", "token", "admin", "-n", SYSTEM, "--audience", "laneway.io").strip()
         connection = ["--server", f"https://{pod['status']['podIP']}:15411", "--ca", str(authorities), "--server-name", f"laneway-control.{SYSTEM}.svc"]
         return self.command([self.programs / "lanectl", *connection, *arguments], None, check, {"LANECTL_TOKEN": who})
+
+    def scraped(self, token):
+        """The metrics of a replica, as Prometheus asks for them."""
+        address = self.replicas()[0]["status"]["podIP"]
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        request = urllib.request.Request(f"https://{address}:15411/metrics", headers=headers)
+        with urllib.request.urlopen(request, timeout=10, context=ssl._create_unverified_context()) as answer:
+            return answer.read().decode()
 
     def command(self, command, stdin=None, check=True, variables=None):
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.cluster.folder), **(variables or {})}
@@ -182,6 +195,46 @@ def a_second_installation_is_refused_before_it_takes_anything(run):
     assert versions() == before
     said = run.lanectl("check", "--cluster", check=False)
     assert "✓ no other namespace has an installation" in said.stdout, said.stdout
+
+
+@claim
+def monitors_come_with_a_token_that_is_good_and_go_when_they_are_switched_off(run):
+    run.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITORS))
+    run.kubectl("wait", "crd", POD_MONITORS["metadata"]["name"], "--for=condition=Established", "--timeout=60s")
+    run.lanectl("upgrade", "--pod-monitor", "--wait", "2m")
+    monitor = run.object("podmonitor", "laneway-control", SYSTEM)["spec"]["podMetricsEndpoints"][0]
+    named = monitor["authorization"]["credentials"]
+    secret = wait_for("the token", lambda: run.object("secret", named["name"], SYSTEM).get("data", {}).get(named["key"]))
+    assert "laneway_control_" in run.scraped(base64.b64decode(secret).decode())
+    try:
+        run.scraped(None)
+        raise AssertionError("metrics are for everybody")
+    except urllib.error.HTTPError as refused:
+        assert refused.code == 401, refused
+    # With our label, and not ours.
+    theirs = {**json.loads(run.kubectl("get", "podmonitor", "laneway-proxy", "-n", SYSTEM, "-o", "json")), "metadata": {
+        "name": "theirs", "namespace": SYSTEM, "labels": {"app.kubernetes.io/part-of": "laneway"}}}
+    run.kubectl("create", "-f", "-", stdin=json.dumps(theirs))
+    gone = ["podmonitor/laneway-proxy", "podmonitor/laneway-control", "secret/laneway-prometheus", "serviceaccount/laneway-prometheus"]
+    everywhere = ["clusterrolebinding/laneway-prometheus"]
+    said = run.lanectl("upgrade", "--pod-monitor=false", "--dry-run", check=False)
+    assert said.returncode == 0 and "kind: PodMonitor" not in said.stdout, said
+    told = {line.split(" ")[0] for line in said.stderr.splitlines() if line.endswith(" is no longer part of it: an upgrade deletes it")}
+    assert told == {*gone, *everywhere}, said.stderr
+    run.kubectl("get", *gone, "-n", SYSTEM)
+    done = run.lanectl("upgrade", "--pod-monitor=false", "--wait", "2m")
+    assert all(f"{one} deleted" in done for one in gone + everywhere), done
+    left = run.kubectl("get", *gone, *everywhere, "podmonitor/theirs", "-n", SYSTEM, "--ignore-not-found", "-o", "name").split()
+    assert left == ["podmonitor.monitoring.coreos.com/theirs"], left
+    run.kubectl("delete", "crd", POD_MONITORS["metadata"]["name"])
+
+
+# The kind that the Prometheus operator brings, as far as the API server has to know it.
+POD_MONITORS = {
+    "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "podmonitors.monitoring.coreos.com"},
+    "spec": {"group": "monitoring.coreos.com", "scope": "Namespaced", "names": {"kind": "PodMonitor", "plural": "podmonitors", "singular": "podmonitor"},
+             "versions": [{"name": "v1", "served": True, "storage": True,
+                           "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": True}}}]}}
 
 
 @claim
@@ -459,6 +512,23 @@ def another_replica_leads_when_the_leader_is_killed(run):
 
 
 @claim
+def the_control_plane_may_do_what_it_did_and_no_more(run):
+    # Before the API server restarts: for a moment after that it knows no roles yet.
+    for pod, log in logs(run):
+        assert "forbidden" not in log.lower(), f"{pod}: {log}"
+    account = f"--as=system:serviceaccount:{SYSTEM}:laneway-control"
+    may = lambda *asked: run.kubectl("auth", "can-i", *asked, account, check=False).stdout.strip() == "yes"
+    for asked in (("create", "revisions.laneway.io", "-n", SYSTEM), ("patch", "configmap/laneway-ca", "-n", "demo"), ("get", "secret/laneway-ca", "-n", SYSTEM)):
+        assert may(*asked), asked
+    for asked in (("create", "revisions.laneway.io", "-n", "demo"), ("list", "revisions.laneway.io", "-n", "demo"), ("get", "leases", "-n", "demo"),
+                  ("get", "secret/laneway-ca", "-n", "demo"), ("get", "secrets", "-n", SYSTEM), ("list", "secrets", "-A"), ("get", "configmap/other", "-n", "demo"),
+                  ("create", "configmaps", "-n", "demo"), ("patch", "configmap/other", "-n", SYSTEM), ("get", "pods", "-n", "demo"), ("create", "pods", "-n", SYSTEM),
+                  ("patch", "lanes.laneway.io", "-n", "demo"), ("update", "lanes.laneway.io", "--subresource=status", "-n", "demo"), ("deletecollection", "lanes.laneway.io", "-n", "demo"),
+                  ("create", "mutatingwebhookconfigurations"), ("patch", "mutatingwebhookconfiguration/other"), ("patch", "clusterrole/laneway-control")):
+        assert not may(*asked), asked
+
+
+@claim
 def the_api_server_may_restart(run):
     run.cluster.end("kube-apiserver", signal.SIGKILL)
     run.cluster.start_apiserver()
@@ -496,6 +566,30 @@ def no_pod_is_refused_while_replicas_are_replaced(run):
 
     wait_for("the new replicas", is_over, timeout_s=240)
     assert injected > 5, injected
+
+
+@claim
+def uninstalling_as_the_page_says_leaves_nothing(run):
+    run.kubectl("label", "namespace", "demo", "laneway.io/inject-")
+    run.kubectl("rollout", "restart", "deployment", "-n", "demo")
+    bare = lambda pods: all("initContainers" not in pod["spec"] and is_ready(pod) for pod in pods)
+    wait_for("pods without sidecars", lambda: bare(run.objects("pods", "demo")), timeout_s=240)
+    page = (ROOT / "docs" / "install.md").read_text().split("## Uninstall")[1]
+    script = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
+    path = ":".join(map(str, (run.programs, TOOLS, os.environ["PATH"])))
+    folder = run.cluster.folder / "uninstall"
+    folder.mkdir()
+    run.command(["sh", "-euc", f"cd {folder}\n{script}"], variables={"PATH": path, "KUBECONFIG": str(run.cluster.kubeconfig)})
+    assert "kind: Lane" in (folder / "lanes.yaml").read_text()
+    label = ("-l", "app.kubernetes.io/part-of=laneway", "-o", "name")
+    for kinds in ("namespaces", "crd", "clusterroles", "clusterrolebindings", "mutatingwebhookconfigurations"):
+        assert not run.kubectl("get", kinds, *label).strip(), kinds
+    left = run.kubectl("get", "configmaps", "-A", "--field-selector", "metadata.name=laneway-ca", "-o", "name")
+    assert not left.strip(), left
+    # Nothing stands in the way of new pods, nor of another installation.
+    run.kubectl("run", "after", "--image=example/app:1", "-n", "demo")
+    said = run.lanectl("check", "--pre", check=False)
+    assert said.returncode == 0, said.stdout + said.stderr
 
 
 # What the others build on.
@@ -551,7 +645,7 @@ def shown(function, run):
     except Exception:
         print(f"FAILED  {name}\n{traceback.format_exc()}", flush=True)
         for pod, log in logs(run):
-            print(f"--- the last of {pod}\n{log}", flush=True)
+            print(f"--- the last of {pod}\n{log[-1500:]}", flush=True)
         return False
     print(f"ok      {name}", flush=True)
     return True
@@ -559,7 +653,7 @@ def shown(function, run):
 
 def logs(run):
     for log in sorted((run.cluster.folder / "pods").glob("*/log")):
-        yield log.parent.name, log.read_text(errors="replace")[-1500:]
+        yield log.parent.name, log.read_text(errors="replace")
 
 
 def rust_tests():

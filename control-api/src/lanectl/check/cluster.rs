@@ -38,7 +38,7 @@ const LEASE_SECONDS_MAX: i64 = 60;
 const PAGE: u32 = 500;
 const PODS_MAX: usize = 50_000;
 /// What `lanectl install` writes: group and resource.
-const WRITES: [(&str, &str); 12] = [
+const WRITES: [(&str, &str); 13] = [
     ("", "namespaces"),
     ("apiextensions.k8s.io", "customresourcedefinitions"),
     ("", "serviceaccounts"),
@@ -47,6 +47,7 @@ const WRITES: [(&str, &str); 12] = [
     ("rbac.authorization.k8s.io", "roles"),
     ("rbac.authorization.k8s.io", "rolebindings"),
     ("", "services"),
+    ("", "configmaps"),
     ("apps", "deployments"),
     ("policy", "poddisruptionbudgets"),
     ("networking.k8s.io", "networkpolicies"),

@@ -1,8 +1,10 @@
 use std::time::{Duration, UNIX_EPOCH};
 
+use kube::api::{ApiResource, DynamicObject, GroupVersionKind};
+
 use super::super::Mark;
 use super::*;
-use crate::install::NAMESPACE;
+use crate::install::{NAMESPACE, Settings, manifests};
 
 fn marks(items: &[Item]) -> Vec<(&str, Mark)> {
     items.iter().map(|item| (item.anchor.as_str(), item.mark)).collect()
@@ -85,6 +87,17 @@ fn pods_without_a_sidecar_are_odd_and_counted() {
         says(&items, "check-sidecars"),
         "7 pods without a sidecar: shop/a-0, shop/a-1, shop/a-2, shop/a-3, shop/a-4 and 2 more"
     );
+}
+
+#[test]
+fn the_right_to_write_each_kind_of_an_installation_is_asked_for() {
+    let text = manifests(NAMESPACE, &Settings::default());
+    let documents: Vec<DynamicObject> = serde_saphyr::from_multiple(&text).expect("they are manifests");
+    for types in documents.into_iter().map(|document| document.types.expect("a kind")) {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::try_from(&types).expect("an apiVersion"));
+        let asked = (resource.group.as_str(), resource.plural.as_str());
+        assert!(WRITES.contains(&asked), "{asked:?} is not asked for");
+    }
 }
 
 #[test]
