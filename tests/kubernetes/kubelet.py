@@ -1,7 +1,8 @@
 """What a node and its kubelet would do, as far as the API server sees it: pods are bound, get an address and become ready; the control
 plane's own pods run for real, each as a process with the command, environment and volumes of its manifest.
 
-The addresses are local ones of the network namespace that the whole test runs in. A pod with the annotation `laneway.test/unready` is not ready.
+The addresses are local ones of the network namespace that the whole test runs in, unless a pod has the annotation `laneway.test/run`: all of it
+runs then, in a network of its own (pod.py). A pod with the annotation `laneway.test/unready` is not ready.
 """
 import base64
 import json
@@ -14,6 +15,7 @@ import urllib.error
 import urllib.request
 
 from cluster import TOKEN
+from pod import Pod
 
 NODE = "node-1"
 POLL_S = 0.2
@@ -27,7 +29,12 @@ class Kubelet:
     def __init__(self, cluster, programs):
         self.cluster, self.programs = cluster, programs
         self.addresses, self.running, self.stopping = {}, {}, {}
+        # Pods all of which runs, by uid; those that end stay until they have.
+        self.whole = {}
+        self.hosts = ""
         self.trouble = []
+        # Of pods all of which run: what a container ended with.
+        self.broken = {}
         self.ended = threading.Event()
         self.thread = threading.Thread(target=self.run, daemon=True)
 
@@ -41,19 +48,28 @@ class Kubelet:
         for process in [*self.running.values(), *self.stopping.values()]:
             process.kill()
             process.wait()
+        for pod in self.whole.values():
+            pod.kill()
 
     def run(self):
         while not self.ended.wait(POLL_S):
             try:
                 pods = self.call("GET", "/api/v1/pods")["items"]
+                self.hosts = hosts(pods)
                 for pod in pods:
                     self.look_at(pod)
                 there = {pod["metadata"]["uid"] for pod in pods}
                 for uid in [uid for uid in self.running if uid not in there]:
                     self.running.pop(uid).kill()
+                for uid in [uid for uid in self.whole if uid not in there]:
+                    self.whole.pop(uid).kill()
             except (OSError, urllib.error.URLError) as error:
                 # The API server is being restarted, or somebody else was first.
                 self.trouble.append(str(error))
+
+    def check(self):
+        if self.broken:
+            raise RuntimeError("\n".join(self.broken.values()))
 
     def look_at(self, pod):
         meta, uid = pod["metadata"], pod["metadata"]["uid"]
@@ -65,15 +81,25 @@ class Kubelet:
         if not pod["spec"].get("nodeName"):
             binding = {"kind": "Binding", "apiVersion": "v1", "metadata": {"name": meta["name"]}, "target": {"kind": "Node", "name": NODE}}
             self.call("POST", path + "/binding", binding)
+        is_whole = "laneway.test/run" in meta.get("annotations", {})
         if uid not in self.addresses:
             self.addresses[uid] = f"10.244.{len(self.addresses) // 250}.{len(self.addresses) % 250 + 1}"
+            if is_whole:
+                self.whole[uid] = Pod(self, pod, self.addresses[uid])
+                # Its containers are told what they are only when the API server knows it.
+                return self.tell(pod, path, self.addresses[uid], False)
             subprocess.run(["ip", "address", "add", self.addresses[uid] + "/32", "dev", "lo"], check=True)
         address = self.addresses[uid]
         is_real = pod["spec"]["containers"][0]["name"] == "laneway-control"
         if is_real and (uid not in self.running or self.running[uid].poll() is not None):
             # Also again after it has ended: restartPolicy Always.
             self.running[uid] = self.start_process(pod, address)
-        if is_real:
+        if is_whole:
+            try:
+                is_ready = self.whole[uid].step(self.hosts)
+            except (RuntimeError, subprocess.SubprocessError) as error:
+                self.broken[uid], is_ready = str(error), False
+        elif is_real:
             is_ready = self.probe(pod["spec"]["containers"][0], address)
         else:
             is_ready = "laneway.test/unready" not in meta.get("annotations", {})
@@ -91,6 +117,11 @@ class Kubelet:
 
     def end(self, pod, path):
         uid = pod["metadata"]["uid"]
+        if whole := self.whole.get(uid):
+            if whole.end():
+                self.whole.pop(uid)
+                self.call("DELETE", path, {"gracePeriodSeconds": 0})
+            return
         process = self.running.pop(uid, None)
         if process:
             process.terminate()
@@ -154,19 +185,21 @@ class Kubelet:
         folder.mkdir(parents=True, exist_ok=True)
         for source in sources:
             if token := source.get("serviceAccountToken"):
-                (folder / token["path"]).write_text(self.token(pod, token["audience"]))
+                (folder / token["path"]).write_text(self.token(pod, token.get("audience")))
             if config := source.get("configMap"):
                 threading.Thread(target=self.keep_config, args=(pod["metadata"]["namespace"], config, folder), daemon=True).start()
 
     def keep_config(self, namespace, config, folder):
         """A kubelet brings it when it is there, and anew when it changes."""
-        while not self.ended.wait(1):
+        while True:
             try:
                 found = self.call("GET", f"/api/v1/namespaces/{namespace}/configmaps/{config['name']}")
+                for item in config["items"]:
+                    (folder / item["path"]).write_text(found["data"][item["key"]])
             except OSError:
-                continue
-            for item in config["items"]:
-                (folder / item["path"]).write_text(found["data"][item["key"]])
+                pass
+            if self.ended.wait(1):
+                return
 
     def token(self, pod, audience, seconds=3600):
         """Bound to the pod, as a kubelet asks for it."""
@@ -190,6 +223,14 @@ class Kubelet:
                 # Gone, or done by somebody else already: it is looked at again.
                 raise OSError(f"{method} {path}: {error.code}") from error
             raise OSError(f"{method} {path}: {error.code} {error.read()[:500]!r}") from error
+
+
+def hosts(pods):
+    """What DNS and the cluster's own proxies make of the control plane's name, as a file."""
+    replicas = [pod for pod in pods if pod["metadata"]["labels"].get("app.kubernetes.io/name") == "laneway-control"
+                and not pod["metadata"].get("deletionTimestamp") and pod["status"].get("podIP")]
+    lines = [f"{pod['status']['podIP']} laneway-control.{pod['metadata']['namespace']}.svc" for pod in replicas]
+    return "\n".join(["127.0.0.1 localhost", *sorted(lines), ""])
 
 
 def claims(token):

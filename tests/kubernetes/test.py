@@ -462,6 +462,94 @@ def find_key(value, key):
     return None
 
 
+@claim
+def sidecars_acknowledge_a_lane_and_a_switch_by_kubectl_reaches_them(run):
+    run.kubectl("create", "namespace", "shop")
+    run.kubectl("label", "namespace", "shop", "laneway.io/inject=enabled")
+    wait_for("its ServiceAccount", lambda: run.kubectl("get", "sa", "default", "-n", "shop"))
+    wait_for("the authorities in the namespace", lambda: run.kubectl("get", "configmap", "laneway-ca", "-n", "shop"))
+    run.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all([
+        {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "back", "namespace": "shop"},
+         "spec": {"selector": {"app": "back"}, "ports": [{"port": 80, "targetPort": 8080}]}}]))
+    back = run.object("service", "back", "shop")["spec"]["clusterIP"]
+    pods = [running_pod("front", "front", NEXT=f"http://{back}/"), running_pod("back", "back"), running_pod("back-gray", "back", "gray")]
+    run.kubectl("apply", "-f", "-", stdin=yaml.safe_dump_all(pods))
+    names = {pod["metadata"]["name"] for pod in pods}
+    wait_for("the pods", lambda: {pod["metadata"]["name"] for pod in run.objects("pods", "shop") if is_ready(pod)} == names, run.kubelet.check)
+    run.kubectl("apply", "-f", "-", stdin=SHOP_LANE)
+    front = run.object("pod", "front", "shop")["status"]["podIP"]
+
+    def asked(**headers):
+        """Who answers on the way of a request that comes from outside."""
+        request = urllib.request.Request(f"http://{front}:8080/", headers=headers)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.read().decode()
+
+    tester = {"x-user-id": "100"}
+    wait_for("the lane", lambda: asked(**tester) == "front back-gray", run.kubelet.check)
+    assert asked() == "front back"
+
+    def programmed():
+        """What is said of its sidecars, once all have what the object says now."""
+        lane = run.object("lane", "gray", "shop")
+        status = lane.get("status", {})
+        found = next((one for one in status.get("conditions", []) if one["type"] == "Programmed"), {})
+        is_it = found.get("status") == "True" and found.get("reason") == "Acknowledged" and found.get("observedGeneration") == lane["metadata"]["generation"]
+        return is_it and status.get("acked")
+
+    acked, count = wait_for("every sidecar's word", programmed).split("/")
+    assert acked == count and int(count) >= 2, f"{acked}/{count}"
+    row = run.kubectl("get", "lane", "gray", "-n", "shop")
+    assert f"{acked}/{count}" in row and "ACKED" in row, row
+    for is_on, way in ((False, "front back"), (True, "front back-gray")):
+        run.kubectl("patch", "lane", "gray", "-n", "shop", "--type=merge", "-p", json.dumps({"spec": {"enabled": is_on}}))
+        wait_for(f"the lane, enabled {is_on}", lambda: asked(**tester) == way)
+        assert wait_for("every sidecar's word", programmed) == f"{count}/{count}"
+    run.kubectl("delete", "namespace", "shop")
+
+
+def running_pod(name, app, tag=None, **env):
+    """One that answers with its name, and asks the next, handing the tag on."""
+    labels = {"app": app, **({"laneway.io/tag": tag} if tag else {})}
+    variables = [{"name": key, "value": value} for key, value in {"NAME": name, **env}.items()]
+    container = {"name": "app", "image": "example/app:1", "command": ["python3", "-c", APPLICATION], "env": variables, "ports": [{"containerPort": 8080}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": "shop", "labels": labels, "annotations": {"laneway.test/run": "yes"}},
+            "spec": {"containers": [container]}}
+
+
+APPLICATION = """
+import http.server, os, urllib.request
+class Answer(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        said = os.environ["NAME"]
+        if "NEXT" in os.environ:
+            tag = self.headers.get("x-mse-tag")
+            request = urllib.request.Request(os.environ["NEXT"], headers={"x-mse-tag": tag} if tag else {})
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                said += " " + answer.read().decode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said.encode())
+http.server.ThreadingHTTPServer(("", 8080), Answer).serve_forever()
+"""
+
+SHOP_LANE = """
+apiVersion: laneway.io/v1alpha1
+kind: Lane
+metadata: {name: gray, namespace: shop}
+spec:
+  tag: gray
+  enabled: true
+  entry:
+    services: [front]
+    rules:
+    - name: testers
+      match: {header: x-user-id, exact: '100'}
+"""
+
+
 # ---- who may what
 
 
