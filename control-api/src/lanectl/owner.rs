@@ -12,7 +12,7 @@ use crate::install::{CONTROL, WEBHOOK};
 mod tests;
 
 /// What to do about it.
-pub(super) const HINT: &str = "a cluster has one installation: lanectl upgrade -n THAT-NAMESPACE changes it. If it is gone, or is to move, take it \
+pub(super) const HINT: &str = "a cluster has one installation: lanectl upgrade -n THAT-NAMESPACE (helm upgrade, where Helm made it) changes it. If it is gone, or is to move, take it \
                                away first (docs/install.md#uninstall-with-traffic-flowing)";
 
 /// An installation in another namespace.

@@ -81,7 +81,7 @@ async fn find(client: &Client, namespace: &str) -> anyhow::Result<Option<Setting
 /// Stops before anything is taken from an installation in another namespace.
 async fn alone(client: &Client, namespace: &str) -> anyhow::Result<()> {
     match owner::other(client, namespace).await.context("look whose the objects of the whole cluster are")? {
-        Some(other) => bail!("{other}; nothing was changed. {}", owner::HINT),
+        Some(other) => bail!("{other}; nothing was changed: {}", owner::HINT),
         None => Ok(()),
     }
 }
