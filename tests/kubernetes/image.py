@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 STEP_TIMEOUT_S = 3600
 ANSWER_TIMEOUT_S = 60
+# Of this machine: an image's PATH has only its own programs.
+CHROOT = shutil.which("chroot", path=f"{os.environ['PATH']}:/usr/sbin") or "chroot"
 
 
 class Stage:
@@ -101,7 +103,7 @@ class Build:
         subprocess.run(["mount", "--bind", kept, cache], check=True)
         variables = {**os.environ, **stage.variables, "CARGO_TARGET_DIR": "/cache"}
         script = f"cd {shlex.quote(stage.folder)} && {command}"
-        subprocess.run(["chroot", stage.root, "sh", "-euc", script], env=variables, check=True, timeout=STEP_TIMEOUT_S, stdout=sys.stderr)
+        subprocess.run([CHROOT, stage.root, "sh", "-euc", script], env=variables, check=True, timeout=STEP_TIMEOUT_S, stdout=sys.stderr)
 
 
 def inside(stage, path):
@@ -115,7 +117,7 @@ def say(text):
 def in_image(stage, *command, namespace=(), user=None, **more):
     """The program of an image in its root alone, as its user."""
     uid, gid = (user or stage.user).split(":")
-    words = [*namespace, "chroot", f"--userspec={uid}:{gid}", stage.root, *command]
+    words = [*namespace, CHROOT, f"--userspec={uid}:{gid}", stage.root, *command]
     return subprocess.run([str(word) for word in words], env=dict(stage.variables), text=True, capture_output=True, timeout=ANSWER_TIMEOUT_S, check=False, **more)
 
 
@@ -127,7 +129,7 @@ def try_sidecar(stage):
 def try_redirect(stage):
     """In a network namespace, as an init container is: root with NET_ADMIN."""
     for backend, shows in (("nft", ["nft", "list", "ruleset"]), ("iptables", ["iptables-save", "-t", "nat"])):
-        script = " && ".join([f"ip link set lo up", f"chroot {stage.root} laneway-init --backend={backend}", f"chroot {stage.root} {' '.join(shows)}"])
+        script = " && ".join([f"ip link set lo up", f"{CHROOT} {stage.root} laneway-init --backend={backend}", f"{CHROOT} {stage.root} {' '.join(shows)}"])
         environment = {"PATH": f"{stage.variables['PATH']}:{os.environ['PATH']}"}
         said = subprocess.run(["unshare", "--net", "sh", "-euc", script], env=environment, text=True, capture_output=True, timeout=ANSWER_TIMEOUT_S, check=False)
         assert said.returncode == 0 and "15401" in said.stdout, f"{backend}: {said}"
@@ -137,7 +139,7 @@ def try_control_plane(stage):
     data = stage.root / "data"
     data.mkdir()
     os.chown(data, 65532, 65532)
-    words = ["chroot", "--userspec=65532:65532", stage.root, "laneway-control", "--store=/data/store.db", "--discovery-listen=127.0.0.1:0", "--api-listen=127.0.0.1:0"]
+    words = [CHROOT, "--userspec=65532:65532", stage.root, "laneway-control", "--store=/data/store.db", "--discovery-listen=127.0.0.1:0", "--api-listen=127.0.0.1:0"]
     process = subprocess.Popen([str(word) for word in words], env=dict(stage.variables), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         ready = process.stdout.readline()
