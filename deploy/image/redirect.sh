@@ -1,5 +1,5 @@
 #!/bin/sh
-# Copies the tools of the redirect (nft, and iptables as it asks nft) into ROOT, each with the libraries that it loads, and nothing else.
+# Copies the tools of the redirect (ip, nft, and iptables as it asks nft) into ROOT, each with the libraries that it loads, and nothing else.
 #   redirect.sh ROOT
 set -eu
 root=$1
@@ -9,8 +9,9 @@ copy() { # with the folders above it, as what it is
     [ -e "$root$1" ] || cp -L "$1" "$root$1"
 }
 
-for tool in nft xtables-nft-multi; do
-    path=$(command -v "$tool" || echo "/usr/sbin/$tool")
+for tool in ip nft xtables-nft-multi; do
+    # Where the image's PATH looks, by whatever way this machine comes to it.
+    path=$(realpath "$(command -v "$tool" || echo "/usr/sbin/$tool")")
     copy "$path"
     ldd "$path" | sed -n 's/.*[[:space:]]\(\/[^ ]*\) (.*/\1/p' | while read -r library; do copy "$library"; done
 done

@@ -121,6 +121,15 @@ def in_image(stage, *command, namespace=(), user=None, **more):
     return subprocess.run([str(word) for word in words], env=dict(stage.variables), text=True, capture_output=True, timeout=ANSWER_TIMEOUT_S, check=False, **more)
 
 
+def furnish(stage):
+    """What every engine puts into a container."""
+    for special in ("dev", "proc"):
+        (stage.root / special).mkdir(exist_ok=True)
+        subprocess.run(["mount", "--bind", f"/{special}", stage.root / special], check=True)
+    (stage.root / "etc").mkdir(exist_ok=True)
+    (stage.root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+
+
 def try_sidecar(stage):
     said = in_image(stage, "laneway-proxy", "--version")
     assert said.returncode == 0 and "laneway-proxy" in said.stdout, said
@@ -180,8 +189,10 @@ def main():
         dynamic = [path.name for path in programs if b"INTERP" in subprocess.run(["readelf", "-lW", path], capture_output=True, check=True).stdout]
         try:
             assert not dynamic, f"not static: {dynamic}"
+            of_image = size(stage.root)
+            furnish(stage)
             attempt(stage)
-            print(f"ok      laneway/{name}: {size(stage.root) / 2**20:.1f} MiB, {', '.join(sorted(path.name for path in programs))}")
+            print(f"ok      laneway/{name}: {of_image / 2**20:.1f} MiB, {', '.join(sorted(path.name for path in programs))}")
         except (AssertionError, subprocess.SubprocessError) as error:
             failed += 1
             print(f"FAILED  laneway/{name}: {error}")
