@@ -47,6 +47,8 @@ const FAILURES_MAX: usize = 3;
 const SOMEBODY: &str = "unknown";
 /// Two objects of the cluster that are one of ours.
 const CODE_TWICE: &str = "LANE0802";
+/// One that has another name than we look for.
+const CODE_MISPLACED: &str = "LANE0813";
 
 /// How far an object has got on all replicas.
 pub type Progress = Box<dyn Fn(String) -> Pin<Box<dyn Future<Output = Option<Rollout>> + Send>> + Send + Sync>;
@@ -63,6 +65,8 @@ pub struct Kubectl {
     left: BTreeMap<String, Instant>,
     /// Until when nothing is reported of an object that was reported on.
     reported: BTreeMap<Key, Instant>,
+    /// Of several objects of the cluster that are one of ours all but the one that counts, and which one does.
+    twins: BTreeMap<Key, Place>,
 }
 
 /// Why a proposal is not in force.
@@ -101,8 +105,8 @@ impl Kubectl {
     pub fn new(reconciler: Reconciler, store: Kubernetes, leader: Leader, progress: Progress) -> Kubectl {
         let watch = store.watch();
         let counts = Counts::new(progress);
-        let (judged, left, reported) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Kubectl { reconciler, store, leader, watch, judged, counts, left, reported }
+        let (judged, left, reported, twins) = Default::default();
+        Kubectl { reconciler, store, leader, watch, judged, counts, left, reported, twins }
     }
 
     /// Looks for as long as the process runs.
@@ -135,10 +139,14 @@ impl Kubectl {
         let (state, now) = (self.reconciler.state(), Instant::now());
         let mut failures = Failures::default();
         let all = self.watch.all();
+        self.twins = twins(all);
+        let mut judged = std::mem::take(&mut self.judged);
         // Whoever else took it up has judged it anew.
-        self.judged.retain(|key, own| {
-            all.get(key).is_some_and(|seen| seen.read.fingerprint == own.fingerprint && is_proposed(&state, key, seen))
+        judged.retain(|key, own| {
+            let seen = all.get(key).filter(|seen| seen.read.fingerprint == own.fingerprint);
+            seen.is_some_and(|seen| self.is_proposed(&state, key, seen))
         });
+        self.judged = judged;
         self.left.retain(|_, until| *until > now);
         // Groups before policies before lanes: so that what comes together is taken up together.
         let mut due: Vec<Key> =
@@ -163,15 +171,32 @@ impl Kubectl {
 
     /// The rest goes on; this is tried again in a while.
     fn leave(&mut self, name: String, failure: StoreError, failures: &mut Failures) -> Result<(), StoreError> {
+        let is_answered = !failure.is_passing();
+        if is_answered {
+            warn!(object = name, error = chain(&failure), "the API server refuses what is to become of it");
+        }
         self.left.insert(name, Instant::now() + LEAVE_FOR);
-        failures.add(failure)
+        if is_answered { Ok(()) } else { failures.add(failure) }
+    }
+
+    /// Does it say something that is not in force? A copy of what was accepted once does, of before it was changed, or deleted, or of
+    /// elsewhere; and one of two that are the same.
+    fn is_proposed(&self, state: &State, key: &Key, seen: &Seen) -> bool {
+        match seen.read.standing {
+            Standing::Proposed(_) => true,
+            Standing::Accepted(_) => {
+                let is_heard = seen.read.revision <= state.revision || seen.since.elapsed() >= LEAVE_IT;
+                let is_copy = is_heard && seen.read.revision != revision_of(state, key.0, &seen.read.name);
+                is_copy || self.twins.contains_key(key)
+            }
+        }
     }
 
     fn is_due(&self, state: &State, key: &Key, seen: &Seen) -> bool {
         let is_ours = self.leader.leads() || seen.since.elapsed() >= LEAVE_IT;
         let is_judged =
             self.judged.get(key).is_some_and(|own| own.revision == state.revision && own.at.elapsed() < JUDGE_AGAIN);
-        is_ours && !is_judged && !self.left.contains_key(&seen.read.name) && is_proposed(state, key, seen)
+        is_ours && !is_judged && !self.left.contains_key(&seen.read.name) && self.is_proposed(state, key, seen)
     }
 
     /// Takes up what somebody wrote.
@@ -180,20 +205,24 @@ impl Kubectl {
         let (name, author, fingerprint) = (seen.read.name.clone(), seen.author.clone(), seen.read.fingerprint);
         let state = self.reconciler.state();
         let (revision, in_force) = (state.revision, revision_of(&state, key.0, &name));
-        let edit = match &seen.read.standing {
-            Standing::Proposed(proposal) => edit_of(proposal),
-            Standing::Accepted(_) => match self.store.copied(key.0, &name, in_force, revision).await {
-                Ok(Some(proposal)) => edit_of(&proposal),
-                // Of a commit the watch has not told yet.
-                Ok(None) => return Ok(()),
-                Err(failure) if failure.is_passing() => return Err(failure),
-                Err(failure) => Err(vec![finding(&name, chain(&failure))]),
-            },
-        };
-        let refused = match (self.twice(key, &name), edit) {
-            (Some(finding), _) => Some(vec![finding]),
-            (None, Err(findings)) => Some(findings),
-            (None, Ok(edit)) => self.propose(key.0, &name, author, edit).await?,
+        let refused = match self.misplaced(key, &name) {
+            Some(finding) => Some(vec![finding]),
+            None => {
+                let edit = match &seen.read.standing {
+                    Standing::Proposed(proposal) => edit_of(proposal),
+                    Standing::Accepted(_) => match self.store.copied(key, in_force, revision).await {
+                        Ok(Some(proposal)) => edit_of(&proposal),
+                        // Of a commit the watch has not told yet.
+                        Ok(None) => return Ok(()),
+                        Err(failure) if failure.is_passing() => return Err(failure),
+                        Err(failure) => Err(vec![finding(&name, chain(&failure))]),
+                    },
+                };
+                match edit {
+                    Err(findings) => Some(findings),
+                    Ok(edit) => self.propose(key.0, &name, author, edit).await?,
+                }
+            }
         };
         let Some(findings) = refused else {
             self.judged.remove(key);
@@ -207,21 +236,24 @@ impl Kubectl {
         Ok(())
     }
 
-    /// The finding where another object of the cluster is the same one of ours, and comes first.
-    fn twice(&self, key: &Key, name: &str) -> Option<Diagnostic> {
-        let (kind, place) = key;
-        let is_it = |other: &&Place| {
-            self.watch.all().get(&(*kind, (*other).clone())).is_some_and(|seen| seen.read.name == name)
-        };
+    /// The finding where an object of the cluster cannot be the one of its name: another is, or nobody would look for it there.
+    fn misplaced(&self, (kind, place): &Key, name: &str) -> Option<Diagnostic> {
+        let field = "metadata.name".to_owned();
+        if let Some(first) = self.twins.get(&(*kind, place.clone())) {
+            return Some(Diagnostic {
+                code: CODE_TWICE.to_owned(),
+                field,
+                help: "Delete one of the two".to_owned(),
+                ..finding(name, format!("{} of this namespace is the same {} already", first.name, kind.as_str()))
+            });
+        }
         let places = places(*kind, name);
-        let first = places.iter().find(is_it).filter(|first| *first != place)?;
+        let wanted = places.first().filter(|_| !places.contains(place))?;
         Some(Diagnostic {
-            severity: diagnostic::Severity::Error.into(),
-            code: CODE_TWICE.to_owned(),
-            resource: name.to_owned(),
-            field: "metadata.name".to_owned(),
-            message: format!("{} of this namespace is the same {} already", first.name, kind.as_str()),
-            help: "Delete one of the two".to_owned(),
+            code: CODE_MISPLACED.to_owned(),
+            field,
+            help: format!("Name it {}", wanted.name),
+            ..finding(name, format!("a {} of that name in a cluster is not what it says to be", kind.as_str()))
         })
     }
 
@@ -304,14 +336,21 @@ impl Kubectl {
     }
 }
 
-/// Does it say something that is not in force? A copy of what was accepted once does: of before it was changed, or deleted.
-fn is_proposed(state: &State, key: &Key, seen: &Seen) -> bool {
-    match seen.read.standing {
-        Standing::Proposed(_) => true,
-        Standing::Accepted(_) => {
-            seen.read.revision <= state.revision && seen.read.revision != revision_of(state, key.0, &seen.read.name)
-        }
+/// Of several that are one of ours all but the first of its places.
+fn twins(all: &BTreeMap<Key, Seen>) -> BTreeMap<Key, Place> {
+    let mut named: BTreeMap<(Kind, &str), Vec<&Place>> = BTreeMap::new();
+    for ((kind, place), seen) in all {
+        named.entry((*kind, seen.read.name.as_str())).or_default().push(place);
     }
+    let mut twins = BTreeMap::new();
+    for ((kind, name), found) in named.into_iter().filter(|(_, found)| found.len() > 1) {
+        let places = places(kind, name);
+        let rank = |place: &&Place| places.iter().position(|own| own == *place).unwrap_or(usize::MAX);
+        let Some(first) = found.iter().copied().min_by_key(rank) else { continue };
+        let others = found.into_iter().filter(|place| *place != first);
+        twins.extend(others.map(|place| ((kind, place.clone()), first.clone())));
+    }
+    twins
 }
 
 /// That the API server does not take it.

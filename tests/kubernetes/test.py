@@ -407,6 +407,20 @@ def a_lane_that_is_deleted_and_written_back_from_a_copy_is_in_force_again(run):
     run.kubectl("delete", "lane", "copied", "-n", "demo")
 
 
+@claim
+def of_two_objects_that_are_one_lane_the_second_is_refused_and_why(run):
+    group = LANE.replace("kind: Lane", "kind: LaneGroup").replace("name: gray", "name: shop").split("spec:")[0]
+    of_shop = lambda name: LANE.replace("name: gray", f"name: {name}").replace("tag: gray", "tag: twin") + "  group: shop\n"
+    run.kubectl("apply", "-f", "-", stdin=f"{group}\n---\n{of_shop('shop.twin')}")
+    wait_for("the first", lambda: condition(run, "shop.twin", "Accepted").get("status") == "True")
+    run.kubectl("create", "-f", "-", stdin=of_shop("twin"))
+    wait_for("the refusal", lambda: condition(run, "twin", "Accepted").get("reason") == "LANE0802")
+    assert condition(run, "shop.twin", "Accepted")["status"] == "True"
+    run.kubectl("delete", "lane", "twin", "shop.twin", "-n", "demo")
+    wait_for("the end of the lane", lambda: "twin" not in run.asked("lane", "list", "-n", "demo"))
+    run.kubectl("delete", "lanegroup", "shop", "-n", "demo")
+
+
 def in_force(run, lane, replica=None):
     """What people write of a lane, and which one it is."""
     lanes = json.loads(run.asked("lane", "list", "-n", "demo", "-o", "json", replica=replica))

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::conditions::{self, Reported};
 use super::count::Wanted;
-use super::{Failures, Kubectl, LOOK_EVERY, is_proposed, record_of, revision_of};
+use super::{Failures, Kubectl, LOOK_EVERY, record_of, revision_of};
 use crate::catalog;
 use crate::reconcile::State;
 use crate::store::kubernetes::in_force;
@@ -46,10 +46,11 @@ impl Kubectl {
         let name = &seen.read.name;
         let judged = self.judged.get(key);
         // Nobody has judged it yet; or the state and the watch tell of a commit one after the other.
-        if judged.is_none() && (is_proposed(state, key, seen) || seen.read.revision > state.revision) {
+        let revision = revision_of(state, key.0, name);
+        let is_ahead = seen.read.revision > state.revision && seen.read.revision != revision;
+        if judged.is_none() && (self.is_proposed(state, key, seen) || is_ahead) {
             return None;
         }
-        let revision = revision_of(state, key.0, name);
         let rollout = if revision == 0 { None } else { self.counts.of(key, revision)? };
         let coverage = match key.0 {
             Kind::Lane => catalog::coverage(&state.objects, &state.catalog, name),

@@ -12,6 +12,7 @@
 pub mod object;
 
 mod claim;
+mod compare;
 mod failure;
 mod follow;
 pub mod in_force;
@@ -138,7 +139,7 @@ impl Kubernetes {
         let mut done = Vec::new();
         for rewrite in &rewrites {
             match claim.beside(self.apply(rewrite, false)).await {
-                Ok(written) => done.push((rewrite, written)),
+                Ok(applied) => done.push(applied),
                 Err(StoreError::Away(why) | StoreError::Doubtful(why)) => return Err(StoreError::Doubtful(why)),
                 Err(failure) => {
                     self.put_back(claim, done).await?;

@@ -14,6 +14,8 @@ use super::journal::{Entry, Journal, State, name_of};
 
 /// How often whoever writes says that it is alive: well below the time after which another replica takes over.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
+/// So long after its last word a writer may go on without another.
+const KEPT_FOR: Duration = Duration::from_secs(3);
 
 pub(super) struct Claim {
     journal: Journal,
@@ -22,11 +24,14 @@ pub(super) struct Claim {
     object: DynamicObject,
     state: State,
     kept: Instant,
+    /// When to say again that whoever writes is alive.
+    due: Instant,
 }
 
 impl Claim {
     pub(super) fn new(journal: &Journal, number: i64, object: DynamicObject, state: State) -> Claim {
-        Claim { journal: journal.clone(), number, object, state, kept: Instant::now() }
+        let now = Instant::now();
+        Claim { journal: journal.clone(), number, object, state, kept: now, due: now + KEEP_EVERY }
     }
 
     /// Does a part of the commit. [`StoreError::Doubtful`]: another replica goes on with it, and this one stopped.
@@ -39,17 +44,34 @@ impl Claim {
             tokio::select! {
                 // First: a process that stood still asks before it goes on.
                 biased;
-                () = tokio::time::sleep_until((self.kept + KEEP_EVERY).into()) => self.become_state(self.state).await?,
+                () = tokio::time::sleep_until(self.due.into()) => self.keep().await?,
                 done = &mut work => return done,
             }
         }
     }
 
+    /// A word that is lost is no harm while others may not have taken over.
+    async fn keep(&mut self) -> Result<(), StoreError> {
+        match self.journal.advance(self.object.clone(), self.state).await {
+            Err(failure) if failure.is_passing() && self.kept.elapsed() < KEPT_FOR => {
+                self.due = Instant::now() + KEEP_EVERY;
+                Ok(())
+            }
+            done => self.advanced(done, self.state),
+        }
+    }
+
     /// To another state. [`StoreError::Doubtful`]: another replica goes on with it, or nobody knows.
     pub(super) async fn become_state(&mut self, state: State) -> Result<(), StoreError> {
-        match self.journal.advance(self.object.clone(), state).await {
+        let done = self.journal.advance(self.object.clone(), state).await;
+        self.advanced(done, state)
+    }
+
+    fn advanced(&mut self, done: Result<Option<DynamicObject>, StoreError>, state: State) -> Result<(), StoreError> {
+        match done {
             Ok(Some(object)) => {
                 (self.object, self.state, self.kept) = (object, state, Instant::now());
+                self.due = self.kept + KEEP_EVERY;
                 Ok(())
             }
             Ok(None) => Err(StoreError::Doubtful(format!("another replica took revision {} over", self.number))),

@@ -33,10 +33,7 @@ fn failed(doing: &'static str, error: kube::Error) -> StoreError {
     };
     match status.code {
         TOO_LARGE => StoreError::TooLarge(format!("{doing}: {}", status.message)),
-        // Before anything was stored, and for one object: as if the webhook had said no.
-        500 if status.message.contains("failed calling webhook") => {
-            StoreError::Failed { doing, source: Box::new(error) }
-        }
+        500 if is_of_one_object(&status.message) => StoreError::Failed { doing, source: Box::new(error) },
         TOO_MANY | 500.. => StoreError::Away(format!("{doing}: {}", status.message)),
         // As a 404 without a kind: the definitions are not there.
         MISSING if status.details.as_ref().is_none_or(|details| details.name.is_empty()) => {
@@ -48,6 +45,14 @@ fn failed(doing: &'static str, error: kube::Error) -> StoreError {
         401 | 403 => StoreError::Unusable(format!("{doing}: the API server does not let us: {}", status.message)),
         _ => StoreError::Failed { doing, source: Box::new(error) },
     }
+}
+
+/// Is an internal error about this object alone? A webhook that fails or denies so, before anything is stored; and etcd, to which it is too
+/// large.
+fn is_of_one_object(message: &str) -> bool {
+    ["failed calling webhook", "denied the request", "request is too large", "message larger than max"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 pub(super) fn is_conflict(source: &(dyn std::error::Error + 'static)) -> bool {

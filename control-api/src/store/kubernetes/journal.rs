@@ -256,17 +256,21 @@ impl Journal {
     /// Takes the number, if nobody else has.
     pub(super) async fn claim(&self, entry: &Entry, bytes: usize) -> Result<Claim, StoreError> {
         let mut object = self.object(entry, bytes)?;
-        let nonce = std::hash::RandomState::new().build_hasher().finish();
-        let id = format!("{:016x}-{}", nonce, std::process::id());
+        let id = format!("{:016x}", nonce());
         object.metadata.annotations.get_or_insert_default().insert(CLAIM.to_owned(), id.clone());
         match call("claim a revision", self.api.create(&post(false), &object)).await {
             Err(StoreError::Away(why)) => Err(StoreError::Doubtful(why)),
             Err(StoreError::Failed { source, .. }) if failure::is_conflict(&*source) => {
                 let found =
                     self.read(entry.number).await.map_err(|failure| StoreError::Doubtful(failure.to_string()))?;
-                let ours = found.map(|(object, _)| object).filter(|object| claim_of(&object.metadata) == Some(&id));
-                // An answer that was lost on its way is asked for twice.
-                ours.ok_or_else(|| moved(entry.number, entry.number))
+                match found.map(|(object, _)| object).filter(|own| note(&own.metadata, CLAIM) == Some(id.as_str())) {
+                    None => Err(moved(entry.number, entry.number)),
+                    // An answer that was lost on its way is asked for twice.
+                    Some(ours) if note(&ours.metadata, TOUCHED).is_none() => Ok(ours),
+                    Some(_) => {
+                        Err(StoreError::Doubtful(format!("another replica took revision {} over", entry.number)))
+                    }
+                }
             }
             done => done,
         }
@@ -305,14 +309,16 @@ impl Journal {
         labels.insert(STATE.to_owned(), state.as_str().to_owned());
         // What changes nothing has no new resourceVersion, and would be taken over twice.
         let annotations = claimed.metadata.annotations.get_or_insert_default();
-        annotations.insert(TOUCHED.to_owned(), format!("{:?}", SystemTime::now()));
+        let word = format!("{:?} {:016x}", SystemTime::now(), nonce());
+        annotations.insert(TOUCHED.to_owned(), word.clone());
         match call("mark a Revision", self.api.replace(&name, &post(false), &claimed)).await {
             Ok(object) => Ok(Some(object)),
-            Err(StoreError::Failed { source, .. })
-                if failure::is_conflict(&*source) || failure::is_missing(&*source) =>
-            {
-                Ok(None)
+            Err(StoreError::Failed { source, .. }) if failure::is_conflict(&*source) => {
+                // Perhaps by this very call, whose answer was lost on its way.
+                let found = call("read a Revision", self.api.get_opt(&name)).await?;
+                Ok(found.filter(|found| note(&found.metadata, TOUCHED) == Some(word.as_str())))
             }
+            Err(StoreError::Failed { source, .. }) if failure::is_missing(&*source) => Ok(None),
             Err(other) => Err(other),
         }
     }
@@ -363,8 +369,13 @@ impl Journal {
     }
 }
 
-fn claim_of(meta: &ObjectMeta) -> Option<&String> {
-    meta.annotations.as_ref()?.get(CLAIM)
+fn note<'m>(meta: &'m ObjectMeta, key: &str) -> Option<&'m str> {
+    meta.annotations.as_ref()?.get(key).map(String::as_str)
+}
+
+/// Unlike that of any other process or call.
+fn nonce() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
 }
 
 pub(super) fn moved(found: i64, number: i64) -> StoreError {

@@ -6,8 +6,9 @@ use kube::api::{DynamicObject, ListParams};
 use tracing::warn;
 
 use super::super::{Kind, Record, StoreError, Stored};
+use super::compare::{Found, Unproven};
 use super::failure::call;
-use super::object::{self, Standing};
+use super::object::{self, Read, Standing};
 use super::{KINDS, Known, Kubernetes, in_force, journal};
 
 /// Objects read at a time.
@@ -23,8 +24,9 @@ impl Kubernetes {
             let revision = journal::newest(&heads);
             let mut found = Found::default();
             for kind in KINDS {
-                for object in self.list(kind).await?.iter().filter(|object| !object::is_going(object)) {
-                    self.take_in(kind, object, revision, &mut found).await?;
+                for (object, read) in firsts(kind, self.list(kind).await?) {
+                    // With all Revisions lost there is nobody else to ask.
+                    self.take_in(kind, &object, read, !heads.is_empty(), &mut found).await?;
                 }
             }
             if self.shared.journal.heads().await? != heads {
@@ -41,35 +43,33 @@ impl Kubernetes {
         Err(StoreError::Away("objects are committed faster than they can be read".to_owned()))
     }
 
-    /// Settles by the Revisions what the objects alone cannot say. What says to be accepted and was never reported on may be a copy of
-    /// something that was changed or deleted since; and that an object is gone which this process knows of, though no commit has removed it, is
-    /// a proposal yet to be accepted.
-    async fn compared(&self, found: Found, revision: i64) -> Result<BTreeMap<String, Record>, StoreError> {
-        let Found { mut records, mut unproven } = found;
-        let (after, mut missing) = {
+    /// Settles by the Revisions what the objects alone cannot say. That an object is gone which this process knows of, though no commit has
+    /// removed it, is a proposal yet to be accepted.
+    async fn compared(&self, mut found: Found, revision: i64) -> Result<BTreeMap<String, Record>, StoreError> {
+        let (after, known) = {
             let known = self.known();
-            let missing = known.records.values().filter(|own| !records.contains_key(&own.name));
-            (known.revision, missing.cloned().collect::<Vec<_>>())
+            (known.revision, known.records.clone())
         };
-        let first = unproven.values().copied().chain((!missing.is_empty()).then_some(after)).min();
-        for number in first.unwrap_or(revision) + 1..=revision {
-            let is_asked = unproven.values().any(|of| *of < number) || (!missing.is_empty() && after < number);
-            if !is_asked {
+        let mut missing: Vec<Record> =
+            known.values().filter(|own| !found.records.contains_key(&own.name)).cloned().collect();
+        let first = found.first().into_iter().chain((!missing.is_empty()).then_some(after + 1)).min();
+        for number in first.unwrap_or(revision + 1)..=revision {
+            let is_missed = !missing.is_empty() && number > after;
+            if !is_missed && !found.asks(number) {
                 continue;
             }
             let entry = self.shared.journal.read(number).await?.map(|(_, entry)| entry);
-            // What nobody holds any more may have been a change of any of them.
-            let writes =
-                |name: &str| entry.as_ref().is_none_or(|own| own.writes.iter().any(|write| write.name == name));
-            missing.retain(|own| after >= number || !writes(&own.name));
-            unproven.retain(|name, of| {
-                let is_copy = *of < number && writes(name);
-                if is_copy {
-                    records.remove(name);
-                }
-                !is_copy
-            });
+            if is_missed {
+                // What nobody holds any more may have removed any of them.
+                let writes =
+                    |name: &str| entry.as_ref().is_none_or(|own| own.writes.iter().any(|write| write.name == name));
+                missing.retain(|own| !writes(&own.name));
+            }
+            if let Some(entry) = entry {
+                found.compare(&entry, &known);
+            }
         }
+        let mut records = found.into_records(revision, &known);
         records.extend(missing.into_iter().map(|record| (record.name.clone(), record)));
         Ok(records)
     }
@@ -92,52 +92,67 @@ impl Kubernetes {
         &self,
         kind: Kind,
         object: &DynamicObject,
-        newest: i64,
+        read: Read,
+        is_asked: bool,
         found: &mut Found,
     ) -> Result<(), StoreError> {
-        let read = object::read(kind, object);
+        let Read { name, revision, standing, .. } = read;
         let reported_revision = in_force::reported_revision(object);
-        match read.standing {
+        let (record, unproven) = match standing {
             // Unless it is a copy of what was accepted once, and something else has been since.
-            Standing::Accepted(record) if reported_revision <= read.revision => {
-                if reported_revision == 0 && read.revision < newest {
-                    found.unproven.insert(record.name.clone(), read.revision);
-                }
-                found.records.insert(record.name.clone(), record);
-                return Ok(());
+            Standing::Accepted(record) if reported_revision <= revision => {
+                let is_unproven = reported_revision == 0 && is_asked;
+                (record, is_unproven.then(|| Unproven::new(revision, object::is_refused(object))))
             }
-            Standing::Accepted(_) | Standing::Proposed(_) => {}
-        }
-        let reported = in_force::read(kind, object).filter(|(_, record)| record.name == read.name);
-        let own = self.known().records.get(&read.name).cloned();
-        let own = own.map(|record| (in_force::revision_of(&record), record));
-        let latest = [reported, own].into_iter().flatten().max_by_key(|(revision, _)| *revision);
-        let record = match latest {
-            Some((revision, record)) if revision >= read.revision => Some(record),
-            None if read.revision == 0 => None,
-            latest => {
-                let entry = self.shared.journal.read(read.revision).await?;
-                let puts = entry.map(|(_, entry)| entry.puts_and_deletes().0).unwrap_or_default();
-                let written = puts.into_iter().find(|record| record.name == read.name);
-                if written.is_none() {
-                    warn!(
-                        object = read.name,
-                        revision = read.revision,
-                        "what was accepted of it last is no longer held"
-                    );
+            Standing::Accepted(_) | Standing::Proposed(_) => {
+                let reported = in_force::read(kind, object).filter(|(_, record)| record.name == name);
+                if let Some((_, record)) = reported.as_ref().filter(|(of, _)| *of >= revision) {
+                    (record.clone(), None)
+                } else {
+                    match self.latest(&name, revision, reported).await? {
+                        Some((of, record)) => (record, Some(Unproven::new(of, false))),
+                        None => return Ok(()),
+                    }
                 }
-                written.or(latest.map(|(_, record)| record))
             }
         };
-        found.records.extend(record.map(|record| (record.name.clone(), record)));
+        found.unproven.extend(unproven.map(|own| (name.clone(), own)));
+        found.records.insert(name, record);
         Ok(())
+    }
+
+    /// What was accepted last under that name, with its revision, of an object whose note says `revision` and whose status says less.
+    async fn latest(
+        &self,
+        name: &str,
+        revision: i64,
+        reported: Option<(i64, Record)>,
+    ) -> Result<Option<(i64, Record)>, StoreError> {
+        let own = self.known().records.get(name).cloned();
+        let own = own.map(|record| (in_force::revision_of(&record), record));
+        let latest = [reported, own].into_iter().flatten().max_by_key(|(of, _)| *of);
+        if revision == 0 || latest.as_ref().is_some_and(|(of, _)| *of >= revision) {
+            return Ok(latest);
+        }
+        let entry = self.shared.journal.read(revision).await?;
+        let puts = entry.map(|(_, entry)| entry.puts_and_deletes().0).unwrap_or_default();
+        let written = puts.into_iter().find(|record| record.name == name);
+        if written.is_none() {
+            warn!(object = name, revision, "what was accepted of it last is no longer held");
+        }
+        Ok(written.map(|record| (revision, record)).or(latest))
     }
 }
 
-/// What the objects say.
-#[derive(Default)]
-struct Found {
-    records: BTreeMap<String, Record>,
-    /// Those among them that nobody has reported on, and with which revision they say to have come.
-    unproven: BTreeMap<String, i64>,
+/// Of several objects of the cluster that are one of ours the one at the first of its places: the others are none.
+fn firsts(kind: Kind, objects: Vec<DynamicObject>) -> Vec<(DynamicObject, Read)> {
+    let mut firsts: BTreeMap<String, (usize, DynamicObject, Read)> = BTreeMap::new();
+    for object in objects.into_iter().filter(|object| !object::is_going(object)) {
+        let read = object::read(kind, &object);
+        let rank = object::rank(kind, &read.name, &object);
+        if firsts.get(&read.name).is_none_or(|(first, ..)| rank < *first) {
+            firsts.insert(read.name.clone(), (rank, object, read));
+        }
+    }
+    firsts.into_values().map(|(_, object, read)| (object, read)).collect()
 }

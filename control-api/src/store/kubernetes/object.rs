@@ -103,6 +103,14 @@ pub fn places(kind: Kind, resource: &str) -> Vec<Place> {
     .unwrap_or_default()
 }
 
+/// How many places come before that of an object.
+pub(super) fn rank(kind: Kind, resource: &str, object: &DynamicObject) -> usize {
+    let meta = &object.metadata;
+    let is_it =
+        |place: &Place| Some(&place.namespace) == meta.namespace.as_ref() && Some(&place.name) == meta.name.as_ref();
+    places(kind, resource).iter().position(is_it).unwrap_or(usize::MAX)
+}
+
 /// Ids of services have letters that names in a cluster have not.
 fn policy_name(id: &str) -> String {
     if is_name(id) { id.to_owned() } else { format!("policy-{:016x}", xxh3_64(id.as_bytes())) }
@@ -384,7 +392,7 @@ fn annotate(object: &mut DynamicObject, record: &Record, accepted: &Accepted) {
 }
 
 /// Has somebody judged the spec as it is, and refused it?
-fn is_refused(object: &DynamicObject) -> bool {
+pub(super) fn is_refused(object: &DynamicObject) -> bool {
     let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array);
     conditions.into_iter().flatten().any(|condition| {
         condition["type"] == "Accepted"

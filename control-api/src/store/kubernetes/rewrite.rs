@@ -56,8 +56,18 @@ pub(super) fn steps<'c>(puts: &'c [Record], deletes: &'c [String]) -> Vec<Step<'
 pub(super) struct Purpose {
     pub(super) number: i64,
     pub(super) theirs: Theirs,
-    /// What it deletes is gone already: one that is there is another, which somebody has written since.
+    /// It says what people did. What it deletes is gone already, and what it puts is there: otherwise they have done something else since.
     pub(super) is_noted: bool,
+}
+
+impl Purpose {
+    /// Whoever planned this looks anew; who carries it on leaves it out.
+    fn overtaken(&self, name: &str, what: &str) -> StoreError {
+        match self.theirs {
+            Theirs::Awaited => moved(self.number - 1, self.number),
+            Theirs::Kept => StoreError::Unusable(format!("{name} {what}")),
+        }
+    }
 }
 
 /// What becomes of one object of the cluster.
@@ -78,9 +88,20 @@ struct Becomes {
 }
 
 impl Rewrite {
-    pub(super) fn name(&self) -> &str {
-        &self.name
+    fn applied(&self, is: Option<DynamicObject>) -> Applied {
+        Applied { kind: self.kind, place: self.place.clone(), was: self.live.clone(), is }
     }
+}
+
+/// What was done to one object.
+#[derive(Debug)]
+pub(super) struct Applied {
+    kind: Kind,
+    place: Place,
+    /// As it was when it was written, which need not be how it was planned over. Nothing: it was not there, or nothing was done.
+    was: Option<DynamicObject>,
+    /// Nothing: it is gone.
+    is: Option<DynamicObject>,
 }
 
 impl Kubernetes {
@@ -105,6 +126,9 @@ impl Kubernetes {
                 "{} is being deleted in the cluster, and something holds it there (metadata.finalizers)",
                 record.name
             )));
+        }
+        if purpose.is_noted && live.is_none() {
+            return Err(purpose.overtaken(&record.name, "is gone again"));
         }
         let old = self.known().records.get(&record.name).cloned();
         let merged = object::merged(&place, live.as_ref(), old.as_ref(), record, number, theirs);
@@ -153,22 +177,20 @@ impl Kubernetes {
         Ok((place, None))
     }
 
-    /// Does it, or with `dry_run` asks the API server whether it would. The object as it is then.
-    pub(super) async fn apply(&self, rewrite: &Rewrite, dry_run: bool) -> Result<Option<DynamicObject>, StoreError> {
-        let Some(Becomes { record, object }) = &rewrite.becomes else {
-            return self.remove(rewrite, dry_run).await.map(|()| None);
-        };
+    /// Does it, or with `dry_run` asks the API server whether it would.
+    pub(super) async fn apply(&self, rewrite: &Rewrite, dry_run: bool) -> Result<Applied, StoreError> {
+        let Some(Becomes { record, object }) = &rewrite.becomes else { return self.remove(rewrite, dry_run).await };
         match self.replace(rewrite.kind, &rewrite.place, object, dry_run).await {
             // Somebody else wrote it, a status perhaps: the same on top of that.
             Err(StoreError::Failed { source, .. }) if is_conflict(&*source) || is_missing(&*source) => {}
-            done => return done.map(Some),
+            done => return Ok(rewrite.applied(Some(done?))),
         }
         for _ in 0..ATTEMPTS_MAX {
             let again = self.put(record, rewrite.purpose).await?;
             let Some(Becomes { object, .. }) = &again.becomes else { break };
             match self.replace(again.kind, &again.place, object, dry_run).await {
                 Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}
-                done => return done.map(Some),
+                done => return Ok(again.applied(Some(done?))),
             }
         }
         Err(moved(rewrite.purpose.number, rewrite.purpose.number))
@@ -197,26 +219,24 @@ impl Kubernetes {
         Ok(written)
     }
 
-    async fn remove(&self, rewrite: &Rewrite, dry_run: bool) -> Result<(), StoreError> {
+    async fn remove(&self, rewrite: &Rewrite, dry_run: bool) -> Result<Applied, StoreError> {
         let Rewrite { kind, name, purpose, .. } = rewrite;
+        let nothing = || Applied { kind: *kind, place: rewrite.place.clone(), was: None, is: None };
         let mut found = rewrite.live.clone().map(|live| (rewrite.place.clone(), live));
         for _ in 0..ATTEMPTS_MAX {
-            let Some((place, live)) = found.filter(|(_, live)| !object::is_going(live)) else { return Ok(()) };
+            let Some((place, live)) = found.filter(|(_, live)| !object::is_going(live)) else { return Ok(nothing()) };
             if purpose.is_noted {
-                return Err(match purpose.theirs {
-                    Theirs::Awaited => moved(purpose.number - 1, purpose.number),
-                    Theirs::Kept => StoreError::Unusable(format!("{name} is there again")),
-                });
+                return Err(purpose.overtaken(name, "is there again"));
             }
             self.fence(*kind, Some(&live), purpose.number).await?;
-            let meta = live.metadata;
-            let preconditions = Preconditions { uid: meta.uid, resource_version: meta.resource_version };
-            let parameters = DeleteParams { dry_run, preconditions: Some(preconditions), ..DeleteParams::default() };
+            let (uid, resource_version) = (live.metadata.uid.clone(), live.metadata.resource_version.clone());
+            let preconditions = Some(Preconditions { uid, resource_version });
+            let parameters = DeleteParams { dry_run, preconditions, ..DeleteParams::default() };
             match call("delete an object", self.api(*kind, &place.namespace).delete(&place.name, &parameters)).await {
-                Err(StoreError::Failed { source, .. }) if is_missing(&*source) => return Ok(()),
+                Err(StoreError::Failed { source, .. }) if is_missing(&*source) => return Ok(nothing()),
                 // Written since, or another one of that name.
                 Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}
-                done => return done.map(drop),
+                done => return done.map(|_| Applied { kind: *kind, place, was: Some(live), is: None }),
             }
             let (place, live) = self.find(*kind, name).await?;
             found = live.map(|live| (place, live));
@@ -225,53 +245,43 @@ impl Kubernetes {
     }
 
     /// Everything as it was, and the number free again. [`StoreError::Doubtful`]: another replica carries it on.
-    pub(super) async fn put_back(
-        &self,
-        mut claim: Claim,
-        done: Vec<(&Rewrite, Option<DynamicObject>)>,
-    ) -> Result<(), StoreError> {
+    pub(super) async fn put_back(&self, mut claim: Claim, done: Vec<Applied>) -> Result<(), StoreError> {
         claim.become_state(State::Undoing).await?;
-        for (rewrite, written) in done.into_iter().rev() {
-            if let Err(failure) = claim.beside(self.undo(rewrite, written)).await {
+        for applied in done.into_iter().rev() {
+            let object = format!("{}/{}", applied.place.namespace, applied.place.name);
+            if let Err(failure) = claim.beside(self.undo(applied)).await {
                 let (error, revision) = (&failure as &(dyn std::error::Error + 'static), claim.number);
-                warn!(error, revision, object = rewrite.name(), "could not be put back");
+                warn!(error, revision, object, "could not be put back");
                 return Err(StoreError::Doubtful(format!("revision {revision} is half done: {failure}")));
             }
         }
         claim.give_back().await
     }
 
-    pub(super) async fn undo(&self, rewrite: &Rewrite, written: Option<DynamicObject>) -> Result<(), StoreError> {
-        let api = self.api(rewrite.kind, &rewrite.place.namespace);
-        match (&rewrite.live, written) {
-            (Some(live), Some(written)) => {
-                let mut object = live.clone();
-                object.metadata.resource_version = written.metadata.resource_version;
-                // One that somebody else has written since, or deleted, is theirs.
-                match call("put an object back", api.replace(&rewrite.place.name, &post(false), &object)).await {
-                    Err(StoreError::Failed { source, .. }) if is_conflict(&*source) || is_missing(&*source) => Ok(()),
-                    done => done.map(drop),
-                }
+    pub(super) async fn undo(&self, applied: Applied) -> Result<(), StoreError> {
+        let Applied { kind, place, was, is } = applied;
+        let api = self.api(kind, &place.namespace);
+        let done = match (was, is) {
+            (Some(mut was), Some(is)) => {
+                was.metadata.resource_version = is.metadata.resource_version;
+                call("put an object back", api.replace(&place.name, &post(false), &was)).await.map(drop)
             }
-            (Some(live), None) => {
-                let mut object = live.clone();
-                (object.metadata.resource_version, object.metadata.uid) = (None, None);
-                match call("put an object back", api.create(&post(false), &object)).await {
-                    // Somebody else made one of that name.
-                    Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => Ok(()),
-                    done => done.map(drop),
-                }
+            (Some(mut was), None) => {
+                (was.metadata.resource_version, was.metadata.uid) = (None, None);
+                call("put an object back", api.create(&post(false), &was)).await.map(drop)
             }
-            (None, Some(written)) => {
-                let meta = written.metadata;
-                let preconditions = Preconditions { uid: meta.uid, resource_version: meta.resource_version };
-                let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::default() };
-                match call("take an object back", api.delete(&rewrite.place.name, &parameters)).await {
-                    Err(StoreError::Failed { source, .. }) if is_missing(&*source) || is_conflict(&*source) => Ok(()),
-                    done => done.map(drop),
-                }
+            (None, Some(is)) => {
+                let (uid, resource_version) = (is.metadata.uid, is.metadata.resource_version);
+                let preconditions = Some(Preconditions { uid, resource_version });
+                let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
+                call("take an object back", api.delete(&place.name, &parameters)).await.map(drop)
             }
             (None, None) => Ok(()),
+        };
+        match done {
+            // One that somebody else has written since, made or deleted, is theirs.
+            Err(StoreError::Failed { source, .. }) if is_conflict(&*source) || is_missing(&*source) => Ok(()),
+            done => done,
         }
     }
 }

@@ -8,13 +8,16 @@ use super::super::StoreError;
 use super::Kubernetes;
 use super::claim::Claim;
 use super::journal::{self, Entry, Head, Heads, State};
-use super::rewrite::{Purpose, Theirs, steps};
+use super::object;
+use super::rewrite::{Purpose, Step, Theirs, steps};
 
 /// How long nothing is heard of a commit before it is taken for left behind. Whoever is at it says so each second.
 pub(super) const SILENT_MAX: Duration = Duration::from_secs(5);
 /// Between two looks at a commit that runs: most take a moment.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 const LOOK_AGAIN_MAX: Duration = Duration::from_millis(500);
+/// How often an object of a commit that is carried on is tried while the API server answers and cannot do it.
+const ATTEMPTS_MAX: u32 = 3;
 
 impl Kubernetes {
     /// The Revisions when no commit runs; one that was left behind is carried on to its end.
@@ -77,18 +80,38 @@ impl Kubernetes {
         let (puts, deletes) = entry.puts_and_deletes();
         let mut refused = Vec::new();
         for step in steps(&puts, &deletes) {
-            let done = claim.beside(async {
-                let rewrite = self.plan(step, purpose).await?;
-                self.apply(&rewrite, false).await
-            });
-            let Err(failure) = done.await else { continue };
-            if failure.is_passing() || matches!(failure, StoreError::Moved { .. }) {
-                return Err(failure);
+            let mut attempt = 1;
+            let failure = loop {
+                let done = claim.beside(async {
+                    let rewrite = self.plan(step, purpose).await?;
+                    self.apply(&rewrite, false).await
+                });
+                match done.await {
+                    Ok(_) => break None,
+                    Err(failure @ (StoreError::Doubtful(_) | StoreError::Moved { .. })) => return Err(failure),
+                    // The API server is there, and this object is what it cannot do: the others do not wait for it.
+                    Err(failure) if failure.is_passing() && attempt < ATTEMPTS_MAX => {
+                        claim.become_state(State::Writing).await?;
+                        attempt += 1;
+                    }
+                    Err(failure) => break Some(failure),
+                }
+            };
+            let Some(failure) = failure else { continue };
+            // Whoever began may have written it, and it cannot be written once more.
+            if self.has_been_written(step, claim.number).await? {
+                continue;
             }
             let error = &failure as &(dyn std::error::Error + 'static);
             warn!(error, revision = claim.number, object = step.name(), "not written");
             refused.push((step.name().to_owned(), failure.to_string()));
         }
         Ok(refused)
+    }
+
+    async fn has_been_written(&self, step: Step<'_>, number: i64) -> Result<bool, StoreError> {
+        let Step::Put(record) = step else { return Ok(false) };
+        let (_, found) = self.find(record.kind, &record.name).await?;
+        Ok(found.is_some_and(|found| object::read(record.kind, &found).revision == number))
     }
 }

@@ -247,6 +247,12 @@ fn commit(number: i64, puts: Vec<Record>, deletes: Vec<String>) -> Commit {
     Commit { revision: conformance::revision(number, "[]"), puts, deletes, audit: Vec::new() }
 }
 
+/// As they are loaded.
+fn sorted(mut records: Vec<Record>) -> Vec<Record> {
+    records.sort_by(|left, right| left.name.cmp(&right.name));
+    records
+}
+
 async fn patched(api: &Api<DynamicObject>, name: &str, patch: Value) -> DynamicObject {
     let parameters = PatchParams { field_manager: Some("kubectl-edit".to_owned()), ..PatchParams::default() };
     api.patch(name, &parameters, &Patch::Merge(&patch)).await.expect("the API server takes it")

@@ -61,26 +61,20 @@ impl Kubernetes {
         Ok(self.find(kind, name).await?.1.is_none_or(|found| object::is_going(&found)))
     }
 
-    /// What the object of that name proposes that says to be accepted, and is a copy of what once was: of a revision before `known` that is not
-    /// the one that is in force. Nothing: it is gone, or it is in force after all, or about to be.
-    pub async fn copied(
-        &self,
-        kind: Kind,
-        name: &str,
-        in_force: i64,
-        known: i64,
-    ) -> Result<Option<Proposal>, StoreError> {
-        let found = self.find(kind, name).await?.1.filter(|found| !object::is_going(found));
-        let copy = found.filter(|found| {
-            let revision = object::read(kind, found).revision;
-            revision <= known && revision != in_force
-        });
-        Ok(copy.and_then(|copy| object::as_proposal(kind, &copy)))
+    /// What an object proposes that says to be accepted, and is a copy of what once was: of a revision that is not the one in force, and
+    /// either before `known` or nobody's. Nothing: it is gone, or it is in force after all, or about to be.
+    pub async fn copied(&self, (kind, place): &Key, in_force: i64, known: i64) -> Result<Option<Proposal>, StoreError> {
+        let found = call("read an object", self.api(*kind, &place.namespace).get_opt(&place.name)).await?;
+        let Some(found) = found.filter(|found| !object::is_going(found)) else { return Ok(None) };
+        let revision = object::read(*kind, &found).revision;
+        let is_copy =
+            revision != in_force && (revision <= known || self.shared.journal.head(revision).await?.is_none());
+        Ok(if is_copy { object::as_proposal(*kind, &found) } else { None })
     }
 
     /// Says on an object that it is what was accepted with that revision: nothing of what it says has changed.
     pub async fn reaffirm(&self, record: &Record, revision: i64) -> Result<(), StoreError> {
-        let purpose = Purpose { number: revision, theirs: Theirs::Awaited, is_noted: false };
+        let purpose = Purpose { number: revision, theirs: Theirs::Awaited, is_noted: true };
         let rewrite = self.plan(Step::Put(record), purpose).await?;
         self.apply(&rewrite, false).await.map(drop)
     }

@@ -7,9 +7,9 @@ use super::super::journal::Entry;
 use super::super::rewrite::{Purpose, Step, Theirs, steps};
 use super::super::settle::SILENT_MAX;
 use super::super::{BOUND, Kubernetes, resource};
-use super::{Namespaced, WAIT, commit, lane};
+use super::{Namespaced, WAIT, commit, lane, sorted};
 use crate::crd;
-use crate::store::{Change, Record, Store, StoreError, Stored};
+use crate::store::{Change, Store, StoreError, Stored};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an API server: ./x test-k8s"]
@@ -184,7 +184,7 @@ async fn who_was_taken_over_goes_no_further() {
     // Others do all of it, and then the opposite.
     assert_eq!(other.load().await.expect("loads").records, [lane(&kept, false), lane(&new, true)]);
     // What it wrote cannot be put back any more, though the others wrote nothing else there.
-    slow.undo(&late[0], written).await.expect("it is theirs");
+    slow.undo(written).await.expect("it is theirs");
     assert_eq!(other.load().await.expect("loads").records, [lane(&kept, false), lane(&new, true)]);
     let opposite = vec![lane(&kept, true), lane(&gone, true)];
     other.commit(commit(3, opposite.clone(), vec![new])).await.expect("commits");
@@ -197,7 +197,7 @@ async fn who_was_taken_over_goes_no_further() {
     for (rewrite, is_made) in late.iter().zip([false, true, false]) {
         let done = slow.apply(rewrite, false).await;
         let is_too_late = matches!(done, Err(StoreError::Moved { found: 3, .. }));
-        assert!(if is_made { done.is_ok() } else { is_too_late }, "{}: {done:?}", rewrite.name());
+        assert!(if is_made { done.is_ok() } else { is_too_late }, "{done:?}");
     }
     let put_back = slow.put_back(claim, Vec::new()).await;
     assert!(matches!(put_back, Err(StoreError::Doubtful(_))), "{put_back:?}");
@@ -205,9 +205,4 @@ async fn who_was_taken_over_goes_no_further() {
     let expected = Stored { revision: 3, records: sorted(opposite) };
     assert_eq!(other.load().await.expect("loads"), expected);
     assert_eq!(place.store(BOUND).await.load().await.expect("loads"), expected);
-}
-
-fn sorted(mut records: Vec<Record>) -> Vec<Record> {
-    records.sort_by(|left, right| left.name.cmp(&right.name));
-    records
 }

@@ -7,9 +7,10 @@ use serde_json::json;
 
 use super::super::journal::Entry;
 use super::super::object::{self, Proposal, Standing};
+use super::super::watch::Key;
 use super::super::{BOUND, BY_KUBECTL, Kubernetes, in_force};
-use super::{Namespaced, commit, lane, patched};
-use crate::store::{HistoryBound, Kind, Record, Store, StoreError};
+use super::{Namespaced, commit, lane, patched, sorted};
+use crate::store::{HistoryBound, Kind, Record, Store, StoreError, Stored};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an API server: ./x test-k8s"]
@@ -52,11 +53,14 @@ async fn what_people_change_is_a_proposal_and_what_was_accepted_stays() {
     assert_eq!(object.data["spec"]["enabled"], json!(true));
 }
 
+fn key(place: &Namespaced, id: &str) -> Key {
+    (Kind::Lane, object::Place { namespace: place.namespace.clone(), name: id.to_owned() })
+}
+
 /// As the leader does.
 async fn report(store: &Kubernetes, place: &Namespaced, id: &str, record: &Record, revision: i64) {
-    let key = (Kind::Lane, object::Place { namespace: place.namespace.clone(), name: id.to_owned() });
     let status = json!({ "revision": revision, in_force::FIELD: in_force::text(record) });
-    store.report(&key, &status).await.expect("reports");
+    store.report(&key(place, id), &status).await.expect("reports");
 }
 
 fn stamped(name: &str, enabled: bool, revision: i64) -> Record {
@@ -106,21 +110,21 @@ async fn a_copy_of_what_was_accepted_once_is_not_what_is_in_force() {
     let switched = stamped(&name, false, 2);
     store.commit(commit(2, vec![switched.clone()], Vec::new())).await.expect("commits");
     report(&store, &place, "gray", &switched, 2).await;
-    assert!(store.copied(Kind::Lane, &name, 2, 2).await.expect("asks").is_none(), "it is what is in force");
+    assert!(store.copied(&key(&place, "gray"), 2, 2).await.expect("asks").is_none(), "it is what is in force");
     let mut old = copy.clone();
     old.metadata.resource_version = api.get("gray").await.expect("it is there").metadata.resource_version;
     api.replace("gray", &PostParams::default(), &old).await.expect("replaces");
     let found = place.store(BOUND).await.load().await.expect("loads");
     assert_eq!((found.revision, found.records), (2, vec![switched]));
-    let proposed = store.copied(Kind::Lane, &name, 2, 2).await.expect("asks").expect("it is another");
+    let proposed = store.copied(&key(&place, "gray"), 2, 2).await.expect("asks").expect("it is another");
     assert!(matches!(&proposed, Proposal::Lane(own) if own.enabled == Some(true)), "{proposed:?}");
     // Deleted and written back.
     store.commit(commit(3, Vec::new(), vec![name.clone()])).await.expect("commits");
-    assert!(store.copied(Kind::Lane, &name, 0, 3).await.expect("asks").is_none(), "it is gone");
+    assert!(store.copied(&key(&place, "gray"), 0, 3).await.expect("asks").is_none(), "it is gone");
     old.metadata.resource_version = None;
     old.metadata.uid = None;
     api.create(&PostParams::default(), &old).await.expect("creates");
-    assert!(store.copied(Kind::Lane, &name, 0, 3).await.expect("asks").is_some());
+    assert!(store.copied(&key(&place, "gray"), 0, 3).await.expect("asks").is_some());
     // Nor for who starts now, before anybody judged it.
     assert_eq!(place.store(BOUND).await.load().await.expect("loads").records, []);
 }
@@ -164,4 +168,51 @@ async fn what_was_deleted_and_written_anew_meanwhile_is_not_deleted_with_what_wa
     store.shared.journal.claim(&Entry::of(&noted), 1).await.expect("claims, and dies");
     assert_eq!(store.load().await.expect("loads").records, [lane(&name, true)]);
     assert!(api.get_opt("gray").await.expect("asks").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn what_was_deleted_meanwhile_is_not_made_again_by_what_it_said_before() {
+    let place = Namespaced::new("gone again");
+    let store = place.store(BOUND).await;
+    let name = place.lane_name("gray");
+    let mut noted = commit(1, vec![lane(&name, true)], Vec::new());
+    noted.revision.method = BY_KUBECTL.to_owned();
+    let refused = store.commit(noted.clone()).await;
+    assert!(matches!(refused, Err(StoreError::Moved { found: 0, expected: 0 })), "{refused:?}");
+    assert!(matches!(store.reaffirm(&lane(&name, true), 1).await, Err(StoreError::Moved { .. })));
+    // Nor by who carries it on.
+    store.shared.journal.claim(&Entry::of(&noted), 1).await.expect("claims, and dies");
+    assert_eq!(store.load().await.expect("loads"), Stored { revision: 1, records: Vec::new() });
+    assert!(place.lanes(&store).get_opt("gray").await.expect("asks").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn of_two_objects_that_are_one_of_ours_the_first_counts_and_a_note_from_elsewhere_does_not() {
+    let place = Namespaced::new("twins");
+    let store = place.store(BOUND).await;
+    let name = laneway_core::name::lane(&place.namespace, "shop", "gray");
+    let other = place.lane_name("other");
+    store
+        .commit(commit(1, vec![stamped(&name, true, 1), stamped(&other, true, 1)], Vec::new()))
+        .await
+        .expect("commits");
+    let api = place.lanes(&store);
+    let mut twin = api.get("shop.gray").await.expect("it is there");
+    let newest = vec![stamped(&name, false, 2), stamped(&other, true, 1)];
+    store.commit(commit(2, newest[..1].to_vec(), Vec::new())).await.expect("commits");
+    twin.metadata.name = Some("gray".to_owned());
+    (twin.metadata.resource_version, twin.metadata.uid) = (None, None);
+    api.create(&PostParams::default(), &twin).await.expect("creates");
+    // Of a revision that this cluster has of something else, and of one that it has not reached.
+    for (id, revision) in [("two", 2), ("far", 900)] {
+        let record = stamped(&place.lane_name(id), true, revision);
+        let made = object::merged(&key(&place, id).1, None, None, &record, revision, object::Theirs::Awaited);
+        api.create(&PostParams::default(), &made.expect("it is an object")).await.expect("creates");
+        assert!(store.copied(&key(&place, id), 0, 2).await.expect("asks").is_some(), "{id} is a proposal");
+    }
+    for store in [&store, &place.store(BOUND).await] {
+        assert_eq!(store.load().await.expect("loads"), Stored { revision: 2, records: sorted(newest.clone()) });
+    }
 }
