@@ -8,13 +8,16 @@ use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding};
 use kube::Client;
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::ApiServer;
-use crate::access::review::{Authority, NotKnown};
+use crate::access::review::{Authority, Later, NotKnown};
 use crate::access::{Refusal, Role, Said};
 use crate::discovery::PodService;
+use crate::discovery::kubernetes::Cluster;
+use crate::discovery::standing::Standing;
 
 const AUDIENCE: &str = "laneway.io";
 const HERE: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -135,6 +138,46 @@ async fn a_pod_is_known_by_its_projected_token_and_by_nothing_else() {
         assert!(begun.elapsed() < Duration::from_secs(60), "the token of a deleted pod is still good");
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
+    place.end().await;
+}
+
+#[tokio::test]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn a_pod_is_believed_about_its_service_from_when_discovery_has_seen_it() {
+    let place = Place::new("seen").await;
+    let namespaces = std::slice::from_ref(&place.namespace);
+    let (cluster, services) =
+        Cluster::open(&place.client, namespaces, Standing::default()).await.expect("it may be listed");
+    let pods = cluster.pods();
+    let (found, _seen) = watch::channel(services);
+    let following = tokio::spawn(cluster.follow(found));
+    let reviewer = Box::new(ApiServer::new(place.client.clone()));
+    let service_of = Arc::new(move |namespace: &str, pod: &str| pods.service_of(namespace, pod));
+    let authority = Authority::new(reviewer, AUDIENCE.to_owned(), service_of);
+    let pod = place.pod("cart-1").await;
+    let token = place.token("default", &[AUDIENCE], Some(&pod)).await;
+    let now = Instant::now();
+    // It has no address yet.
+    let asked = authority.sidecar(&token, HERE, now).await;
+    assert!(matches!(asked, Err(NotKnown::Later(Later::Unseen { .. }))), "{asked:?}");
+    // As its kubelet says it.
+    let status = json!({"status": {"phase": "Running", "podIP": "10.1.0.1", "podIPs": [{"ip": "10.1.0.1"}]}});
+    let patched = place.pods().patch_status("cart-1", &PatchParams::default(), &Patch::Strategic(status)).await;
+    patched.expect("the status is good");
+    let begun = Instant::now();
+    let pass = loop {
+        match authority.sidecar(&token, HERE, now).await {
+            Ok(pass) => break pass,
+            Err(NotKnown::Later(Later::Unseen { .. })) if begun.elapsed() < Duration::from_secs(60) => {}
+            other => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let node = format!("sidecar~10.1.0.1~cart-1.{}~", place.namespace);
+    let said = Said { node_id: &node, namespace: &place.namespace, service: "cart", pod_name: "cart-1", pod_uid: "" };
+    assert_eq!(pass.refusal(&said), None);
+    assert!(pass.refusal(&Said { service: "order", ..said }).is_some());
+    following.abort();
     place.end().await;
 }
 
