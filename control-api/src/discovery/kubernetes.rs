@@ -15,6 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::bail;
+use kube::api::ListParams;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client};
 use laneway_core::document::ServiceDocument;
@@ -367,9 +368,11 @@ impl Pods {
 /// Asks for one pod of a namespace that is not read. It is of the service that it names itself: one that names none has a sidecar that
 /// knows of none, whatever Service selects it.
 pub async fn service_of(client: &Client, namespace: &str, pod: &str, uid: &str) -> kube::Result<PodService> {
-    let found = Api::<Pod>::namespaced(client.clone(), namespace).get_opt(pod).await?;
+    // A list of one: whoever discovers may list pods, and need not get them.
+    let one = ListParams::default().fields(&format!("metadata.name={pod}")).limit(1);
+    let found = Api::<Pod>::namespaced(client.clone(), namespace).list(&one).await?;
     // One of the same name that came after it is another.
-    let found = found.filter(|found| found.metadata.uid.as_deref() == Some(uid));
+    let found = found.items.into_iter().find(|found| found.metadata.uid.as_deref() == Some(uid));
     let Some(found) = found else { return Ok(PodService::Unknown) };
     Ok(objects::service_said(&found).map_or(PodService::OfNone, PodService::Of))
 }
