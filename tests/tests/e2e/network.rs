@@ -114,19 +114,25 @@ fn without_local_ports_a_call_is_refused_by_name_and_room_is_used_again() {
     in_own_network("without_local_ports_a_call_is_refused_by_name_and_room_is_used_again", || {
         let mut instance = Instance::start("A");
         let front = Front::start("ports", &[endpoint(&instance, "")], "");
-        // They have theirs before there are few.
-        let mut askers: Vec<_> = (0..PORTS + 5).map(|_| Asker::new(front.address)).collect();
         // Of the network that this thread is in.
         const RANGE: &str = "/proc/sys/net/ipv4/ip_local_port_range";
         let set = |range: &str| std::fs::write(RANGE, range).expect("root may");
         let usual = std::fs::read_to_string(RANGE).expect("it is there");
         // Below the usual ones, for a port that somebody listens on already is no port for a call.
         const FIRST: usize = 20_000;
-        set(&format!("{FIRST} {}", FIRST + PORTS - 1));
+        let few = format!("{FIRST} {}", FIRST + PORTS - 1);
+        // Whoever looked whether the sidecar listens has been connected to the instance too, which took a port: that is over first.
+        let count = |name: &str| front.metric(name, "outbound");
+        let is_alone = || count("laneway_connections_opened_total") > 0 && count("laneway_connections") == 0;
+        wait_for(DEADLINE, || is_alone().then_some(())).expect("nobody is connected");
         let used = cpu(front.process.id()).expect("it runs");
         let mut refused = 0;
         let mut waiting = Vec::new();
-        for mut asker in askers.drain(..) {
+        for _ in 0..PORTS + 5 {
+            // They have theirs while there are many, and ask at once: who says nothing is passed through.
+            set(usual.trim());
+            let mut asker = Asker::new(front.address);
+            set(&few);
             let before = instance.heard();
             asker.send("GET /silent HTTP/1.1\r\nhost: sc-b\r\n\r\n").expect("the sidecar reads");
             // It is with the instance, or it is answered.
