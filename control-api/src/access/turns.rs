@@ -3,10 +3,12 @@
 //! ```text
 //!   token ─▶ known ─▶ said again
 //!     └─▶ asked about already ─▶ waits with whoever brought it first
-//!           └─▶ its address has few others waiting ─▶ one of the turns ─▶ review ─▶ known
+//!           └─▶ a place to wait ─▶ a turn of its address ─▶ a turn of all ─▶ review ─▶ known
 //! ```
 //! Tokens that are made up cost a review each. One address has never half of the turns, so those who make them up at one address
-//! hold up nobody else; whoever finds no place is told to try again, not that it is unknown.
+//! hold up nobody else; whoever finds no place, or no turn in time, is told to try again, not that it is unknown.
+//! The wait for a turn and the review have a limit each: whoever has a turn has the time for its review, so that turns are never
+//! spent on those who would not hear the answer, however many wait.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -15,6 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{OnceCell, Semaphore};
+use tokio::time;
 
 use super::review::{Away, Later};
 use super::{Refusal, hash};
@@ -30,12 +33,18 @@ pub(super) const UNKNOWN_FOR: Duration = Duration::from_secs(5);
 pub(super) const ANSWERS_MAX: usize = 10_000;
 /// Reviews at a time.
 pub(super) const REVIEWS_MAX: usize = 16;
-/// Tokens of one address that wait or are reviewed: a sidecar has one, people behind one address a few.
+/// Of one address: a sidecar has one token, people behind one address a few.
 pub(super) const OF_ADDRESS_MAX: usize = 7;
-/// Tokens of all addresses that do: what is reviewed within [`WAIT_MAX`] by an API server that takes 80 ms.
-pub(super) const WAITING_MAX: usize = 1_024;
-/// Longest wait for an answer, a turn included.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Tokens of one address that wait or are reviewed. Many sidecars may come from one: behind a gateway, or by way of a node.
+pub(super) const OF_ADDRESS_WAITING_MAX: usize = 128;
+/// Tokens of all addresses that do: as many as get their turn within [`TURN_MAX`] where a review takes [`REVIEW_USUAL`].
+pub(super) const WAITING_MAX: usize = REVIEWS_MAX * (TURN_MAX.as_millis() / REVIEW_USUAL.as_millis()) as usize;
+/// A review by an API server that has a lot to do.
+const REVIEW_USUAL: Duration = Duration::from_millis(80);
+/// Longest wait for a turn.
+pub(super) const TURN_MAX: Duration = Duration::from_secs(2);
+/// Longest review, after that. A sidecar waits for 5 s in all (`ANSWER_TIMEOUT` of its client), the way to us and back included.
+pub(super) const REVIEW_MAX: Duration = Duration::from_millis(2_500);
 
 /// Whom a review finds, or why nobody.
 pub(super) type Said<T> = Result<T, Refusal>;
@@ -56,16 +65,23 @@ struct Answer<T> {
 
 struct Waiting<T> {
     tokens: HashMap<Key, Review<T>>,
-    /// How many of the tokens each brought.
-    addresses: HashMap<IpAddr, usize>,
+    /// Those that brought them first.
+    addresses: HashMap<IpAddr, Address>,
+}
+
+struct Address {
+    /// Tokens that it brought.
+    count: usize,
+    turns: Arc<Semaphore>,
 }
 
 /// One token that is asked about.
 struct Review<T> {
     /// Whoever comes with it while it is asked about takes the same answer. If the one that asks goes away, the next one asks.
     said: Arc<OnceCell<Said<T>>>,
-    /// Whoever brought it first.
+    /// Whoever brought it first, and the turns of that address.
     from: IpAddr,
+    turns: Arc<Semaphore>,
     waiters: usize,
 }
 
@@ -74,6 +90,7 @@ struct Place<'t, T> {
     of: &'t Turns<T>,
     key: Key,
     said: Arc<OnceCell<Said<T>>>,
+    of_address: Arc<Semaphore>,
 }
 
 impl<T: Clone> Turns<T> {
@@ -95,16 +112,27 @@ impl<T: Clone> Turns<T> {
             return Ok(said);
         }
         let place = self.enter(key, from)?;
+        let turn_by = time::Instant::now() + TURN_MAX;
         let reviewed = place.said.get_or_try_init(|| async {
-            let _turn = self.turns.acquire().await.map_err(|_| Away("the program ends".to_owned()))?;
-            let said = review.await?;
+            // Whoever waited for the review of another, which failed, may be too late for one of its own.
+            if time::Instant::now() > turn_by {
+                return Err(Later::Crowded);
+            }
+            let turn = time::timeout_at(turn_by, async {
+                // That of its address first: those who wait for it are in nobody's way.
+                let own = place.of_address.acquire().await;
+                (own, self.turns.acquire().await)
+            });
+            let (Ok(_own), Ok(_turn)) = turn.await.map_err(|_| Later::Crowded)? else {
+                return Err(Away("the program ends".to_owned()).into());
+            };
+            let said = time::timeout(REVIEW_MAX, review).await.map_err(|_| no_answer(REVIEW_MAX))??;
             self.remember(key, &said, now);
-            Ok::<_, Later>(said)
+            Ok(said)
         });
-        match tokio::time::timeout(WAIT_MAX, reviewed).await {
-            Ok(said) => said.cloned(),
-            Err(_) => Err(Away(format!("no answer within {} s", WAIT_MAX.as_secs())).into()),
-        }
+        // Whoever waits for the review of another waits no longer than for one of its own.
+        let said = time::timeout_at(turn_by + REVIEW_MAX, reviewed).await;
+        said.map_err(|_| no_answer(TURN_MAX + REVIEW_MAX))?.cloned()
     }
 
     #[cfg(test)]
@@ -117,16 +145,19 @@ impl<T: Clone> Turns<T> {
         let Waiting { tokens, addresses } = &mut *waiting;
         if let Some(review) = tokens.get_mut(&key) {
             review.waiters += 1;
-            return Ok(Place { of: self, key, said: Arc::clone(&review.said) });
+            let (said, of_address) = (Arc::clone(&review.said), Arc::clone(&review.turns));
+            return Ok(Place { of: self, key, said, of_address });
         }
-        let of_address = addresses.get(&from).copied().unwrap_or_default();
-        if of_address >= OF_ADDRESS_MAX || tokens.len() >= WAITING_MAX {
+        let of_address = addresses.get(&from).map_or(0, |address| address.count);
+        if of_address >= OF_ADDRESS_WAITING_MAX || tokens.len() >= WAITING_MAX {
             return Err(Later::Crowded);
         }
-        addresses.insert(from, of_address + 1);
-        let said = Arc::new(OnceCell::new());
-        tokens.insert(key, Review { said: Arc::clone(&said), from, waiters: 1 });
-        Ok(Place { of: self, key, said })
+        let new = || Address { count: 0, turns: Arc::new(Semaphore::new(OF_ADDRESS_MAX)) };
+        let address = addresses.entry(from).or_insert_with(new);
+        address.count += 1;
+        let (said, of_address) = (Arc::new(OnceCell::new()), Arc::clone(&address.turns));
+        tokens.insert(key, Review { said: Arc::clone(&said), from, turns: Arc::clone(&of_address), waiters: 1 });
+        Ok(Place { of: self, key, said, of_address })
     }
 
     fn known(&self, key: &Key, now: Instant) -> Option<Said<T>> {
@@ -171,12 +202,16 @@ impl<T> Drop for Place<'_, T> {
         if review.waiters > 0 {
             return;
         }
-        if let Some(count) = addresses.get_mut(&review.from) {
-            *count -= 1;
-            if *count == 0 {
+        if let Some(address) = addresses.get_mut(&review.from) {
+            address.count -= 1;
+            if address.count == 0 {
                 addresses.remove(&review.from);
             }
         }
         tokens.remove(&self.key);
     }
+}
+
+fn no_answer(within: Duration) -> Later {
+    Away(format!("no answer within {} s", within.as_secs_f32())).into()
 }

@@ -333,7 +333,7 @@ async fn guesses_fill_no_memory_and_push_out_nobody() {
     assert_eq!(server.reviews.load(Ordering::Relaxed), reviews, "it is still known");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn only_so_many_reviews_run_at_a_time_and_the_other_port_has_its_own() {
     let server = Arc::new(Server { gate: Some(Notify::new()), ..server() });
     let authority = Arc::new(authority(&server));
