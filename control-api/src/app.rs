@@ -263,7 +263,7 @@ async fn discover(config: &Config) -> anyhow::Result<Discovery> {
     if config.discovery.is_empty() && config.discovery_cluster.is_none() {
         warn!("no --discovery: nothing is known to run, sidecars pass everything through");
     }
-    let nobody: ServiceOf = Arc::new(|_, _| PodService::Unread);
+    let nobody: ServiceOf = Arc::new(|_| PodService::Unread);
     let (found, discovered) = watch::channel(services.clone());
     let (mut following, standing) = (JoinSet::new(), Standing::default());
     following.spawn(files.follow(found));
@@ -272,7 +272,7 @@ async fn discover(config: &Config) -> anyhow::Result<Discovery> {
         let client = crate::kubernetes::connect().await?;
         let (cluster, services) = Cluster::open(&client, namespaces, standing.clone()).await?;
         let pods = cluster.pods();
-        let service_of: ServiceOf = Arc::new(move |namespace, name| pods.service_of(namespace, name));
+        let service_of: ServiceOf = Arc::new(move |pod| pods.service_of(&pod.namespace, &pod.name, &pod.uid));
         let (found, of_cluster) = watch::channel(services);
         following.spawn(cluster.follow(found));
         let mut merge = Merge::new(discovered, of_cluster);

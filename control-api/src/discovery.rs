@@ -15,7 +15,7 @@ pub mod standing;
 pub enum PodService {
     /// The pods of its namespace are not read: no wait brings it.
     Unread,
-    /// There is no such pod, or not yet.
+    /// There is no such pod, or not yet, or another one has its name.
     Unknown,
     /// The pod is of no service.
     OfNone,

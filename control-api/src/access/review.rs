@@ -70,8 +70,8 @@ pub struct Pod {
     pub uid: String,
 }
 
-/// What discovery knows of the service of a pod, by namespace and name.
-pub type ServiceOf = Arc<dyn Fn(&str, &str) -> PodService + Send + Sync>;
+/// What discovery knows of the service of a pod.
+pub type ServiceOf = Arc<dyn Fn(&Pod) -> PodService + Send + Sync>;
 
 /// What nobody is let in for.
 #[derive(Debug, PartialEq, Eq)]
@@ -105,7 +105,7 @@ pub struct Authority {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Known {
     pod: Pod,
-    /// By the pod itself, where discovery does not read its namespace.
+    /// By the pod itself, where discovery does not read its namespace or has not seen it yet.
     said: Option<PodService>,
 }
 
@@ -136,8 +136,8 @@ impl Authority {
         }
         let said = self.of_sidecars.ask(token, from, now, self.review_pod(token)).await;
         let Known { pod, said } = said.map_err(NotKnown::Later)?.map_err(NotKnown::Refused)?;
-        let service = match (self.service_of)(&pod.namespace, &pod.name) {
-            PodService::Unread => said.unwrap_or(PodService::Unknown),
+        let service = match (self.service_of)(&pod) {
+            PodService::Unread | PodService::Unknown => said.unwrap_or(PodService::Unknown),
             known => known,
         };
         let (principal, namespace) = (format!("pod:{}/{}", pod.namespace, pod.name), pod.namespace.clone());
@@ -182,12 +182,18 @@ impl Authority {
             return Ok(Err(Refusal::Audience(self.audience.clone())));
         }
         let Some(pod) = pod(&user) else { return Ok(Err(Refusal::NoPod(user.name))) };
-        let said = match (self.service_of)(&pod.namespace, &pod.name) {
+        let said = match (self.service_of)(&pod) {
+            // One that names none has a sidecar that knows of none, whatever Service selects it.
             PodService::Unread => match self.reviewer.service(&pod).await? {
                 PodService::Unknown | PodService::Unread => return Err(unseen(&pod)),
                 said => Some(said),
             },
-            PodService::Unknown | PodService::OfNone | PodService::Of(_) => None,
+            // It has just been started. Where it names none a Service may select it, which discovery will know.
+            PodService::Unknown => {
+                let said = self.reviewer.service(&pod).await?;
+                Some(said).filter(|said| matches!(said, PodService::Of(_)))
+            }
+            PodService::OfNone | PodService::Of(_) => None,
         };
         Ok(Ok(Known { pod, said }))
     }

@@ -357,16 +357,15 @@ impl Cluster {
 }
 
 impl Pods {
-    pub fn service_of(&self, namespace: &str, pod: &str) -> PodService {
+    pub fn service_of(&self, namespace: &str, pod: &str, uid: &str) -> PodService {
         if !self.namespaces.is_empty() && !self.namespaces.iter().any(|read| read == namespace) {
             return PodService::Unread;
         }
-        locked(&self.registry).service_of(namespace, pod)
+        locked(&self.registry).service_of(namespace, pod, uid)
     }
 }
 
-/// Asks for one pod of a namespace that is not read. It is of the service that it names itself: one that names none has a sidecar that
-/// knows of none, whatever Service selects it.
+/// Asks for one pod, which is not read or was not seen yet, for the service that it names itself.
 pub async fn service_of(client: &Client, namespace: &str, pod: &str, uid: &str) -> kube::Result<PodService> {
     // A list of one: whoever discovers may list pods, and need not get them.
     let one = ListParams::default().fields(&format!("metadata.name={pod}")).limit(1);

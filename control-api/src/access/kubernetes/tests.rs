@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::ApiServer;
-use crate::access::review::{Authority, Later, NotKnown};
+use crate::access::review::{Authority, Later, NotKnown, Pod};
 use crate::access::{Refusal, Role, Said};
 use crate::discovery::PodService;
 use crate::discovery::kubernetes::Cluster;
@@ -53,13 +53,22 @@ impl Place {
     }
 
     fn authority(&self) -> Authority {
-        let unread = Arc::new(|_: &str, _: &str| PodService::Unread);
-        Authority::new(Box::new(ApiServer::new(self.client.clone())), AUDIENCE.to_owned(), unread)
+        self.authority_with(PodService::Unread)
+    }
+
+    /// Where discovery says this of every pod.
+    fn authority_with(&self, discovered: PodService) -> Authority {
+        let service_of = Arc::new(move |_: &Pod| discovered.clone());
+        Authority::new(Box::new(ApiServer::new(self.client.clone())), AUDIENCE.to_owned(), service_of)
     }
 
     async fn pod(&self, name: &str) -> v1::Pod {
+        self.pod_with(name, json!({"app": "cart"})).await
+    }
+
+    async fn pod_with(&self, name: &str, labels: Value) -> v1::Pod {
         let spec = json!({"containers": [{"name": "app", "image": "example/app:1"}]});
-        let object = of(json!({"metadata": {"name": name, "labels": {"app": "cart"}}, "spec": spec}));
+        let object = of(json!({"metadata": {"name": name, "labels": labels}, "spec": spec}));
         self.pods().create(&PostParams::default(), &object).await.expect("the pod is good")
     }
 
@@ -105,6 +114,10 @@ async fn a_pod_is_known_by_its_projected_token_and_by_nothing_else() {
     // Nobody but the pod says which service it is of.
     assert_eq!(pass.refusal(&Said { service: "", ..said }), None);
     assert!(pass.refusal(&Said { service: "order", ..said }).is_some());
+    // Before discovery has seen the pod it is let in as what it says itself.
+    let early = place.authority_with(PodService::Unknown).sidecar(&token, HERE, now).await.expect("it is genuine");
+    assert_eq!(early.refusal(&said), None);
+    assert!(early.refusal(&Said { service: "order", ..said }).is_some());
     // Of the other pod it is the other.
     let token_of_other = place.token("default", &[AUDIENCE], Some(&second)).await;
     let other = place.authority().sidecar(&token_of_other, HERE, now).await.expect("it is genuine");
@@ -129,9 +142,10 @@ async fn a_pod_is_known_by_its_projected_token_and_by_nothing_else() {
     let refused = place.authority().sidecar(&loose, HERE, now).await;
     assert!(matches!(refused, Err(NotKnown::Refused(Refusal::NoPod(_)))), "{refused:?}");
 
-    // A pod that is gone takes its token with it, at the next question.
+    // A pod that is gone takes its token with it, at the next question; what has its name then is another pod.
     let at_once = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
     place.pods().delete("cart-1", &at_once).await.expect("it is there");
+    place.pod("cart-1").await;
     // The API server itself remembers a token for some seconds.
     let begun = Instant::now();
     while !is_unreviewed(place.authority().sidecar(&token, HERE, now).await) {
@@ -143,7 +157,7 @@ async fn a_pod_is_known_by_its_projected_token_and_by_nothing_else() {
 
 #[tokio::test]
 #[ignore = "needs an API server: ./x test-k8s"]
-async fn a_pod_is_believed_about_its_service_from_when_discovery_has_seen_it() {
+async fn a_pod_is_known_by_what_it_says_itself_or_else_from_when_discovery_has_seen_it() {
     let place = Place::new("seen").await;
     let namespaces = std::slice::from_ref(&place.namespace);
     let (cluster, services) =
@@ -152,17 +166,26 @@ async fn a_pod_is_believed_about_its_service_from_when_discovery_has_seen_it() {
     let (found, _seen) = watch::channel(services);
     let following = tokio::spawn(cluster.follow(found));
     let reviewer = Box::new(ApiServer::new(place.client.clone()));
-    let service_of = Arc::new(move |namespace: &str, pod: &str| pods.service_of(namespace, pod));
+    let service_of = Arc::new(move |pod: &Pod| pods.service_of(&pod.namespace, &pod.name, &pod.uid));
     let authority = Authority::new(reviewer, AUDIENCE.to_owned(), service_of);
+    let node = |pod: &str| format!("sidecar~10.1.0.1~{pod}.{}~", place.namespace);
+    let now = Instant::now();
+    // It has no address yet, and says its service.
     let pod = place.pod("cart-1").await;
     let token = place.token("default", &[AUDIENCE], Some(&pod)).await;
-    let now = Instant::now();
-    // It has no address yet.
+    let pass = authority.sidecar(&token, HERE, now).await.expect("it says who it is");
+    let own = node("cart-1");
+    let said = Said { node_id: &own, namespace: &place.namespace, service: "cart", pod_name: "cart-1", pod_uid: "" };
+    assert_eq!(pass.refusal(&said), None);
+    assert!(pass.refusal(&Said { service: "order", ..said }).is_some());
+    // This one says none: a Service may select it.
+    let silent = place.pod_with("silent-1", json!({"x": "y"})).await;
+    let token = place.token("default", &[AUDIENCE], Some(&silent)).await;
     let asked = authority.sidecar(&token, HERE, now).await;
     assert!(matches!(asked, Err(NotKnown::Later(Later::Unseen { .. }))), "{asked:?}");
     // As its kubelet says it.
     let status = json!({"status": {"phase": "Running", "podIP": "10.1.0.1", "podIPs": [{"ip": "10.1.0.1"}]}});
-    let patched = place.pods().patch_status("cart-1", &PatchParams::default(), &Patch::Strategic(status)).await;
+    let patched = place.pods().patch_status("silent-1", &PatchParams::default(), &Patch::Strategic(status)).await;
     patched.expect("the status is good");
     let begun = Instant::now();
     let pass = loop {
@@ -173,10 +196,10 @@ async fn a_pod_is_believed_about_its_service_from_when_discovery_has_seen_it() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
-    let node = format!("sidecar~10.1.0.1~cart-1.{}~", place.namespace);
-    let said = Said { node_id: &node, namespace: &place.namespace, service: "cart", pod_name: "cart-1", pod_uid: "" };
+    let own = node("silent-1");
+    let said = Said { node_id: &own, pod_name: "silent-1", service: "", ..said };
     assert_eq!(pass.refusal(&said), None);
-    assert!(pass.refusal(&Said { service: "order", ..said }).is_some());
+    assert!(pass.refusal(&Said { service: "cart", ..said }).is_some());
     following.abort();
     place.end().await;
 }

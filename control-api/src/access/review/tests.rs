@@ -74,8 +74,8 @@ impl Reviewer for Arc<Server> {
                 return Err(Away("connection refused".to_owned()));
             }
             Ok(match pod.name.as_str() {
-                "cart-1" => PodService::Of("cart".to_owned()),
-                "plain-1" => PodService::OfNone,
+                "cart-1" | "early-1" => PodService::Of("cart".to_owned()),
+                "plain-1" | "silent-1" => PodService::OfNone,
                 _ => PodService::Unknown,
             })
         })
@@ -95,6 +95,8 @@ fn server() -> Server {
     let users = BTreeMap::from([
         ("cart", (AUDIENCE, account("system:serviceaccount:shop:default", Some("cart-1")))),
         ("new", (AUDIENCE, account("system:serviceaccount:shop:default", Some("new-1")))),
+        ("early", (AUDIENCE, account("system:serviceaccount:shop:default", Some("early-1")))),
+        ("silent", (AUDIENCE, account("system:serviceaccount:shop:default", Some("silent-1")))),
         ("plain", (AUDIENCE, account("system:serviceaccount:shop:default", Some("plain-1")))),
         ("loose", (AUDIENCE, account("system:serviceaccount:shop:default", None))),
         ("person", (AUDIENCE, account("alice", Some("cart-1")))),
@@ -122,7 +124,7 @@ fn server() -> Server {
 
 /// Discovery knows of two pods.
 fn authority(server: &Arc<Server>) -> Authority {
-    let service_of = |namespace: &str, pod: &str| match (namespace, pod) {
+    let service_of = |pod: &Pod| match (pod.namespace.as_str(), pod.name.as_str()) {
         ("shop", "cart-1") => PodService::Of("cart".to_owned()),
         ("shop", "plain-1") => PodService::OfNone,
         _ => PodService::Unknown,
@@ -192,7 +194,7 @@ async fn a_pod_that_is_not_known_yet_comes_again_and_one_of_no_service_may_name_
     let seen = Arc::new(Mutex::new(PodService::Unknown));
     let service_of = {
         let seen = Arc::clone(&seen);
-        move |_: &str, _: &str| seen.lock().expect("nobody panics with it").clone()
+        move |_: &Pod| seen.lock().expect("nobody panics with it").clone()
     };
     let authority = Authority::new(Box::new(Arc::clone(&server)), AUDIENCE.to_owned(), Arc::new(service_of));
     let now = Instant::now();
@@ -209,7 +211,7 @@ async fn a_pod_that_is_not_known_yet_comes_again_and_one_of_no_service_may_name_
     let order = sidecar(&authority, "new", now).await.expect("it is known");
     assert_eq!(order.refusal(&said("shop", "order", "new-1")), None);
     assert!(order.refusal(&said("shop", "cart", "new-1")).is_some());
-    assert_eq!((server.reviews.load(Ordering::Relaxed), server.reads.load(Ordering::Relaxed)), (1, 0));
+    assert_eq!((server.reviews.load(Ordering::Relaxed), server.reads.load(Ordering::Relaxed)), (1, 1));
     // That it has to come again is nobody's failure, and is said so.
     *seen.lock().expect("nobody panics with it") = PodService::Unknown;
     let door = Door::new("discovery", Rules { access: None, cluster: Some(Arc::new(authority)) });
@@ -220,13 +222,63 @@ async fn a_pod_that_is_not_known_yet_comes_again_and_one_of_no_service_may_name_
 }
 
 #[tokio::test]
+async fn a_pod_that_discovery_has_not_seen_yet_is_let_in_at_once_as_what_it_says_itself() {
+    let server = Arc::new(server());
+    let seen = Arc::new(Mutex::new(PodService::Unknown));
+    let service_of = {
+        let seen = Arc::clone(&seen);
+        move |_: &Pod| seen.lock().expect("nobody panics with it").clone()
+    };
+    let authority = Authority::new(Box::new(Arc::clone(&server)), AUDIENCE.to_owned(), Arc::new(service_of));
+    let now = Instant::now();
+    let early = sidecar(&authority, "early", now).await.expect("it says its service");
+    assert_eq!(early.refusal(&said("shop", "cart", "early-1")), None);
+    assert!(early.refusal(&said("shop", "order", "early-1")).is_some());
+    // One that says none may be selected by a Service: nobody knows yet.
+    for _ in 0..3 {
+        assert_eq!(sidecar(&authority, "silent", now).await, Err(NotKnown::Later(unseen("silent-1"))));
+    }
+    assert_eq!(server.reads.load(Ordering::Relaxed), 2, "each was asked for once");
+    // When discovery knows, it says.
+    *seen.lock().expect("nobody panics with it") = PodService::Of("order".to_owned());
+    for (who, pod) in [("early", "early-1"), ("silent", "silent-1")] {
+        let pass = sidecar(&authority, who, now).await.expect("it is known");
+        assert_eq!(pass.refusal(&said("shop", "order", pod)), None);
+        assert!(pass.refusal(&said("shop", "cart", pod)).is_some());
+    }
+    // While the pod cannot be asked for nobody can say.
+    *seen.lock().expect("nobody panics with it") = PodService::Unknown;
+    server.is_away.store(true, Ordering::Relaxed);
+    assert_eq!(sidecar(&authority, "new", now).await, Err(NotKnown::Later(away())));
+}
+
+#[tokio::test]
+async fn the_token_of_a_pod_that_is_gone_is_not_that_of_the_pod_which_has_its_name_now() {
+    let server = Arc::new(server());
+    // A StatefulSet made the pod anew; the API server's answer of before is still remembered.
+    let uid = Arc::new(Mutex::new("uid-of-cart-1"));
+    let service_of = {
+        let uid = Arc::clone(&uid);
+        move |pod: &Pod| match pod.uid == *uid.lock().expect("nobody panics with it") {
+            true => PodService::Of("cart".to_owned()),
+            false => PodService::Unknown,
+        }
+    };
+    let authority = Authority::new(Box::new(Arc::clone(&server)), AUDIENCE.to_owned(), Arc::new(service_of));
+    let now = Instant::now();
+    assert!(sidecar(&authority, "cart", now).await.is_ok());
+    *uid.lock().expect("nobody panics with it") = "another";
+    assert_eq!(sidecar(&authority, "cart", now).await, Err(NotKnown::Later(unseen("cart-1"))));
+}
+
+#[tokio::test]
 async fn of_a_namespace_that_discovery_does_not_read_the_pod_itself_says_its_service() {
     let server = Arc::new(server());
     let authority = Authority::new(
         Box::new(Arc::clone(&server)),
         AUDIENCE.to_owned(),
         // As with --discovery of files alone, or another namespace in --discovery-namespaces.
-        Arc::new(|_, _| PodService::Unread),
+        Arc::new(|_: &Pod| PodService::Unread),
     );
     let now = Instant::now();
     let cart = sidecar(&authority, "cart", now).await.expect("it says its service");

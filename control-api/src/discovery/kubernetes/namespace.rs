@@ -105,8 +105,9 @@ impl Namespace {
         }
     }
 
-    pub(super) fn service_of(&self, pod: &str) -> PodService {
-        let Some(member) = self.pods.get(pod) else { return PodService::Unknown };
+    pub(super) fn service_of(&self, pod: &str, uid: &str) -> PodService {
+        let member = self.pods.get(pod).filter(|member| *member.fact.uid == *uid);
+        let Some(member) = member else { return PodService::Unknown };
         member.service.as_deref().map_or(PodService::OfNone, |service| PodService::Of(service.to_owned()))
     }
 

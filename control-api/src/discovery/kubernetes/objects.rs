@@ -201,6 +201,8 @@ pub(super) struct Template {
 /// What is kept of a pod.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct PodFact {
+    /// One of the same name that comes after it is another.
+    pub(super) uid: Box<str>,
     pub(super) template: Arc<Template>,
     /// What it says itself.
     pub(super) service: Option<Arc<str>>,
@@ -294,6 +296,7 @@ pub(super) fn pod_fact(pod: Pod) -> Option<PodFact> {
     let is_on_node = pod.spec.host_network.unwrap_or_default();
     let labels = pod.metadata.labels.unwrap_or_default();
     Some(PodFact {
+        uid: pod.metadata.uid.unwrap_or_default().into(),
         service: service.map(|(_, value)| value.into()),
         tag,
         address,

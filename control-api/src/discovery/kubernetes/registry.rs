@@ -150,9 +150,9 @@ impl Registry {
         self.namespaces.values().flat_map(|space| space.documents.values().cloned()).collect()
     }
 
-    /// The service of a pod. One that has no address yet, or has ended, is not known.
-    pub(super) fn service_of(&self, namespace: &str, pod: &str) -> PodService {
-        self.namespaces.get(namespace).map_or(PodService::Unknown, |space| space.known.service_of(pod))
+    /// The service of a pod. One that has no address yet, or has ended, is not known, and neither is one by the name of another.
+    pub(super) fn service_of(&self, namespace: &str, pod: &str, uid: &str) -> PodService {
+        self.namespaces.get(namespace).map_or(PodService::Unknown, |space| space.known.service_of(pod, uid))
     }
 
     /// What came up since this was last asked.

@@ -153,8 +153,8 @@ fn which_service_a_silent_pod_is_of_is_told_as_a_problem_where_only_names_decide
         front("wide", "10.96.0.6", x, json!([])),
     ];
     let mut registry = registry(&objects);
-    assert_eq!(registry.service_of("shop", "p1"), PodService::Of("narrow".to_owned()));
-    assert_eq!(registry.service_of("shop", "p2"), PodService::Of("wide".to_owned()));
+    assert_eq!(registry.service_of("shop", "p1", ""), PodService::Of("narrow".to_owned()));
+    assert_eq!(registry.service_of("shop", "p2", ""), PodService::Of("wide".to_owned()));
     let told = registry.take_problems().told;
     let ours: Vec<&String> = told.iter().filter(|told| told.contains("does not say which service")).collect();
     assert!(
@@ -213,15 +213,30 @@ fn a_pod_that_is_not_known_is_another_thing_than_one_of_no_service() {
         pod("of-none", "10.0.0.2", json!({"x": "y"})),
         with(pod("starting", "", json!({"app": "a"})), "/status", without_address),
     ]);
-    let of = |registry: &Registry, name: &str| registry.service_of("shop", name);
+    let of = |registry: &Registry, name: &str| registry.service_of("shop", name, "");
     assert_eq!(of(&registry, "of-a"), PodService::Of("a".to_owned()));
     assert_eq!(of(&registry, "of-none"), PodService::OfNone);
     assert_eq!(of(&registry, "starting"), PodService::Unknown);
-    assert_eq!(registry.service_of("test", "of-a"), PodService::Unknown);
+    assert_eq!(registry.service_of("test", "of-a", ""), PodService::Unknown);
     add(&mut registry, front("five", "10.96.0.5", json!({"x": "y"}), json!([])));
     assert_eq!(of(&registry, "of-none"), PodService::Of("five".to_owned()));
     registry.remove(Kind::Pods, "shop", "of-a");
     assert_eq!(of(&registry, "of-a"), PodService::Unknown);
+}
+
+#[test]
+fn a_pod_of_a_stateful_set_that_was_made_anew_is_another_by_the_same_name() {
+    let made = |uid: &str, service: &str| {
+        with(pod("cart-0", "10.0.0.1", json!({"app": service})), "/metadata/uid", json!(uid))
+    };
+    let mut registry = registry(&[made("first", "cart")]);
+    let of = |registry: &Registry, uid: &str| registry.service_of("shop", "cart-0", uid);
+    assert_eq!(of(&registry, "first"), PodService::Of("cart".to_owned()));
+    // Of the one to come nothing is known, whatever the one before it was.
+    assert_eq!(of(&registry, "second"), PodService::Unknown);
+    add(&mut registry, made("second", "order"));
+    assert_eq!(of(&registry, "second"), PodService::Of("order".to_owned()));
+    assert_eq!(of(&registry, "first"), PodService::Unknown);
 }
 
 #[test]

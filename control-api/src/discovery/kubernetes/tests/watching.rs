@@ -170,9 +170,9 @@ async fn of_a_namespace_that_is_not_read_no_pod_is_ever_known_and_that_is_said()
     next(&mut asked).await.list(&[a(1, 3)], 10, "").await;
     let (cluster, _) = opening.await.expect("no panic").expect("all was listed");
     let pods = cluster.pods();
-    assert_eq!(pods.service_of("shop", "p1"), PodService::Of("a".to_owned()));
-    assert_eq!(pods.service_of("shop", "p2"), PodService::Unknown);
-    assert_eq!(pods.service_of("other", "p1"), PodService::Unread);
+    assert_eq!(pods.service_of("shop", "p1", ""), PodService::Of("a".to_owned()));
+    assert_eq!(pods.service_of("shop", "p2", ""), PodService::Unknown);
+    assert_eq!(pods.service_of("other", "p1", ""), PodService::Unread);
 }
 
 /// A cluster with one pod, and what is known of how it is heard.
