@@ -264,12 +264,19 @@ impl Namespace {
         let facts: Vec<(&str, &FrontFact)> =
             fronts.iter().filter_map(|name| Some((*name, &self.fronts.get(*name)?.fact))).collect();
         // A headless front is dialled at its pods, by whatever port; an address that is not theirs alone is called at the front's ports.
+        // What a number of an address leads to is for the fronts with an address to say: a headless one, which comes first by name as
+        // often as not, says it of the numbers that none of them has.
         let is_on_node = |pod: &&Arc<str>| self.pods.get(&***pod).is_some_and(|member| member.fact.is_on_node);
         let is_by_ports = bare.is_some() || pods.iter().any(is_on_node);
         let has_address = |fact: &FrontFact| !fact.addresses.is_empty();
         let mut numbers: BTreeMap<u16, Vec<(&str, &FrontPort)>> = BTreeMap::new();
-        for (name, fact) in facts.iter().filter(|(_, fact)| is_by_ports || has_address(fact)) {
+        for (name, fact) in facts.iter().filter(|(_, fact)| has_address(fact)) {
             fact.ports.iter().for_each(|port| numbers.entry(port.number).or_default().push((name, port)));
+        }
+        let of_addresses: BTreeSet<u16> = numbers.keys().copied().collect();
+        for (name, fact) in facts.iter().filter(|(_, fact)| is_by_ports && !has_address(fact)) {
+            let others = fact.ports.iter().filter(|port| !of_addresses.contains(&port.number));
+            others.for_each(|port| numbers.entry(port.number).or_default().push((name, port)));
         }
         let mut instances = Vec::with_capacity(pods.len());
         for name in pods {
@@ -307,8 +314,7 @@ impl Namespace {
         }
         let numbers = numbers.iter().filter_map(|(number, ports)| {
             let (_, first) = ports.first()?;
-            let is_of_address =
-                ports.iter().any(|(front, _)| self.fronts.get(*front).is_some_and(|front| has_address(&front.fact)));
+            let is_of_address = of_addresses.contains(number);
             Some(Number { number: *number, name: &first.name, protocol: first.protocol, is_of_address })
         });
         compose(namespace, id, &facts, &numbers.collect::<Vec<_>>(), &instances)

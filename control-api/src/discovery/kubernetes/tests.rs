@@ -1,5 +1,6 @@
 //! Objects in, services out: what each shape of a cluster is for the lanes.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use laneway_core::document::{EndpointDocument, ServiceDocument};
@@ -502,6 +503,52 @@ fn pods_on_the_network_of_their_node_are_called_at_the_ports_of_services_alone()
         front("a", "10.96.0.1", json!({"app": "a"}), json!([{"port": 9100, "targetPort": 9100}])),
     ];
     check(&objects, &["a [10.96.0.1] {9100=9100.tcp} 192.168.0.1:9100/9100.tcp"]);
+}
+
+#[test]
+fn where_a_port_of_an_address_leads_is_for_no_headless_service_to_say() {
+    // As databases have them: one Service for the names of the pods, one to call.
+    let mut objects = vec![
+        front(
+            "db",
+            "None",
+            json!({"app": "db"}),
+            json!([{"name": "raw", "port": 80, "targetPort": 80, "appProtocol": "tcp"}]),
+        ),
+        front("db-web", "10.96.0.1", json!({"app": "db"}), json!([{"name": "web", "port": 80, "targetPort": 8080}])),
+    ];
+    objects.extend(
+        (1..=100).map(|number| pod(&format!("p{number:03}"), &format!("10.0.0.{number}"), json!({"app": "db"}))),
+    );
+    let web = |registry: &Registry| {
+        let service = registry.catalogue().remove(0);
+        let ports = service.ports.iter().filter(|port| port.port == 80);
+        let ports: Vec<_> = ports.map(|port| (port.name.clone(), port.protocol)).collect();
+        let called =
+            service.endpoints.iter().filter(|endpoint| endpoint.port_name == "web" || endpoint.port_name == "raw");
+        let called: BTreeSet<u16> = called.map(|endpoint| endpoint.address.port()).collect();
+        (ports, called.into_iter().collect::<Vec<_>>())
+    };
+    let expected = (vec![("web".to_owned(), AppProtocol::Detect)], vec![8080]);
+    let mut registry = registry(&objects);
+    assert_eq!(web(&registry), expected);
+    // One pod on the network of its node, or a machine behind the headless one, changes nothing of that.
+    add(&mut registry, with(pod("node", "192.168.0.1", json!({"app": "db"})), "/spec/hostNetwork", json!(true)));
+    registry.flush();
+    assert_eq!(web(&registry), expected);
+    registry.remove(Kind::Pods, "shop", "node");
+    add(&mut registry, with(objects[0].clone(), "/spec/selector", json!({})));
+    add(
+        &mut registry,
+        json!({
+            "kind": "EndpointSlice",
+            "metadata": {"name": "db-1", "namespace": "shop", "labels": {"kubernetes.io/service-name": "db"}},
+            "ports": [{"name": "raw", "port": 80}],
+            "endpoints": [{"addresses": ["192.168.0.1"], "conditions": {"ready": true}}],
+        }),
+    );
+    registry.flush();
+    assert_eq!(web(&registry), expected);
 }
 
 #[test]
