@@ -4,7 +4,8 @@
 //!   three watches a namespace ─▶ bounded channel ─▶ Registry (pure) ─flush─▶ whole catalogues
 //! ```
 //! Each watch is kube's: a list in pages, then events from there; where the server has forgotten that place (410), a list again. What a
-//! list no longer has is removed when the list is complete, never before. While the API server is away the last state stays.
+//! list no longer has is removed when the list is complete, never before. While the API server is away the last state stays; a list that
+//! is never completed is as good as none, whatever it tells on the way.
 //! A watch that ends, which none should, is started again.
 //! Slices that the cluster itself makes are not read: they say what pods and selectors say, and say it later.
 
@@ -41,7 +42,7 @@ mod tests;
 
 /// Objects of one page of a list.
 const PAGE: u32 = 500;
-/// A watch is opened anew after so many seconds; one that says nothing for five more is dead.
+/// A watch is opened anew after so many seconds, which is heard; one that says nothing for five more is dead.
 const WATCH_S: u32 = 60;
 /// Events that wait to be taken in; more wait in the watches.
 const EVENTS_MAX: usize = 1_024;
@@ -327,6 +328,10 @@ impl Cluster {
                 }
             }
         }
+        // A list that breaks off is begun again, and might be for ever.
+        if source.unlisted.is_some() {
+            return;
+        }
         source.ear.heard(Instant::now());
         if source.failure.take().is_some() {
             info!(watch = %source, "the API server is heard again");
@@ -405,6 +410,10 @@ async fn follow_objects<K: Read>(
     let mut events = pin!(watcher(api, config));
     let mut pause = PAUSE_MIN;
     while let Some(event) = events.next().await {
+        // Parts of a list are none: it may break off after them each time.
+        if matches!(event, Ok(Event::InitDone | Event::Apply(_) | Event::Delete(_))) {
+            pause = PAUSE_MIN;
+        }
         let news = match event {
             Ok(Event::Init) => News::ListBegins,
             Ok(Event::InitDone) => News::ListEnds,
@@ -413,9 +422,6 @@ async fn follow_objects<K: Read>(
             Err(error) => News::Failed(chain(&error)),
         };
         let is_failure = matches!(news, News::Failed(_));
-        if !matches!(news, News::Failed(_) | News::ListBegins) {
-            pause = PAUSE_MIN;
-        }
         if send.send((at, news)).await.is_err() {
             return;
         }

@@ -11,7 +11,7 @@ use tokio::sync::{mpsc, watch};
 
 use super::super::super::PodService;
 use super::super::super::standing::Standing;
-use super::super::Cluster;
+use super::super::{Cluster, PAUSE_MIN};
 use super::{pod, with};
 use crate::tests::until;
 
@@ -205,6 +205,38 @@ async fn a_watch_that_dies_is_started_again_and_lists_what_it_missed() {
     until("it follows", || addresses(&seen) == ["10.0.0.2Ready", "10.0.0.3Ready"]).await;
     drop(seen);
     following.await.expect("it ends when nobody listens");
+}
+
+#[tokio::test]
+async fn a_list_that_is_never_complete_is_not_heard_and_is_asked_for_ever_more_seldom() {
+    let (cluster, services, standing, mut asked) = opened().await;
+    let (found, seen) = watch::channel(services);
+    let _following = tokio::spawn(cluster.follow(found));
+    let is_heard_since = |mark: Instant| {
+        let now = Instant::now();
+        now - standing.watched(now)["pods"].silence > mark
+    };
+    let watching = next(&mut asked).await;
+    let mark = Instant::now();
+    let mut watching = watching.watch().await;
+    until("it is open", || is_heard_since(mark)).await;
+    let mark = Instant::now();
+    let expired =
+        json!({"kind": "Status", "status": "Failure", "reason": "Expired", "message": "too old", "code": 410});
+    watching.tell("ERROR", expired).await;
+    // The first page comes each time, the second never.
+    for round in 1..=3_u32 {
+        next(&mut asked).await.list(&[a(1, 3), a(10 + round, 20)], 30, "page-2").await;
+        until("what is listed is taken", || addresses(&seen).len() == 1 + round as usize).await;
+        drop(next(&mut asked).await);
+    }
+    let last = next(&mut asked).await;
+    assert!(mark.elapsed() >= PAUSE_MIN * (1 + 2 + 4 + 8), "a pause is no shorter for what came before");
+    assert!(!is_heard_since(mark), "nothing of it counts as heard");
+    // When it is complete it is.
+    last.list(&[a(1, 3)], 30, "").await;
+    until("it is heard", || is_heard_since(mark)).await;
+    until("the rest is gone", || addresses(&seen) == ["10.0.0.1Ready"]).await;
 }
 
 #[tokio::test]
