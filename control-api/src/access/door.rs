@@ -37,6 +37,8 @@ struct Failures {
     /// Since the last one that was logged.
     unlogged: AtomicU64,
     count: AtomicU64,
+    /// Those that were told to come again, by [`Later::REASONS`].
+    not_yet: [AtomicU64; Later::REASONS.len()],
 }
 
 /// Somebody was not let in.
@@ -55,6 +57,7 @@ impl Door {
             limit: Limit::per_second(FAILURES_PER_SECOND),
             unlogged: AtomicU64::new(0),
             count: AtomicU64::new(0),
+            not_yet: Default::default(),
         };
         Door { port, rules, failures: Arc::new(failures) }
     }
@@ -111,6 +114,11 @@ impl Door {
         self.failures.count.load(Ordering::Relaxed)
     }
 
+    /// How often somebody was told to come again, by reason.
+    pub fn not_yet(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Later::REASONS.into_iter().zip(self.failures.not_yet.iter().map(|count| count.load(Ordering::Relaxed)))
+    }
+
     /// Returns when the rules have changed since this clone of the door was last told.
     pub async fn changed(&mut self) {
         let Some(access) = &mut self.rules.access else { return std::future::pending().await };
@@ -125,7 +133,13 @@ impl Door {
             NotKnown::Refused(refusal) => self.refused(refusal, remote, now),
             // No fault of theirs, so not counted as one.
             NotKnown::Later(later) => {
-                if self.failures.limit.take("later", now).is_ok() {
+                let reason = later.reason();
+                let at = Later::REASONS.iter().position(|known| *known == reason);
+                if let Some(count) = at.and_then(|at| self.failures.not_yet.get(at)) {
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+                // Each kind by itself: pods that are new, as there always are, hide no API server that is away.
+                if self.failures.limit.take(reason, now).is_ok() {
                     match &later {
                         Later::Away(_) | Later::Crowded => {
                             warn!(port = self.port, %remote, reason = %later, "not let in yet")

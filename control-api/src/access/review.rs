@@ -199,6 +199,19 @@ impl Authority {
     }
 }
 
+impl Later {
+    /// As metrics name them.
+    pub const REASONS: [&'static str; 3] = ["away", "crowded", "unseen"];
+
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Later::Away(_) => "away",
+            Later::Crowded => "crowded",
+            Later::Unseen { .. } => "unseen",
+        }
+    }
+}
+
 impl From<Away> for Later {
     fn from(away: Away) -> Later {
         Later::Away(away)

@@ -14,6 +14,7 @@ use laneway_proto::status::{ConfigState, Proxy};
 use prost_types::Timestamp;
 
 use super::{Api, read};
+use crate::access::Door;
 use crate::discovery::standing::Watched;
 use crate::name;
 
@@ -59,6 +60,8 @@ metrics! {
         "Changes that were asked for here, by what came of them";
     DENIED = "laneway_control_authentication_failures_total" counter ["port"]
         "Calls and streams that were not let in, by port";
+    NOT_YET = "laneway_control_not_let_in_yet_total" counter ["port", "reason"]
+        "Calls and streams that were told to come again, because nobody could say who they are";
     SIDECARS = "laneway_control_sidecars" gauge ["state"]
         "Sidecars of this replica, by how much of their configuration they have";
     BEHIND = "laneway_control_sidecars_behind" gauge ["state"]
@@ -112,6 +115,9 @@ fn page(api: &Api) -> String {
     page.single(&EDITIONS, edition);
     page.family(&CHANGES, api.reconciler.counts().map(|(outcome, count)| (vec![outcome], count)));
     page.family(&DENIED, api.doors.each_ref().map(|door| (vec![door.port()], door.denied())));
+    let not_yet =
+        |door: &Door| door.not_yet().map(|(reason, count)| (vec![door.port(), reason], count)).collect::<Vec<_>>();
+    page.family(&NOT_YET, api.doors.iter().flat_map(not_yet));
     let (reported, now) = (api.fleet.report(false), SystemTime::now());
     let mut sidecars: BTreeMap<&str, u64> = BTreeMap::new();
     for proxy in reported.values() {

@@ -219,6 +219,11 @@ async fn a_pod_that_is_not_known_yet_comes_again_and_one_of_no_service_may_name_
     let denied = door.sidecar(remote, &[], Some(&bearer("new")), now).await;
     assert_eq!(denied, Err(Denied::Later(unseen("new-1"))));
     assert_eq!(door.denied(), 0);
+    assert_eq!(door.not_yet().collect::<Vec<_>>(), [("away", 0), ("crowded", 0), ("unseen", 1)]);
+    server.is_away.store(true, Ordering::Relaxed);
+    let denied = door.sidecar(remote, &[], Some(&bearer("cart")), now).await;
+    assert_eq!(denied, Err(Denied::Later(away())));
+    assert_eq!(door.not_yet().collect::<Vec<_>>(), [("away", 1), ("crowded", 0), ("unseen", 1)]);
 }
 
 #[tokio::test]
