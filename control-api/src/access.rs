@@ -72,7 +72,7 @@ pub struct Pass {
     pub principal: String,
     /// Namespace and service; `*` is any.
     places: Vec<(String, String)>,
-    /// Where a cluster knows it: no other than this one.
+    /// Where a cluster gave it: no other than this one.
     pod: Option<review::Pod>,
 }
 
@@ -221,6 +221,11 @@ impl Pass {
     /// Of whoever comes where nobody is asked.
     pub fn any() -> Pass {
         Pass { principal: ANONYMOUS.to_owned(), places: vec![(ANY.to_owned(), ANY.to_owned())], pod: None }
+    }
+
+    /// The pod that a cluster gave it to; nothing: the access file did, or nobody was asked.
+    pub fn pod(&self) -> Option<&review::Pod> {
+        self.pod.as_ref()
     }
 
     /// Why it may not say it is that.

@@ -1,16 +1,20 @@
 //! Who is connected, and what each of them has: written by `push`, read by `api`.
 //!
 //! A member is one stream of one sidecar; of two streams of one node the newest wins and the older one is told to end, if
-//! both are of one service.
+//! both are of one service. Where a cluster vouches for the pod of a stream, the same holds for the pod, whatever it says that its node is: a
+//! pod has one seat.
 //! Nothing here waits while it holds a lock.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use laneway_core::snapshot::Identity;
 use laneway_proto::status::{ConfigState, Proxy};
 use tokio::sync::watch;
+
+#[cfg(test)]
+mod tests;
 
 /// How long one that went away is still shown.
 const DEPARTED_SHOWN: Duration = Duration::from_secs(300);
@@ -35,6 +39,10 @@ pub struct Holding {
 /// What the fleet wants to know of a stream.
 pub trait Member: Send + Sync {
     fn identity(&self) -> Identity;
+    /// The uid of its pod, where a cluster vouches for it.
+    fn pod(&self) -> Option<&str> {
+        None
+    }
     /// Revision of the configuration that was last compared with what this sidecar has.
     fn seen_revision(&self) -> i64;
     /// What this sidecar has of one resource.
@@ -62,6 +70,8 @@ struct Members {
     /// Numbers streams, so that one that was replaced does not remove its successor.
     streams: u64,
     connected: BTreeMap<String, (u64, Arc<dyn Member>)>,
+    /// The node of each pod that is vouched for, of those that are connected.
+    pods: HashMap<String, String>,
     departed: BTreeMap<String, (Instant, Proxy)>,
 }
 
@@ -84,7 +94,7 @@ impl Fleet {
 
     /// Takes a stream in. A node id that a node of another service holds is not given to it: nobody pushes others out.
     pub fn join(&self, node: String, member: Arc<dyn Member>) -> Result<Seat, Taken> {
-        let (older, stream) = {
+        let (replaced, stream) = {
             let mut members = self.members();
             let holder = members.connected.get(&node).map(|(_, holder)| holder.identity());
             let own = member.identity();
@@ -94,11 +104,16 @@ impl Fleet {
             members.streams += 1;
             let stream = members.streams;
             members.departed.remove(&node);
-            (members.connected.insert(node.clone(), (stream, member)), stream)
+            let of_node = members.remove(&node);
+            let of_pod = member.pod().and_then(|pod| members.pods.get(pod).cloned());
+            let of_pod = of_pod.and_then(|former| members.remove(&former));
+            if let Some(pod) = member.pod() {
+                members.pods.insert(pod.to_owned(), node.clone());
+            }
+            members.connected.insert(node.clone(), (stream, member));
+            ([of_node, of_pod], stream)
         };
-        if let Some((_, older)) = older {
-            older.replaced();
-        }
+        replaced.into_iter().flatten().for_each(|older| older.replaced());
         self.tell();
         Ok(Seat { fleet: self.clone(), node, stream })
     }
@@ -145,9 +160,9 @@ impl Fleet {
             if members.connected.get(node).is_none_or(|(current, _)| *current != stream) {
                 return;
             }
-            members.connected.remove(node)
+            members.remove(node)
         };
-        if let Some((_, member)) = member {
+        if let Some(member) = member {
             let mut proxy = member.report(false);
             proxy.state = ConfigState::Disconnected.into();
             let mut members = self.members();
@@ -163,8 +178,18 @@ impl Fleet {
     }
 
     fn members(&self) -> MutexGuard<'_, Members> {
-        // Whoever panicked left whole values behind: each change is one insert or remove.
+        // Nothing in it can panic between two changes that belong together.
         self.shared.members.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+impl Members {
+    fn remove(&mut self, node: &str) -> Option<Arc<dyn Member>> {
+        let (_, member) = self.connected.remove(node)?;
+        if let Some(pod) = member.pod() {
+            self.pods.remove(pod);
+        }
+        Some(member)
     }
 }
 

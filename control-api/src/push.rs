@@ -37,7 +37,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use self::age::Age;
-use self::door::Visitor;
+use self::door::{Answer, Asking, Visitor};
 use self::node::Node;
 use self::reconnect::{Offer, Told};
 use self::reports::{REPORT_BYTES_MAX, Reports};
@@ -66,10 +66,9 @@ const STREAMS_MAX: u32 = 16;
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
 
-/// A connection ends after this, and is cut if it has not ended a grace later. A certificate is looked at when a connection is made, so
-/// it lets nobody in for longer. Sidecars, which come with a new connection for each stream, never see it.
-const CONNECTION_AGE: Duration = age::LONGEST.saturating_add(CONNECTION_GRACE);
-const CONNECTION_GRACE: Duration = Duration::from_secs(60);
+/// A connection takes no new stream after this, and ends with the last one that it has: these end by their own age. A certificate is
+/// looked at when a connection is made, so it lets nobody in for longer. Sidecars come with a new connection for each stream.
+const CONNECTION_AGE: Duration = age::LONGEST.saturating_add(Duration::from_secs(60));
 
 /// What serves the streams.
 pub struct Push {
@@ -120,7 +119,6 @@ impl Push {
             .http2_keepalive_timeout(Some(PING_ANSWER))
             .max_concurrent_streams(Some(STREAMS_MAX))
             .max_connection_age(CONNECTION_AGE)
-            .max_connection_age_grace(CONNECTION_GRACE)
             .add_routes(Routes::from(guarded))
             .serve_with_incoming_shutdown(connections, async move {
                 draining.started().await;
@@ -165,6 +163,7 @@ impl AggregatedDiscoveryService for Push {
             reconnect: self.reconnect.subscribe(),
             remote: visitor.peer.address.to_string(),
             visitor,
+            asking: None,
             age: Age::begin(Instant::now(), std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0_u8)),
         };
         // Ends when the connection does: then reading fails.
@@ -186,11 +185,15 @@ struct Conversation {
     remote: String,
     visitor: Visitor,
     age: Age,
+    /// Whether it would be let in now: it is old.
+    asking: Option<Asking>,
 }
 
 /// A stream as the fleet sees it.
 struct Line {
     node: Node,
+    /// The uid of its pod, where a cluster vouches for it.
+    pod: Option<String>,
     remote: String,
     replica: String,
     since: SystemTime,
@@ -232,6 +235,7 @@ impl Conversation {
         let line = Arc::new(Line {
             session: Mutex::new(Session::new(node.identity.clone())),
             node,
+            pod: self.visitor.pod_uid().map(str::to_owned),
             remote: std::mem::take(&mut self.remote),
             replica: std::mem::take(&mut self.replica),
             since: SystemTime::now(),
@@ -297,14 +301,34 @@ impl Conversation {
                 Err(_) => Some(End::Refuse(Status::unavailable("the control plane is going away"))),
             },
             () = held => None,
-            () = old_enough => Some(End::Aged),
+            () = old_enough, if self.asking.is_none() => {
+                self.asking = Some(self.visitor.ask());
+                None
+            }
+            answer = door::answer(&mut self.asking) => {
+                self.asking = None;
+                self.ends_old(answer)
+            }
             () = line.replaced.notified() => {
                 Some(End::Refuse(Status::aborted("a newer stream of the same node took over")))
             }
-            () = self.visitor.rules_changed() => self.visitor.ask_again(&line.node.said()).await.err().map(End::Refuse),
+            () = self.visitor.rules_changed() => self.visitor.look_again(&line.node.said()).err().map(End::Refuse),
             () = self.draining.started() => {
                 Some(End::Refuse(Status::unavailable("the control plane is going away")))
             }
+        }
+    }
+
+    /// How a stream that is old ends, if it does.
+    fn ends_old(&mut self, answer: Answer) -> Option<End> {
+        match answer {
+            Answer::Yes => Some(End::Aged),
+            Answer::No(status) => Some(End::Refuse(status)),
+            Answer::Nobody(_) if self.age.stay(tokio::time::Instant::now().into_std()) => {
+                info!("the stream is old and stays: nobody can say who it is, so it could not come back");
+                None
+            }
+            Answer::Nobody(status) => Some(End::Refuse(status)),
         }
     }
 
@@ -370,6 +394,10 @@ impl Line {
 impl Member for Line {
     fn identity(&self) -> Identity {
         self.node.identity.clone()
+    }
+
+    fn pod(&self) -> Option<&str> {
+        self.pod.as_deref()
     }
 
     fn seen_revision(&self) -> i64 {

@@ -119,6 +119,32 @@ impl Door {
         Later::REASONS.into_iter().zip(self.failures.not_yet.iter().map(|count| count.load(Ordering::Relaxed)))
     }
 
+    /// A clone that is told of changes from now on.
+    pub fn from_now_on(&self) -> Door {
+        let mut door = self.clone();
+        if let Some(access) = &mut door.rules.access {
+            access.mark_unchanged();
+        }
+        door
+    }
+
+    /// What a sidecar may say that it is after the access file has changed. Nobody is asked: what a cluster said does not depend on the
+    /// file, and its age ends it.
+    pub fn sidecar_still(
+        &self,
+        pass: Pass,
+        remote: SocketAddr,
+        names: &[String],
+        authorization: Option<&str>,
+        now: Instant,
+    ) -> Result<Pass, Denied> {
+        if self.rules.is_open() || pass.pod().is_some() {
+            return Ok(pass);
+        }
+        let still = read(authorization).and_then(|token| self.rules.of_file().sidecar(Shown { token, names }));
+        still.map_err(|refusal| self.refused(refusal, remote, now))
+    }
+
     /// Returns when the rules have changed since this clone of the door was last told.
     pub async fn changed(&mut self) {
         let Some(access) = &mut self.rules.access else { return std::future::pending().await };

@@ -1,8 +1,8 @@
 //! The statistics service, beside the discovery stream: takes what sidecars report and tells them the pace. A thin shell around
 //! `stats`; one task a stream, which ends with the stream, with a newer stream of the same node, when it is older than any discovery stream
-//! gets, or when the process drains.
+//! gets (or, as those, stays while nobody can say who it is), or when the process drains.
 
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::time::Instant;
 
 use laneway_core::snapshot::Identity;
@@ -14,8 +14,9 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
-use super::door::Visitor;
-use super::{age, opening};
+use super::age::Age;
+use super::door::{self, Answer, Visitor};
+use super::opening;
 use crate::access::Said;
 use crate::drain::Draining;
 use crate::fleet::Fleet;
@@ -51,19 +52,31 @@ impl LaneStats for Reports {
         let visitor =
             visitor.ok_or_else(|| Status::unauthenticated("the call did not come through the port's door"))?;
         let (paces, stream) = mpsc::channel(PACES_QUEUED_MAX);
-        let conversation = Conversation {
-            reports: request.into_inner(),
+        let conversation = self.conversation(request.into_inner(), paces, visitor, Instant::now());
+        // Ends when the connection does: then reading fails.
+        tokio::spawn(conversation.run());
+        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+    }
+}
+
+impl Reports {
+    fn conversation(
+        &self,
+        reports: Streaming<ReportLaneStatsRequest>,
+        paces: mpsc::Sender<Result<ReportLaneStatsResponse, Status>>,
+        visitor: Visitor,
+        now: Instant,
+    ) -> Conversation {
+        Conversation {
+            reports,
             paces,
             stats: self.stats.clone(),
             fleet: self.fleet.clone(),
             draining: self.draining.clone(),
             visitor,
             // Sidecars open one after each discovery stream, which ends before this.
-            old_at: Instant::now() + age::LONGEST,
-        };
-        // Ends when the connection does: then reading fails.
-        tokio::spawn(conversation.run());
-        Ok(Response::new(Box::pin(ReceiverStream::new(stream))))
+            age: Age::begin_beside(now),
+        }
     }
 }
 
@@ -75,7 +88,7 @@ struct Conversation {
     fleet: Fleet,
     draining: Draining,
     visitor: Visitor,
-    old_at: Instant,
+    age: Age,
 }
 
 impl Conversation {
@@ -102,8 +115,9 @@ impl Conversation {
         let mut reporter = self.stats.reporter(&first.node_id);
         let replaced = reporter.replaced();
         self.tell_pace(&mut reporter)?;
-        let mut old_enough = pin!(tokio::time::sleep_until(self.old_at.into()));
+        let mut asking = None;
         loop {
+            let old_enough = tokio::time::sleep_until(self.age.ends(true).into());
             tokio::select! {
                 report = self.reports.next() => match report {
                     Some(Ok(report)) => {
@@ -119,9 +133,17 @@ impl Conversation {
                     Some(Err(_)) | None => return Ok(()),
                 },
                 () = reporter.pace_changed() => self.tell_pace(&mut reporter)?,
-                () = self.visitor.rules_changed() => self.visitor.ask_again(&said).await?,
-                // Whoever comes again is looked at again at the door.
-                () = &mut old_enough => return Ok(()),
+                () = self.visitor.rules_changed() => self.visitor.look_again(&said)?,
+                () = old_enough, if asking.is_none() => asking = Some(self.visitor.ask()),
+                answer = door::answer(&mut asking) => {
+                    asking = None;
+                    match answer {
+                        // Whoever comes again is looked at again at the door.
+                        Answer::Yes => return Ok(()),
+                        Answer::Nobody(_) if self.age.stay(tokio::time::Instant::now().into_std()) => {}
+                        Answer::No(status) | Answer::Nobody(status) => return Err(status),
+                    }
+                }
                 () = replaced.notified() => {
                     return Err(Status::aborted("a newer stream of the same node took over"));
                 }
