@@ -235,21 +235,21 @@ impl Namespace {
     /// Pods of the service that do not say what they are of, and are behind several fronts that are not over the same pods: nothing but
     /// names tells which of them is meant.
     fn ambiguity(&self, id: &str) -> Option<String> {
-        let pods = self.services.get(id)?.iter().filter_map(|pod| Some((pod, self.pods.get(pod)?)));
-        let silent = pods.filter(|(_, member)| member.fact.service.is_none() && member.fronts.len() > 1);
+        let pods = self.services.get(id)?.iter().filter_map(|pod| self.pods.get(pod));
+        let silent = pods.filter(|member| member.fact.service.is_none() && member.fronts.len() > 1);
         // Pods of one template are behind the same fronts.
-        let mut seen: BTreeSet<&[Arc<str>]> = BTreeSet::new();
-        let mut fresh = silent.filter(|(_, member)| seen.insert(&member.fronts));
+        let fronts: BTreeSet<&[Arc<str>]> = silent.map(|member| &*member.fronts).collect();
         let over = |front: &Arc<str>| self.fronts.get(front).map(|front| &front.pods);
-        let (pod, member) = fresh.find(|(_, member)| {
-            let mut each = member.fronts.iter().map(over);
+        let fronts = fronts.into_iter().find(|fronts| {
+            let mut each = fronts.iter().map(over);
             let first = each.next();
             each.any(|other| Some(other) != first)
         })?;
+        // No pod is named: each rollout would say it again.
         Some(format!(
-            "pod {pod} does not say which service it is of, and Services over different pods select it ({}): it counts as of the first by \
-             name, and so do others like it. Label laneway.io/service says which service a pod is of",
-            member.fronts.join(", ")
+            "pods that do not say which service they are of are selected by Services over different pods ({}): they count as of the \
+             first by name. Label laneway.io/service says which service a pod is of",
+            fronts.join(", ")
         ))
     }
 

@@ -84,7 +84,7 @@ impl Registry {
             let pod = (namespace.into(), name.into());
             match problem {
                 Some(problem) => {
-                    self.problems.tell(format!("pod {namespace}/{name} is nobody's instance: {problem}"));
+                    self.problems.tell(|| format!("pod {namespace}/{name} is nobody's instance: {problem}"));
                     self.odd.insert(pod, problem);
                 }
                 None => drop(self.odd.remove(&pod)),
@@ -165,18 +165,17 @@ impl Registry {
         if !std::mem::take(&mut self.is_changed) {
             return None;
         }
-        let pods = self
-            .odd
-            .iter()
-            .map(|((namespace, name), why)| format!("pod {namespace}/{name} is nobody's instance: {why}"));
-        let of_spaces = self.namespaces.iter().flat_map(|(namespace, space)| {
-            space.told.iter().filter_map(move |(maker, finding)| match finding {
-                Finding::Problem(words) => Some(format!("{}: {words}", maker.words(namespace))),
-                Finding::Note(_) => None,
-            })
-        });
         let mut problems = Problems::default();
-        pods.chain(of_spaces).for_each(|problem| problems.tell(problem));
+        for ((namespace, name), why) in &self.odd {
+            problems.tell(|| format!("pod {namespace}/{name} is nobody's instance: {why}"));
+        }
+        for (namespace, space) in &self.namespaces {
+            for (maker, finding) in &space.told {
+                if let Finding::Problem(words) = finding {
+                    problems.tell(|| format!("{}: {words}", maker.words(namespace)));
+                }
+            }
+        }
         Some(standing::Problems { told: problems.told, untold: problems.untold })
     }
 
@@ -214,7 +213,7 @@ impl Space {
             match made.finding {
                 Some(finding) if self.told.get(&maker) == Some(&finding) => {}
                 Some(finding) => {
-                    problems.tell(format!("{}: {}", maker.words(namespace), finding.words()));
+                    problems.tell(|| format!("{}: {}", maker.words(namespace), finding.words()));
                     self.told.insert(maker.clone(), finding);
                     finds_other = true;
                 }
@@ -234,7 +233,8 @@ impl Space {
 }
 
 impl Problems {
-    fn tell(&mut self, problem: String) {
-        if self.told.len() < PROBLEMS_MAX { self.told.push(problem) } else { self.untold += 1 }
+    /// What is only counted is never put into words: there may be one for each pod, and others wait meanwhile.
+    fn tell(&mut self, problem: impl FnOnce() -> String) {
+        if self.told.len() < PROBLEMS_MAX { self.told.push(problem()) } else { self.untold += 1 }
     }
 }

@@ -157,10 +157,10 @@ fn which_service_a_silent_pod_is_of_is_told_as_a_problem_where_only_names_decide
     assert_eq!(registry.service_of("shop", "p1", ""), PodService::Of("narrow".to_owned()));
     assert_eq!(registry.service_of("shop", "p2", ""), PodService::Of("wide".to_owned()));
     let told = registry.take_problems().told;
-    let ours: Vec<&String> = told.iter().filter(|told| told.contains("does not say which service")).collect();
+    let ours: Vec<&String> = told.iter().filter(|told| told.contains("do not say which service")).collect();
     assert!(
         ours.len() == 1
-            && ours[0].starts_with("service shop/narrow: pod p1 ")
+            && ours[0].starts_with("service shop/narrow: pods ")
             && ours[0].contains("(narrow, wide)")
             && ours[0].contains("laneway.io/service"),
         "{told:?}"
@@ -168,11 +168,20 @@ fn which_service_a_silent_pod_is_of_is_told_as_a_problem_where_only_names_decide
     let problems = registry.standing_problems().expect("they are others now");
     assert!(problems.told.contains(ours[0]), "{problems:?}");
     assert_eq!(registry.standing_problems(), None, "nothing has changed since");
+    // Another pod in its place is the same problem.
+    registry.remove(Kind::Pods, "shop", "p1");
+    add(&mut registry, pod("p3", "10.0.0.3", both.clone()));
+    registry.flush();
+    assert_eq!((registry.standing_problems(), registry.take_problems().told.len()), (None, 0));
+    registry.remove(Kind::Pods, "shop", "p3");
+    add(&mut registry, pod("p1", "10.0.0.1", both.clone()));
+    registry.flush();
+    assert_eq!(registry.standing_problems(), None);
     // It says so itself, or the two are over the same pods: nothing is odd.
     let labelled = pod("p1", "10.0.0.1", json!({"x": "y", "tier": "web", "laneway.io/service": "narrow"}));
     add(&mut registry, labelled);
     registry.flush();
-    let is_ours = |told: &String| told.contains("does not say which service");
+    let is_ours = |told: &String| told.contains("do not say which service");
     let left = registry.standing_problems().expect("one is gone");
     assert!(!left.told.iter().any(is_ours), "{left:?}");
     add(&mut registry, pod("p1", "10.0.0.1", both.clone()));
