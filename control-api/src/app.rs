@@ -2,7 +2,8 @@
 //!
 //! Start: store, discovery, first compile, the seat among the replicas, lanes that ended meanwhile, then the ports are served, so that the first
 //! sidecar finds everything. End: SIGTERM or SIGINT; for `drain_min` it serves on and says that it leaves, then
-//! streams are closed with a word and calls in progress finish; at most `drain_max` in all.
+//! streams are closed with a word and calls in progress finish; at most `drain_max` in all. Where a port or discovery ends by
+//! itself it ends in the same way, with an error.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,7 +17,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::{error, info, warn};
 
 #[cfg(feature = "kubernetes")]
 use crate::access::kubernetes::ApiServer;
@@ -198,17 +199,22 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     tell_ready(&addresses, config.ready_file.as_deref())?;
 
     let told = tokio::select! {
-        _ = terminate.recv() => "SIGTERM",
-        _ = interrupt.recv() => "SIGINT",
-        ended = &mut pushing => anyhow::bail!("the discovery port ended: {}", reason(ended)),
-        ended = &mut answering => anyhow::bail!("the API port ended: {}", reason(ended)),
-        ended = &mut injecting => anyhow::bail!("the webhook's port ended: {}", reason(ended)),
+        _ = terminate.recv() => Ok("SIGTERM"),
+        _ = interrupt.recv() => Ok("SIGINT"),
+        ended = &mut pushing => Err(anyhow::anyhow!("the discovery port ended: {}", reason(ended))),
+        ended = &mut answering => Err(anyhow::anyhow!("the API port ended: {}", reason(ended))),
+        ended = &mut injecting => Err(anyhow::anyhow!("the webhook's port ended: {}", reason(ended))),
         // A new process reads everything anew; this one would tell for ever of what ran now.
         Some(ended) = following.join_next() => {
-            anyhow::bail!("discovery ended: {}", ended.err().map_or("it is over".to_owned(), |error| error.to_string()))
+            let why = ended.err().map_or("it is over".to_owned(), |error| error.to_string());
+            Err(anyhow::anyhow!("discovery ended: {why}"))
         }
     };
-    info!(drain_min = ?config.drain_min, "{told}: leaving");
+    // Whatever the reason, who is connected is told, and our seat is given up.
+    match &told {
+        Ok(signal) => info!(drain_min = ?config.drain_min, "{signal}: leaving"),
+        Err(reason) => error!(drain_min = ?config.drain_min, "{reason}, which is a bug of ours: leaving"),
+    }
     let end = Instant::now() + config.drain_max;
     trigger.leave();
     // Who sends to us hears a while later that we leave. A second word of whoever ends us cuts that short.
@@ -220,7 +226,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
     info!("draining");
     trigger.start();
     let drained = tokio::time::timeout_at(end, async {
-        let _ = tokio::join!(pushing, answering, injecting);
+        tokio::join!(over(pushing), over(answering), over(injecting));
         // The others need not wait until our lease is over.
         let _ = leave.send(());
         if let Some(seated) = seated {
@@ -244,7 +250,14 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         warn!("the store is away: the last refused calls are not recorded");
     }
     info!("ended");
-    Ok(())
+    told.map(drop)
+}
+
+/// Waits for a task whose end may have been taken already.
+async fn over<T>(task: JoinHandle<T>) {
+    if !task.is_finished() {
+        let _ = task.await;
+    }
 }
 
 /// What runs, as it was found, and the tasks that follow it.
