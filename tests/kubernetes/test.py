@@ -201,6 +201,8 @@ def a_second_installation_is_refused_before_it_takes_anything(run):
 def monitors_come_with_a_token_that_is_good_and_go_when_they_are_switched_off(run):
     run.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITORS))
     run.kubectl("wait", "crd", POD_MONITORS["metadata"]["name"], "--for=condition=Established", "--timeout=60s")
+    # As it was made by hand before there was one of ours.
+    run.kubectl("create", "secret", "generic", "laneway-prometheus", "-n", SYSTEM, "--from-literal=token=mine")
     run.lanectl("upgrade", "--pod-monitor", "--wait", "2m")
     monitor = run.object("podmonitor", "laneway-control", SYSTEM)["spec"]["podMetricsEndpoints"][0]
     named = monitor["authorization"]["credentials"]
@@ -215,8 +217,8 @@ def monitors_come_with_a_token_that_is_good_and_go_when_they_are_switched_off(ru
     theirs = {**json.loads(run.kubectl("get", "podmonitor", "laneway-proxy", "-n", SYSTEM, "-o", "json")), "metadata": {
         "name": "theirs", "namespace": SYSTEM, "labels": {"app.kubernetes.io/part-of": "laneway"}}}
     run.kubectl("create", "-f", "-", stdin=json.dumps(theirs))
-    gone = ["podmonitor/laneway-proxy", "podmonitor/laneway-control", "secret/laneway-prometheus", "serviceaccount/laneway-prometheus"]
-    everywhere = ["clusterrolebinding/laneway-prometheus"]
+    gone = ["podmonitor/laneway-proxy", "podmonitor/laneway-control", "secret/laneway-metrics", "serviceaccount/laneway-metrics"]
+    everywhere = ["clusterrolebinding/laneway-metrics"]
     said = run.lanectl("upgrade", "--pod-monitor=false", "--dry-run", check=False)
     assert said.returncode == 0 and "kind: PodMonitor" not in said.stdout, said
     told = {line.split(" ")[0] for line in said.stderr.splitlines() if line.endswith(" is no longer part of it: an upgrade deletes it")}
@@ -226,6 +228,7 @@ def monitors_come_with_a_token_that_is_good_and_go_when_they_are_switched_off(ru
     assert all(f"{one} deleted" in done for one in gone + everywhere), done
     left = run.kubectl("get", *gone, *everywhere, "podmonitor/theirs", "-n", SYSTEM, "--ignore-not-found", "-o", "name").split()
     assert left == ["podmonitor.monitoring.coreos.com/theirs"], left
+    assert run.object("secret", "laneway-prometheus", SYSTEM)["type"] == "Opaque"
     run.kubectl("delete", "crd", POD_MONITORS["metadata"]["name"])
 
 
