@@ -70,6 +70,9 @@ pub const KINDS: [Kind; 13] = [
     Kind::namespaced("monitoring.coreos.com/v1", "PodMonitor"),
 ];
 
+/// Settings of sidecars that name an image, beside that of the control plane.
+const IMAGES: [&str; 2] = ["proxy-image", "init-image"];
+
 /// The kinds of objects come before those who use them.
 const CRDS: &str = include_str!("../../deploy/kubernetes/crds.yaml");
 const PARTS: [&str; 4] = [
@@ -130,6 +133,18 @@ impl Settings {
             pod_monitor: self.pod_monitor.or(before.pod_monitor),
             inject,
         }
+    }
+
+    /// Flags of the images that would stay as they were `before`, for want of a word now, though they are not of this version: what is
+    /// applied is, and an older program does not know its flags.
+    pub fn outdated(&self, before: &Settings) -> Vec<String> {
+        let of_control = before.image.iter().filter(|_| self.image.is_none());
+        let of_control = of_control.map(|image| (image, format!("--image {image}")));
+        let is_said = |name: &str| self.inject.iter().any(|setting| setting.name == name);
+        let of_sidecars = before.inject.iter().filter(|old| IMAGES.contains(&old.name.as_str()) && !is_said(&old.name));
+        let of_sidecars = of_sidecars.map(|old| (&old.value, format!("--inject {}={}", old.name, old.value)));
+        let all = of_control.chain(of_sidecars);
+        all.filter(|(image, _)| tag(image) != Some(env!("CARGO_PKG_VERSION"))).map(|(_, flag)| flag).collect()
     }
 }
 
@@ -225,6 +240,13 @@ fn image(text: &str) -> Result<String, String> {
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./:@_-".contains(&byte));
     if is_image { Ok(text.to_owned()) } else { Err(format!("`{text}` is no image; allowed: a name such as {IMAGE}")) }
+}
+
+/// `0.1.0` of `registry:5000/laneway/control:0.1.0@sha256:…`
+fn tag(image: &str) -> Option<&str> {
+    let name = image.split_once('@').map_or(image, |(name, _)| name);
+    // The colon of a registry's port stands before the last slash.
+    name.rsplit('/').next()?.split_once(':').map(|(_, tag)| tag)
 }
 
 /// Settings of sidecars by default.

@@ -198,6 +198,21 @@ def a_second_installation_is_refused_before_it_takes_anything(run):
 
 
 @claim
+def an_upgrade_takes_no_image_of_another_version_unsaid(run):
+    deployment = lambda: run.object("deployment", "laneway-control", SYSTEM)
+    generation, own = deployment()["metadata"]["generation"], deployment()["spec"]["template"]["spec"]["containers"][0]["image"]
+    older = {"image": "example/laneway/control:0.0.9", "inject": ["log-level=warn"]}
+    run.kubectl("patch", "configmap", "laneway-install", "-n", SYSTEM, "-p", json.dumps({"data": {"settings": json.dumps(older)}}))
+    stopped = run.lanectl("upgrade", "--force-conflicts", check=False)
+    assert stopped.returncode == 1 and "--image example/laneway/control:0.0.9. Give those of" in stopped.stderr, stopped.stderr
+    # Who takes the installation away has to be told of it nevertheless.
+    said = run.lanectl("upgrade", "--dry-run", check=False)
+    assert said.returncode == 0 and "image: example/laneway/control:0.0.9" in said.stdout and "an upgrade stops there" in said.stderr, said.stderr
+    run.lanectl("upgrade", f"--image={own}", "--force-conflicts", "--wait", "2m")
+    assert deployment()["metadata"]["generation"] == generation
+
+
+@claim
 def monitors_come_with_a_token_that_is_good_and_go_when_they_are_switched_off(run):
     run.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITORS))
     run.kubectl("wait", "crd", POD_MONITORS["metadata"]["name"], "--for=condition=Established", "--timeout=60s")

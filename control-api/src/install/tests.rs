@@ -89,6 +89,32 @@ fn an_upgrade_goes_on_with_what_was_said_and_changes_what_is_said_now() {
 }
 
 #[test]
+fn an_image_of_another_version_is_kept_only_when_that_is_said() {
+    let own = concat!("--image=registry.example:5000/control:", env!("CARGO_PKG_VERSION"));
+    for (before, now, told) in [
+        (vec![], vec![], vec![]),
+        (vec![own], vec![], vec![]),
+        (vec![concat!("--image=c:", env!("CARGO_PKG_VERSION"), "@sha256:00")], vec![], vec![]),
+        (
+            vec!["--image=registry.example:5000/control:0.0.9"],
+            vec![],
+            vec!["--image registry.example:5000/control:0.0.9"],
+        ),
+        // By a port, a digest or nothing at all no version is known.
+        (vec!["--image=registry.example:5000/control"], vec![], vec!["--image registry.example:5000/control"]),
+        (vec!["--image=control@sha256:00"], vec![], vec!["--image control@sha256:00"]),
+        (vec!["--image=control:0.0.9"], vec!["--image=control:0.0.9"], vec![]),
+        (
+            vec!["--inject=proxy-image=p:1", "--inject=init-image=i:1", "--inject=log-level=warn"],
+            vec!["--inject=init-image=i:2"],
+            vec!["--inject proxy-image=p:1"],
+        ),
+    ] {
+        assert_eq!(said(&now).outdated(&said(&before)), told, "{before:?} {now:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_meant_is_refused_and_what_is_allowed_said() {
     for (text, says) in [
         ("drain-seconds=soon", "drain-seconds: `soon` is no number of seconds; allowed: 0 to 3600"),

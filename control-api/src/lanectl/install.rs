@@ -5,6 +5,8 @@ use super::Trouble;
 use super::arguments::{Install, Upgrade};
 use crate::install::manifests;
 
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 #[cfg(feature = "kubernetes")]
 mod cluster;
 
@@ -19,14 +21,24 @@ pub(super) async fn install(options: Install, out: &mut String) -> Result<(), Tr
 
 pub(super) async fn upgrade(options: Upgrade, out: &mut String) -> Result<(), Trouble> {
     let before = cluster::settings(&options.place.namespace).await.map_err(said)?;
+    let outdated = options.settings.outdated(&before).join(", ");
     let text = manifests(&options.place.namespace, &options.settings.over(before));
     if options.place.dry_run {
         // Beside the manifests, which may be on their way to kubectl.
+        if !outdated.is_empty() {
+            eprintln!("not of version {VERSION}: {outdated}: an upgrade stops there");
+        }
         for object in cluster::would_delete(&text, &options.place.namespace).await.map_err(said)? {
             eprintln!("{object} is no longer part of it: an upgrade deletes it");
         }
         out.push_str(&text);
         return Ok(());
+    }
+    if !outdated.is_empty() {
+        return Err(Trouble::Said(format!(
+            "lanectl: the manifests are of version {VERSION}, and these images, which would stay, are not: {outdated}. Give those of \
+             {VERSION}, or the same ones again; nothing was changed"
+        )));
     }
     cluster::upgrade(&text, &options.place, out).await.map_err(said)
 }
