@@ -75,14 +75,14 @@ const IMAGES: [&str; 2] = ["proxy-image", "init-image"];
 
 /// The kinds of objects come before those who use them.
 const CRDS: &str = include_str!("../../deploy/kubernetes/crds.yaml");
-const PARTS: [&str; 4] = [
-    include_str!("../../deploy/kubernetes/install/namespace.yaml"),
+const PLACE: &str = include_str!("../../deploy/kubernetes/install/namespace.yaml");
+/// What an upgrade goes on with; so early that one goes on with an installation that was interrupted, too.
+const KEPT: &str = include_str!("../../deploy/kubernetes/install/settings.yaml");
+const PARTS: [&str; 3] = [
     include_str!("../../deploy/kubernetes/install/access.yaml"),
     include_str!("../../deploy/kubernetes/install/control.yaml"),
     include_str!("../../deploy/kubernetes/install/webhook.yaml"),
 ];
-/// What an upgrade goes on with.
-const KEPT: &str = include_str!("../../deploy/kubernetes/install/settings.yaml");
 const MONITORS: &str = include_str!("../../deploy/kubernetes/install/monitors.yaml");
 
 /// What differs between installations; what is not said is as it is by default. Kept in the cluster, so that an upgrade goes on with it.
@@ -175,7 +175,7 @@ impl TryFrom<String> for Setting {
 /// The documents of an installation, in the order in which they are applied.
 pub fn manifests(namespace: &str, settings: &Settings) -> String {
     let monitors = settings.pod_monitor.unwrap_or_default().then_some(&MONITORS);
-    let parts = PARTS.iter().chain([&KEPT]).chain(monitors).map(|part| fill(part, namespace, settings));
+    let parts = [&PLACE, &KEPT].into_iter().chain(&PARTS).chain(monitors).map(|part| fill(part, namespace, settings));
     std::iter::once(CRDS.to_owned()).chain(parts).collect::<Vec<_>>().join("---\n")
 }
 

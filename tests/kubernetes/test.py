@@ -169,8 +169,11 @@ def installing_twice_is_refused_and_upgrade_keeps_the_settings(run):
     assert "--inject=log-level=warn" in rendered and "replicas: 3" in rendered
     run.kubectl("create", "configmap", "stranger", "-n", SYSTEM)
     run.kubectl("patch", "service", "laneway-control", "-n", SYSTEM, "--field-manager=somebody", "-p", '{"spec": {"selector": {"app.kubernetes.io/name": "elsewhere"}}}')
-    stopped = run.lanectl("upgrade", check=False)
+    stopped = run.lanectl("upgrade", "--replicas=3", check=False)
     assert stopped.returncode == 1 and "somebody" in stopped.stderr and "--force-conflicts" in stopped.stderr, stopped.stderr
+    # Of what comes before the service, too.
+    kept = lambda: json.loads(run.object("configmap", "laneway-install", SYSTEM)["data"]["settings"])
+    assert "nothing was changed" in stopped.stderr and not stopped.stdout and kept() == {"inject": ["log-level=warn"]}, stopped
     said = run.lanectl("upgrade", "--force-conflicts", "--wait", "2m")
     assert "every replica is ready" in said, said
     assert run.object("service", "laneway-control", SYSTEM)["spec"]["selector"] == {"app.kubernetes.io/name": "laneway-control"}
@@ -214,6 +217,11 @@ def an_upgrade_takes_no_image_of_another_version_unsaid(run):
 
 @claim
 def monitors_come_with_a_token_that_is_good_and_go_when_they_are_switched_off(run):
+    kept = lambda: run.object("configmap", "laneway-install", SYSTEM)["data"]
+    before = kept()
+    refused = run.lanectl("upgrade", "--pod-monitor", check=False)
+    assert refused.returncode == 1 and "which the Prometheus operator brings; nothing was changed" in refused.stderr, refused.stderr
+    assert kept() == before
     run.kubectl("apply", "-f", "-", stdin=json.dumps(POD_MONITORS))
     run.kubectl("wait", "crd", POD_MONITORS["metadata"]["name"], "--for=condition=Established", "--timeout=60s")
     # As it was made by hand before there was one of ours.

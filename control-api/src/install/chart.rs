@@ -11,8 +11,7 @@ pub struct Chart {
 
 /// The namespace is the release's: Helm makes it, so the chart has none.
 pub fn chart() -> Chart {
-    let [_, parts @ ..] = PARTS;
-    let mut template = parts.map(fill).join("---\n");
+    let mut template = PARTS.map(fill).join("---\n");
     template.push_str("{{- if .Values.podMonitor }}\n---\n");
     template.push_str(&fill(MONITORS));
     template.push_str("{{- end }}\n");

@@ -114,6 +114,19 @@ fn an_image_of_another_version_is_kept_only_when_that_is_said() {
     }
 }
 
+/// Or an installation that was interrupted could neither be brought to its end nor be taken away.
+#[test]
+fn what_was_said_is_kept_before_anything_is_made_of_it() {
+    let found = documents(&manifests(NAMESPACE, &said(&["--pod-monitor"])));
+    let at = |kind: &str, name: &str| {
+        let is_it = |document: &Value| document["kind"] == kind && document["metadata"]["name"] == name;
+        found.iter().position(is_it).unwrap_or_else(|| panic!("there is a {kind} {name}"))
+    };
+    assert_eq!(at("ConfigMap", SETTINGS), at("Namespace", NAMESPACE) + 1);
+    // And no right is taken from the whole cluster before it is given in the own namespace.
+    assert!(at("RoleBinding", CONTROL) < at("ClusterRole", CONTROL));
+}
+
 #[test]
 fn what_cannot_be_meant_is_refused_and_what_is_allowed_said() {
     for (text, says) in [

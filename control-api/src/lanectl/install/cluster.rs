@@ -6,9 +6,11 @@ use std::time::Duration;
 use anyhow::{Context, bail};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, TypeMeta,
 };
+use kube::core::Status;
 use kube::runtime::conditions::is_crd_established;
 use kube::runtime::wait::await_condition;
 use kube::{Client, ResourceExt};
@@ -27,10 +29,15 @@ const MANAGER: &str = "lanectl";
 const ESTABLISHED_MAX: Duration = Duration::from_secs(60);
 /// Of HTTP: somebody else has a field.
 const CONFLICT: u16 = 409;
+/// Of HTTP, what an object is refused for whatever comes before it: a right that is missing, a field of somebody else, a field that cannot
+/// be changed or is not known.
+const REFUSED: [u16; 3] = [403, CONFLICT, 422];
 /// Of HTTP: there is no such thing, or no such kind.
 const NOT_FOUND: u16 = 404;
 /// Of one kind; an installation has a few.
 const LIST_MAX: u32 = 500;
+/// The kind of --pod-monitor, which the Prometheus operator brings.
+const POD_MONITORS: &str = "podmonitors.monitoring.coreos.com";
 
 /// What the installation was told.
 pub(super) async fn settings(namespace: &str) -> anyhow::Result<Settings> {
@@ -45,17 +52,21 @@ pub(super) async fn settings(namespace: &str) -> anyhow::Result<Settings> {
 pub(super) async fn install(text: &str, place: &Installed, out: &mut String) -> anyhow::Result<()> {
     let client = kubernetes::connect().await?;
     if find(&client, &place.namespace).await?.is_some() {
-        bail!("there is an installation in namespace {} already: lanectl upgrade changes it", place.namespace);
+        bail!(
+            "there is an installation in namespace {} already, or the half of one: lanectl upgrade changes it, or brings the rest",
+            place.namespace
+        );
     }
-    alone(&client, &place.namespace).await?;
-    apply(&client, &documents(text)?, place, out).await?;
+    let documents = documents(text)?;
+    prepare(&client, &documents, place).await?;
+    apply(&client, &documents, place, out).await?;
     ready(&client, place, out).await
 }
 
 pub(super) async fn upgrade(text: &str, place: &Installed, out: &mut String) -> anyhow::Result<()> {
     let client = kubernetes::connect().await?;
-    alone(&client, &place.namespace).await?;
     let documents = documents(text)?;
+    prepare(&client, &documents, place).await?;
     apply(&client, &documents, place, out).await?;
     prune(left_over(&client, &documents, &place.namespace).await?, out).await?;
     ready(&client, place, out).await
@@ -78,12 +89,51 @@ async fn find(client: &Client, namespace: &str) -> anyhow::Result<Option<Setting
     settings.map(Some).with_context(|| format!("ConfigMap {namespace}/{SETTINGS} is not as lanectl writes it"))
 }
 
+/// Whatever could stop it half way stops it here, before anything is changed.
+async fn prepare(client: &Client, documents: &[DynamicObject], place: &Installed) -> anyhow::Result<()> {
+    alone(client, &place.namespace).await?;
+    monitored(client, documents).await?;
+    rehearse(client, documents, place).await
+}
+
 /// Stops before anything is taken from an installation in another namespace.
 async fn alone(client: &Client, namespace: &str) -> anyhow::Result<()> {
     match owner::other(client, namespace).await.context("look whose the objects of the whole cluster are")? {
         Some(other) => bail!("{other}; nothing was changed: {}", owner::HINT),
         None => Ok(()),
     }
+}
+
+/// Whether there is a kind for what is to be monitored.
+async fn monitored(client: &Client, documents: &[DynamicObject]) -> anyhow::Result<()> {
+    if !documents.iter().any(|document| kind_of(document) == "PodMonitor") {
+        return Ok(());
+    }
+    let kinds: Api<CustomResourceDefinition> = Api::all(client.clone());
+    match kinds.get_opt(POD_MONITORS).await.context("look for the kind of --pod-monitor")? {
+        Some(_) => Ok(()),
+        None => bail!(
+            "--pod-monitor: this cluster has no {POD_MONITORS}, which the Prometheus operator brings; nothing was changed. Install that \
+             first, or give --pod-monitor=false"
+        ),
+    }
+}
+
+/// All that would be refused, told at once, with nothing done.
+async fn rehearse(client: &Client, documents: &[DynamicObject], place: &Installed) -> anyhow::Result<()> {
+    let how = PatchParams { dry_run: true, ..how(place) };
+    let mut refused = Vec::new();
+    for document in documents {
+        match api(client, document)?.patch(&document.name_any(), &how, &Patch::Apply(document)).await {
+            Err(kube::Error::Api(refusal)) if REFUSED.contains(&refusal.code) => {
+                refused.push(refused_for(document, &refusal));
+            }
+            // What it stands on (its namespace, its role) may come with it; and somebody's webhook may take no rehearsal.
+            Ok(_) | Err(kube::Error::Api(_)) => {}
+            Err(error) => return Err(error).with_context(|| format!("rehearse {}", shown(document))),
+        }
+    }
+    if refused.is_empty() { Ok(()) } else { bail!("nothing was changed:\n{}", refused.join("\n")) }
 }
 
 fn documents(text: &str) -> anyhow::Result<Vec<DynamicObject>> {
@@ -97,23 +147,30 @@ async fn apply(
     place: &Installed,
     out: &mut String,
 ) -> anyhow::Result<()> {
-    let how = PatchParams { force: place.force_conflicts, ..PatchParams::apply(MANAGER) };
+    let how = how(place);
     for document in documents {
         let shown = shown(document);
         let api = api(client, document)?;
-        let done = api.patch(&document.name_any(), &how, &Patch::Apply(document)).await;
-        if let Err(kube::Error::Api(refusal)) = &done
-            && refusal.code == CONFLICT
-        {
-            bail!("{shown}: {}; --force-conflicts takes these fields over", refusal.message);
+        match api.patch(&document.name_any(), &how, &Patch::Apply(document)).await {
+            // Since the rehearsal.
+            Err(kube::Error::Api(refusal)) if refusal.code == CONFLICT => bail!(refused_for(document, &refusal)),
+            done => drop(done.with_context(|| format!("apply {shown}"))?),
         }
-        done.with_context(|| format!("apply {shown}"))?;
         out.push_str(&format!("{shown} applied\n"));
-        if document.types.as_ref().is_some_and(|types| types.kind == "CustomResourceDefinition") {
+        if kind_of(document) == "CustomResourceDefinition" {
             established(client, &document.name_any()).await?;
         }
     }
     Ok(())
+}
+
+fn how(place: &Installed) -> PatchParams {
+    PatchParams { force: place.force_conflicts, ..PatchParams::apply(MANAGER) }
+}
+
+fn refused_for(document: &DynamicObject, refusal: &Status) -> String {
+    let way = if refusal.code == CONFLICT { "; --force-conflicts takes these fields over" } else { "" };
+    format!("{}: {}{way}", shown(document), refusal.message)
 }
 
 async fn established(client: &Client, name: &str) -> anyhow::Result<()> {
@@ -225,6 +282,9 @@ fn resource(types: &TypeMeta) -> anyhow::Result<ApiResource> {
 
 /// `deployment/laneway-control`
 fn shown(document: &DynamicObject) -> String {
-    let kind = document.types.as_ref().map_or(String::new(), |types| types.kind.to_ascii_lowercase());
-    format!("{kind}/{}", document.name_any())
+    format!("{}/{}", kind_of(document).to_ascii_lowercase(), document.name_any())
+}
+
+fn kind_of(document: &DynamicObject) -> &str {
+    document.types.as_ref().map_or("", |types| types.kind.as_str())
 }
