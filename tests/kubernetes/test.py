@@ -152,6 +152,25 @@ def check_before_an_installation_says_what_somebody_may_not_do(run):
 
 
 @claim
+def lanectl_leaves_to_helm_what_helm_made(run):
+    helm = lambda *words: run.command([TOOLS / "helm", "--kubeconfig", run.cluster.kubeconfig, *words])
+    helm("install", "lw", ROOT / "deploy" / "helm" / "laneway", "-n", SYSTEM, "--create-namespace", "--set", "replicas=1")
+    wait_for("the replica of the release", run.replicas)
+    before = run.object("clusterrolebinding", "laneway-control")["metadata"]["resourceVersion"]
+    for words in (("install", "--force-conflicts"), ("upgrade", "--force-conflicts"), ("upgrade", "--dry-run")):
+        refused = run.lanectl(*words, check=False)
+        assert refused.returncode == 1 and f"helm upgrade lw -n {SYSTEM} changes it; nothing was changed" in refused.stderr, refused
+    assert run.object("clusterrolebinding", "laneway-control")["metadata"]["resourceVersion"] == before
+    said = run.lanectl("check", "--pre", check=False)
+    assert "! Helm's release lw is an installation in laneway-system already" in said.stdout, said.stdout
+    helm("uninstall", "lw", "-n", SYSTEM, "--wait")
+    run.kubectl("delete", "-f", ROOT / "deploy" / "kubernetes" / "crds.yaml")
+    run.kubectl("delete", "namespace", SYSTEM)
+    # What it said as its rights went is no matter of the claim that looks for that.
+    shutil.rmtree(run.cluster.folder / "pods")
+
+
+@claim
 def install_brings_two_ready_replicas(run):
     said = run.lanectl("install", "--wait", "2m", "--inject", "log-level=warn")
     assert "every replica is ready" in said, said
@@ -196,6 +215,29 @@ def a_second_installation_is_refused_before_it_takes_anything(run):
     assert helm.returncode and "invalid ownership metadata" in helm.stderr, helm.stderr
     run.kubectl("delete", "namespace", "elsewhere", "--ignore-not-found")
     assert versions() == before
+    said = run.lanectl("check", "--cluster", check=False)
+    assert "✓ no other namespace has an installation" in said.stdout, said.stdout
+
+
+@claim
+def what_an_installation_that_is_gone_left_behind_is_taken_over(run):
+    rendered = yaml.safe_load_all(run.lanectl("install", "-n", "elsewhere", "--dry-run"))
+    webhook = next(one for one in rendered if one["kind"] == "MutatingWebhookConfiguration")
+    run.kubectl("create", "namespace", "elsewhere")
+    run.kubectl("create", "deployment", "laneway-control", "-n", "elsewhere", "--image=example/other:1", "--replicas=0")
+    run.kubectl("apply", "--server-side", "--force-conflicts", "-f", "-", stdin=json.dumps(webhook))
+    refused = run.lanectl("upgrade", "--force-conflicts", check=False)
+    assert refused.returncode == 1 and "there is an installation in namespace elsewhere" in refused.stderr, refused.stderr
+    # As docs/runbooks.md has it.
+    run.kubectl("delete", "namespace", "elsewhere")
+    said = run.lanectl("check", "--cluster", check=False)
+    assert said.returncode == 1 and "laneway-inject names namespace elsewhere, where no control plane is any more" in said.stdout, said.stdout
+    refused = run.lanectl("upgrade", check=False)
+    assert refused.returncode == 1 and "kubectl" in refused.stderr and "nothing was changed" in refused.stderr, refused.stderr
+    done = run.lanectl("upgrade", "--force-conflicts", "--wait", "2m")
+    assert "where no control plane is any more: taken over" in done, done
+    asked = {one["clientConfig"]["service"]["namespace"] for one in run.object("mutatingwebhookconfiguration", "laneway-inject")["webhooks"]}
+    assert asked == {SYSTEM}, asked
     said = run.lanectl("check", "--cluster", check=False)
     assert "✓ no other namespace has an installation" in said.stdout, said.stdout
 

@@ -68,6 +68,8 @@ struct Before {
     /// Namespaces that have our label and that of another mesh.
     shared: Vec<String>,
     is_installed: bool,
+    /// The release of Helm that made one there.
+    release: Option<String>,
     /// Whose the objects of the whole cluster are, where they are not ours to take.
     other: Option<Other>,
 }
@@ -151,6 +153,9 @@ async fn ask_before(client: &Client, namespace: &str, version: (u32, u32)) -> Re
         found.shared = shared(client).await?;
         let maps: Api<ConfigMap> = Api::namespaced(client.clone(), namespace);
         found.is_installed = maps.get_opt(SETTINGS).await?.is_some();
+        if !found.is_installed {
+            found.release = owner::release(client, namespace).await?;
+        }
         found.other = owner::other(client, namespace).await?;
     }
     Ok(found)
@@ -219,17 +224,26 @@ fn judge_before(found: &Before, namespace: &str) -> Vec<Item> {
             "pods that have another sidecar get none of ours: choose one for each namespace",
         ),
     });
-    items.push(if found.is_installed {
-        odd(
+    items.push(match &found.release {
+        Some(release) => odd(
+            SECTION,
+            "check-installed",
+            format!("Helm's release {release} is an installation in {namespace} already"),
+            "helm upgrade brings it to this version; lanectl check --cluster looks at it",
+        ),
+        None if found.is_installed => odd(
             SECTION,
             "check-installed",
             format!("there is an installation in {namespace} already"),
             "lanectl upgrade brings it to this version; lanectl check --cluster looks at it",
-        )
-    } else {
-        well(SECTION, "check-installed", format!("{namespace} has no installation yet"))
+        ),
+        None => well(SECTION, "check-installed", format!("{namespace} has no installation yet")),
     });
-    items.push(of_owner(SECTION, found.other.as_ref()));
+    items.push(match &found.other {
+        // In nobody's way.
+        Some(left) if !left.is_there() => odd(SECTION, "check-owner", left.to_string(), left.hint()),
+        other => of_owner(SECTION, other.as_ref()),
+    });
     items
 }
 
@@ -386,7 +400,7 @@ fn judge_there(found: &There, namespace: &str, now: SystemTime) -> Vec<Item> {
 fn of_owner(section: &'static str, other: Option<&Other>) -> Item {
     match other {
         None => well(section, "check-owner", "no other namespace has an installation".to_owned()),
-        Some(other) => not_well(section, "check-owner", other.to_string(), owner::HINT),
+        Some(other) => not_well(section, "check-owner", other.to_string(), other.hint()),
     }
 }
 

@@ -18,7 +18,7 @@ use kube::{Client, ResourceExt};
 use crate::install::{CONTROL, KINDS, PART_OF, SETTINGS, SETTINGS_KEY, Settings};
 use crate::kubernetes;
 use crate::lanectl::arguments::Installed;
-use crate::lanectl::owner;
+use crate::lanectl::owner::{self, Other};
 
 #[cfg(test)]
 mod tests;
@@ -42,11 +42,11 @@ const POD_MONITORS: &str = "podmonitors.monitoring.coreos.com";
 /// What the installation was told.
 pub(super) async fn settings(namespace: &str) -> anyhow::Result<Settings> {
     let client = kubernetes::connect().await?;
-    find(&client, namespace).await?.with_context(|| {
-        format!(
-            "there is no installation in namespace {namespace} (no ConfigMap {SETTINGS}): lanectl install makes one"
-        )
-    })
+    if let Some(settings) = find(&client, namespace).await? {
+        return Ok(settings);
+    }
+    not_of_helm(&client, namespace).await?;
+    bail!("there is no installation in namespace {namespace} (no ConfigMap {SETTINGS}): lanectl install makes one")
 }
 
 pub(super) async fn install(text: &str, place: &Installed, out: &mut String) -> anyhow::Result<()> {
@@ -57,8 +57,9 @@ pub(super) async fn install(text: &str, place: &Installed, out: &mut String) -> 
             place.namespace
         );
     }
+    not_of_helm(&client, &place.namespace).await?;
     let documents = documents(text)?;
-    prepare(&client, &documents, place).await?;
+    prepare(&client, &documents, place, out).await?;
     apply(&client, &documents, place, out).await?;
     ready(&client, place, out).await
 }
@@ -66,7 +67,7 @@ pub(super) async fn install(text: &str, place: &Installed, out: &mut String) -> 
 pub(super) async fn upgrade(text: &str, place: &Installed, out: &mut String) -> anyhow::Result<()> {
     let client = kubernetes::connect().await?;
     let documents = documents(text)?;
-    prepare(&client, &documents, place).await?;
+    prepare(&client, &documents, place, out).await?;
     apply(&client, &documents, place, out).await?;
     prune(left_over(&client, &documents, &place.namespace).await?, out).await?;
     ready(&client, place, out).await
@@ -89,18 +90,38 @@ async fn find(client: &Client, namespace: &str) -> anyhow::Result<Option<Setting
     settings.map(Some).with_context(|| format!("ConfigMap {namespace}/{SETTINGS} is not as lanectl writes it"))
 }
 
-/// Whatever could stop it half way stops it here, before anything is changed.
-async fn prepare(client: &Client, documents: &[DynamicObject], place: &Installed) -> anyhow::Result<()> {
-    alone(client, &place.namespace).await?;
-    monitored(client, documents).await?;
-    rehearse(client, documents, place).await
+/// Two that write the same objects would undo each other's work.
+async fn not_of_helm(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    match owner::release(client, namespace).await.context("look whether Helm made the installation")? {
+        Some(release) => bail!(
+            "Helm made the installation in namespace {namespace}: helm upgrade {release} -n {namespace} changes it; nothing was changed"
+        ),
+        None => Ok(()),
+    }
 }
 
-/// Stops before anything is taken from an installation in another namespace.
-async fn alone(client: &Client, namespace: &str) -> anyhow::Result<()> {
-    match owner::other(client, namespace).await.context("look whose the objects of the whole cluster are")? {
-        Some(other) => bail!("{other}; nothing was changed: {}", owner::HINT),
-        None => Ok(()),
+/// Whatever could stop it half way stops it here, before anything is changed.
+async fn prepare(
+    client: &Client,
+    documents: &[DynamicObject],
+    place: &Installed,
+    out: &mut String,
+) -> anyhow::Result<()> {
+    let left_behind = alone(client, &place.namespace).await?;
+    monitored(client, documents).await?;
+    rehearse(client, documents, place).await?;
+    if let Some(left_behind) = left_behind {
+        out.push_str(&format!("{left_behind}: taken over\n"));
+    }
+    Ok(())
+}
+
+/// Stops before anything is taken from an installation in another namespace; what one that is gone left behind may be taken.
+async fn alone(client: &Client, namespace: &str) -> anyhow::Result<Option<Other>> {
+    let other = owner::other(client, namespace).await.context("look whose the objects of the whole cluster are")?;
+    match other {
+        Some(other) if other.is_there() => bail!("{other}; nothing was changed: {}", other.hint()),
+        left_behind => Ok(left_behind),
     }
 }
 

@@ -47,8 +47,9 @@ fn an_installation_that_is_whole_is_well() {
 #[test]
 fn each_part_that_is_missing_is_named() {
     type Break = fn(&mut There);
-    let cases: [(&str, Break); 11] = [
-        ("check-owner", |there| there.other = Some(Other::of("shop"))),
+    let cases: [(&str, Break); 12] = [
+        ("check-owner", |there| there.other = Some(Other::of("shop", true))),
+        ("check-owner", |there| there.other = Some(Other::of("gone", false))),
         ("check-kinds", |there| there.missing_kinds.push("lanes.laneway.io".to_owned())),
         ("check-replicas", |there| there.replicas = None),
         ("check-replicas", |there| there.replicas = Some((2, 1))),
@@ -116,7 +117,13 @@ fn before_an_installation_rights_and_what_is_there_are_looked_at() {
         ("check-owner", Mark::Well),
     ];
     assert_eq!(marks(&items), odd);
-    before.other = Some(Other::of("lanes"));
+    before.is_installed = false;
+    before.release = Some("lw".to_owned());
+    before.other = Some(Other::of("gone", false));
+    let items = judge_before(&before, NAMESPACE);
+    assert!(says(&items, "check-installed").starts_with("Helm's release lw"), "{items:?}");
+    assert_eq!(marks(&items).last(), Some(&("check-owner", Mark::Odd)));
+    before.other = Some(Other::of("lanes", true));
     let items = judge_before(&before, NAMESPACE);
     assert_eq!(marks(&items).last(), Some(&("check-owner", Mark::NotWell)));
     assert!(says(&items, "check-owner").contains("an installation in namespace lanes"), "{items:?}");
