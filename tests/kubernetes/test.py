@@ -317,8 +317,9 @@ def the_chart_says_what_lanectl_says(run):
         # Helm makes the namespace, and remembers the settings, itself.
         only_ours = {("Namespace", SYSTEM), ("ConfigMap", "laneway-install")}
         assert keyed(ours, only_ours) == keyed(helm, set())
-    refused = run.command([TOOLS / "helm", "template", "laneway", chart, "--kube-version", "1.37", "--set", "replica=3"], check=False)
-    assert refused.returncode and "replica" in refused.stderr, refused.stderr
+    for words, says in ((["-n", SYSTEM, "--set", "replica=3"], "replica"), (["-n", "kube-system"], "allowed: a namespace for it alone"), ([], "`default` is not")):
+        refused = run.command([TOOLS / "helm", "template", "laneway", chart, "--kube-version", "1.37", *words], check=False)
+        assert refused.returncode and says in refused.stderr, refused.stderr
 
 
 def keyed(text, without):

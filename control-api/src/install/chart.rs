@@ -9,9 +9,15 @@ pub struct Chart {
     pub template: String,
 }
 
+/// As `namespace` judges: a webhook with sidecars in a namespace of others could keep itself from starting.
+const OWN: &str = "{{- if or (eq .Release.Namespace \"default\") (hasPrefix \"kube-\" .Release.Namespace) }}
+{{- fail (printf \"`%s` is not the control plane's own; allowed: a namespace for it alone\" .Release.Namespace) }}
+{{- end }}
+";
+
 /// The namespace is the release's: Helm makes it, so the chart has none.
 pub fn chart() -> Chart {
-    let mut template = PARTS.map(fill).join("---\n");
+    let mut template = OWN.to_owned() + &PARTS.map(fill).join("---\n");
     template.push_str("{{- if .Values.podMonitor }}\n---\n");
     template.push_str(&fill(MONITORS));
     template.push_str("{{- end }}\n");

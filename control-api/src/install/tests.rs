@@ -137,7 +137,7 @@ fn what_cannot_be_meant_is_refused_and_what_is_allowed_said() {
         let problem = setting(text).expect_err(text);
         assert!(problem.contains(says), "{problem}");
     }
-    for wrong in ["", "Lanes", "kube-system", "default", "a_b"] {
+    for wrong in ["", "Lanes", "kube-system", "kube-flannel", "default", "a_b"] {
         assert!(namespace(wrong).is_err(), "{wrong}");
     }
     for wrong in ["", "-x", "a b", "a{b}", "\"a\""] {
