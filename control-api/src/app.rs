@@ -445,7 +445,7 @@ fn say_what_is_open(config: &Config, addresses: [SocketAddr; 2]) {
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
+    listen::bind(address).await.with_context(|| format!("listen on {address}"))
 }
 
 /// Whoever started the process reads where it listens: the one line on stdout, and the file if one was asked for.

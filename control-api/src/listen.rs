@@ -8,7 +8,7 @@
 //! certificate of a client says is read here, once; nobody later sees one that was not verified.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -38,6 +38,8 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const HANDSHAKES_MAX: usize = 512;
 /// Connections that wait to be served; the server takes them at once.
 const READY_MAX: usize = 16;
+/// Of Linux: this kernel has no such family of addresses.
+const EAFNOSUPPORT: i32 = 97;
 /// Pause after a failure to accept, which is a lack of descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -79,6 +81,21 @@ pub struct Connection {
 enum Io {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Listens. Where the machine has no IPv6, `[::]` is any address of the other family.
+pub async fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    match TcpListener::bind(address).await {
+        Err(error) if has_no_family(address, &error) => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).await
+        }
+        bound => bound,
+    }
+}
+
+fn has_no_family(address: SocketAddr, error: &io::Error) -> bool {
+    address.ip() == Ipv6Addr::UNSPECIFIED
+        && (error.raw_os_error() == Some(EAFNOSUPPORT) || error.kind() == io::ErrorKind::AddrNotAvailable)
 }
 
 /// Accepts for as long as somebody takes what comes.

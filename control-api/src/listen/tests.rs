@@ -31,3 +31,15 @@ async fn a_peer_that_holds_too_many_connections_is_closed_and_holds_up_nobody_el
     let (_again, of_first) = (dial([127, 0, 0, 1], address).await, taken.next().await);
     assert!(of_first.expect("the port is open").is_ok());
 }
+
+#[test]
+fn only_any_address_of_a_family_that_is_not_there_is_one_of_the_other() {
+    let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 15410));
+    let no_family = || io::Error::from_raw_os_error(EAFNOSUPPORT);
+    assert!(has_no_family(any, &no_family()));
+    assert!(has_no_family(any, &io::ErrorKind::AddrNotAvailable.into()));
+    assert!(!has_no_family(any, &io::ErrorKind::AddrInUse.into()));
+    for other in ["[::1]:15410", "0.0.0.0:15410"] {
+        assert!(!has_no_family(other.parse().expect("an address"), &no_family()), "{other}");
+    }
+}
