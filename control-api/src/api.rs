@@ -88,6 +88,8 @@ const CALLS_MAX: u32 = 100;
 /// A peer that is gone without a word is noticed after the sum of both.
 const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_ANSWER: Duration = Duration::from_secs(5);
+/// A connection takes no more calls after this, and ends with its last one: a watch may go on for days, one without a call has had its time.
+const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
 
 /// What all methods work on.
 #[derive(Clone)]
@@ -203,6 +205,7 @@ impl Api {
             .http2_keepalive_interval(Some(PING_EVERY))
             .http2_keepalive_timeout(Some(PING_ANSWER))
             .max_concurrent_streams(Some(CALLS_MAX))
+            .max_connection_age(CONNECTION_AGE)
             .add_routes(Routes::from(admitted))
             .serve_with_incoming_shutdown(connections, async move {
                 draining.started().await;

@@ -60,7 +60,7 @@ use crate::tls::{self, Tls};
 use crate::webhook;
 
 /// Connections of a port at a time; more wait to be taken. A sidecar has one. Both may stand behind a proxy, by which all come from one
-/// address, so an address has no bound of its own.
+/// address, so an address may have all but a few.
 const DISCOVERY_CONNECTIONS: Bounds = Bounds::shared(50_000);
 const API_CONNECTIONS: Bounds = Bounds::shared(4_096);
 

@@ -4,8 +4,8 @@
 //!   accept --place free, and for that peer?--> handshake (a task each, HANDSHAKES_MAX at a time, HANDSHAKE_MAX long) --> Connections
 //! ```
 //! A slow or hostile handshake holds up nobody else. Connections beyond the port's bound wait in the system's queue; those beyond their
-//! peer's are closed, since they would keep others waiting. What the
-//! certificate of a client says is read here, once; nobody later sees one that was not verified.
+//! peer's are closed, since they would keep others waiting; those that bring nothing end. What the certificate of a client says is read
+//! here, once; nobody later sees one that was not verified.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -25,9 +25,11 @@ use tonic::transport::server::Connected;
 use tracing::{debug, warn};
 
 use self::peers::{Peers, Place};
+use self::quiet::Quiet;
 use crate::tls::{self, Tls};
 
 mod peers;
+mod quiet;
 
 #[cfg(test)]
 mod tests;
@@ -38,6 +40,8 @@ const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 const HANDSHAKES_MAX: usize = 512;
 /// Connections that wait to be served; the server takes them at once.
 const READY_MAX: usize = 16;
+/// Places of a port that one address never has: those of the kubelet's probes among them.
+const RESERVED: usize = 64;
 /// Of Linux: this kernel has no such family of addresses.
 const EAFNOSUPPORT: i32 = 97;
 /// Pause after a failure to accept, which is a lack of descriptors or memory.
@@ -65,9 +69,9 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    /// One address may have all of them: many come by one, through a proxy.
+    /// One address may have nearly all of them: many come by one, through a proxy.
     pub const fn shared(all_max: usize) -> Bounds {
-        Bounds { all_max, peer_max: all_max }
+        Bounds { all_max, peer_max: all_max - RESERVED }
     }
 }
 
@@ -75,6 +79,7 @@ impl Bounds {
 pub struct Connection {
     io: Io,
     peer: Peer,
+    quiet: Quiet,
     _place: (OwnedSemaphorePermit, Place),
 }
 
@@ -133,7 +138,9 @@ async fn accept(listener: TcpListener, tls: PortTls, bounds: Bounds, ready: mpsc
             let _handshake = handshake;
             match shake_hands(stream, address, config).await {
                 // An error: the server goes away.
-                Ok((io, peer)) => drop(ready.send(Ok(Connection { io, peer, _place: (place, of_peer) })).await),
+                Ok((io, peer)) => {
+                    drop(ready.send(Ok(Connection { io, peer, quiet: Quiet::new(), _place: (place, of_peer) })).await)
+                }
                 Err(error) => debug!(remote = %address, %error, "no TLS connection"),
             }
         });
@@ -164,21 +171,42 @@ impl Connected for Connection {
     }
 }
 
+impl Connection {
+    /// Something went out, or nothing does for too long.
+    fn went<T>(&mut self, polled: Poll<io::Result<T>>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        match polled {
+            Poll::Ready(done) => {
+                self.quiet.went();
+                Poll::Ready(done)
+            }
+            Poll::Pending => self.quiet.poll_over(cx).map(Err),
+        }
+    }
+}
+
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        let polled = match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_read(cx, buf),
             Io::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        };
+        match polled {
+            Poll::Ready(done) => {
+                self.quiet.came();
+                Poll::Ready(done)
+            }
+            Poll::Pending => self.quiet.poll_over(cx).map(Err),
         }
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        match &mut self.io {
+        let polled = match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_write(cx, buf),
             Io::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
-        }
+        };
+        self.went(polled, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -200,10 +228,11 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
+        let polled = match &mut self.io {
             Io::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
             Io::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
-        }
+        };
+        self.went(polled, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

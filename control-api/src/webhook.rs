@@ -32,7 +32,7 @@ mod tests;
 
 /// Connections at a time, and of one address. An API server has one or two, with a hundred questions in each; several may come by one
 /// address (a proxy between them and the pods), while a pod that holds connections for nothing has an address of its own.
-pub const CONNECTIONS: Bounds = Bounds { all_max: 256, peer_max: 64 };
+pub const CONNECTIONS: Bounds = Bounds { all_max: 1_024, peer_max: 64 };
 /// Largest review. The API server takes objects of at most 3 MiB; one that came in a shorter form than JSON may be beyond this, and no
 /// pod comes near it.
 const BODY_BYTES_MAX: usize = 4 << 20;
@@ -47,6 +47,9 @@ const STREAMS_MAX: u32 = 100;
 const HEADERS_BYTES_MAX: u32 = 16 << 10;
 const PING_EVERY: Duration = Duration::from_secs(30);
 const PING_ANSWER: Duration = Duration::from_secs(10);
+/// A connection takes no more questions after this, and ends with the last of them; the API server makes another. With a grace tonic would
+/// cut it, and a pod would be refused.
+const CONNECTION_AGE: Duration = Duration::from_secs(10 * 60);
 
 const RESULTS: [&str; 4] = ["injected", "skipped", "refused", "failed"];
 
@@ -94,6 +97,7 @@ pub async fn serve(
         .http2_keepalive_timeout(Some(PING_ANSWER))
         .http2_max_header_list_size(HEADERS_BYTES_MAX)
         .max_concurrent_streams(Some(STREAMS_MAX))
+        .max_connection_age(CONNECTION_AGE)
         .add_routes(Routes::from(routes))
         .serve_with_incoming_shutdown(connections, async move {
             draining.started().await;

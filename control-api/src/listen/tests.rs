@@ -1,4 +1,4 @@
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio_stream::StreamExt;
 
@@ -32,6 +32,25 @@ async fn a_peer_that_holds_too_many_connections_is_closed_and_holds_up_nobody_el
     assert!(of_first.expect("the port is open").is_ok());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_brings_nothing_ends_and_one_that_did_is_given_longer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    let mut taken = connections(listener, None, Bounds::shared(128));
+    let mut quiet_for = async |first: &[u8]| {
+        let mut other = TcpStream::connect(address).await.expect("it listens");
+        let mut own = taken.next().await.expect("the port is open").expect("it is taken");
+        other.write_all(first).await.expect("it is read");
+        own.read_exact(&mut vec![0; first.len()]).await.expect("what was written");
+        let since = tokio::time::Instant::now();
+        let error = own.read(&mut [0; 1]).await.expect_err("nothing comes");
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        since.elapsed().as_secs()
+    };
+    assert_eq!(quiet_for(b"").await, 10);
+    assert_eq!(quiet_for(b"GET / HTTP/1.1").await, 300);
+}
+
 #[test]
 fn only_any_address_of_a_family_that_is_not_there_is_one_of_the_other() {
     let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 15410));
@@ -42,4 +61,10 @@ fn only_any_address_of_a_family_that_is_not_there_is_one_of_the_other() {
     for other in ["[::1]:15410", "0.0.0.0:15410"] {
         assert!(!has_no_family(other.parse().expect("an address"), &no_family()), "{other}");
     }
+}
+
+#[test]
+fn no_address_has_all_of_a_shared_port() {
+    let bounds = Bounds::shared(4_096);
+    assert_eq!((bounds.all_max, bounds.peer_max), (4_096, 4_032));
 }
