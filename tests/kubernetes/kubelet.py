@@ -20,7 +20,6 @@ from pod import Pod
 NODE = "node-1"
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 2
-GRACE_S = 40
 
 
 class Kubelet:
@@ -45,7 +44,7 @@ class Kubelet:
     def stop(self):
         self.ended.set()
         self.thread.join(10)
-        for process in [*self.running.values(), *self.stopping.values()]:
+        for process in [*self.running.values(), *(process for process, _ in self.stopping.values())]:
             process.kill()
             process.wait()
         for pod in self.whole.values():
@@ -68,6 +67,7 @@ class Kubelet:
                 self.trouble.append(str(error))
 
     def check(self):
+        """Whether a container ended that should not have, or did not that should."""
         if self.broken:
             raise RuntimeError("\n".join(self.broken.values()))
 
@@ -125,9 +125,12 @@ class Kubelet:
         process = self.running.pop(uid, None)
         if process:
             process.terminate()
-            self.stopping[uid] = process
-        process = self.stopping.get(uid)
+            self.stopping[uid] = process, time.monotonic() + pod["metadata"]["deletionGracePeriodSeconds"]
+        process, killed_at = self.stopping.get(uid, (None, None))
         if process and process.poll() is None:
+            if time.monotonic() > killed_at:
+                self.broken[uid] = f"{pod['metadata']['name']} did not end within its grace"
+                process.kill()
             return
         if uid not in self.stopping and "laneway.test/linger" in pod["metadata"].get("annotations", {}):
             return
