@@ -74,7 +74,9 @@ pub(super) async fn object(mut answers: Streaming<DynamicMessage>) -> Result<Res
 
 /// Each message as an event; at the end `event: end`, or `event: error` with the status.
 pub(super) fn events(answers: Streaming<DynamicMessage>, with_id: bool) -> Response<Body> {
-    let events = answers.timeout_repeating(tokio::time::interval(COMMENT_EVERY)).map(move |next| match next {
+    // The first after a while: an interval of its own begins at once, before what there is to tell.
+    let comments = tokio::time::interval_at(tokio::time::Instant::now() + COMMENT_EVERY, COMMENT_EVERY);
+    let events = answers.timeout_repeating(comments).map(move |next| match next {
         Err(_) => Bytes::from_static(b":\n\n"),
         Ok(Ok(message)) => event(&message, with_id),
         Ok(Err(status)) => {
