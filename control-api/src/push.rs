@@ -322,13 +322,13 @@ impl Conversation {
     /// How a stream that is old ends, if it does.
     fn ends_old(&mut self, answer: Answer) -> Option<End> {
         match answer {
-            Answer::Yes => Some(End::Aged),
-            Answer::No(status) => Some(End::Refuse(status)),
-            Answer::Nobody(_) if self.age.stay(tokio::time::Instant::now().into_std()) => {
+            // Whoever may not come in any more is told so when it comes again.
+            Ok(()) => Some(End::Aged),
+            Err(_) if self.age.stay(tokio::time::Instant::now().into_std()) => {
                 info!("the stream is old and stays: nobody can say who it is, so it could not come back");
                 None
             }
-            Answer::Nobody(status) => Some(End::Refuse(status)),
+            Err(status) => Some(End::Refuse(status)),
         }
     }
 

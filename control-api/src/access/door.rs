@@ -92,16 +92,44 @@ impl Door {
         authorization: Option<&str>,
         now: Instant,
     ) -> Result<Pass, Denied> {
+        let known = self.look_at(remote, names, authorization, now).await;
+        known.map_err(|why| self.not_known(why, remote, now))
+    }
+
+    /// Can it be said at the moment who a sidecar is? What it showed when it came may be over by now, and it has something newer to show when it
+    /// comes again: so nobody is refused here, and counted only where nobody can say.
+    pub async fn can_say(
+        &self,
+        remote: SocketAddr,
+        names: &[String],
+        authorization: Option<&str>,
+        now: Instant,
+    ) -> Result<(), Later> {
+        match self.look_at(remote, names, authorization, now).await {
+            Err(why @ NotKnown::Later(Later::Away(_) | Later::Crowded)) => match self.not_known(why, remote, now) {
+                Denied::Later(later) => Err(later),
+                Denied::Refused(_) | Denied::Flood => Ok(()),
+            },
+            Ok(_) | Err(NotKnown::Refused(_) | NotKnown::Later(Later::Unseen { .. })) => Ok(()),
+        }
+    }
+
+    async fn look_at(
+        &self,
+        remote: SocketAddr,
+        names: &[String],
+        authorization: Option<&str>,
+        now: Instant,
+    ) -> Result<Pass, NotKnown> {
         if self.rules.is_open() {
             return Ok(Pass::any());
         }
-        let token = read(authorization).map_err(|refusal| self.refused(refusal, remote, now))?;
+        let token = read(authorization).map_err(NotKnown::Refused)?;
         let of_file = self.rules.of_file().sidecar(Shown { token, names });
-        let known = match (of_file, token, &self.rules.cluster) {
+        match (of_file, token, &self.rules.cluster) {
             (Err(_), Some(token), Some(cluster)) => cluster.sidecar(token, remote.ip(), now).await,
             (of_file, ..) => of_file.map_err(NotKnown::Refused),
-        };
-        known.map_err(|why| self.not_known(why, remote, now))
+        }
     }
 
     /// Which port's it is.

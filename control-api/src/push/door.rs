@@ -10,7 +10,6 @@ use axum::middleware::Next;
 use tokio::time::Instant;
 use tonic::Status;
 
-use crate::access::review::Later;
 use crate::access::{Denied, Door, Pass, Said};
 use crate::listen::Peer;
 
@@ -26,13 +25,8 @@ pub(super) struct Visitor {
     pass: Pass,
 }
 
-/// Whether somebody who was let in would be let in now.
-pub(super) enum Answer {
-    Yes,
-    No(Status),
-    /// Nobody can say at the moment.
-    Nobody(Status),
-}
+/// Whether it can be said at the moment who somebody is who was let in; why not.
+pub(super) type Answer = Result<(), Status>;
 
 /// A question that waits for its answer.
 pub(super) type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -74,7 +68,11 @@ async fn look(door: Door, shown: Result<(Peer, Option<String>), Status>) -> Resu
     let (peer, authorization) = shown?;
     // A change while somebody is asked is one that it is to be told of.
     let door = door.from_now_on();
-    let pass = ask(&door, &peer, authorization.as_deref()).await?;
+    let pass = door.sidecar(peer.address, &peer.names, authorization.as_deref(), now()).await;
+    let pass = pass.map_err(|denied| match denied {
+        Denied::Later(_) => Status::unavailable(denied.to_string()),
+        Denied::Refused(_) | Denied::Flood => Status::unauthenticated(denied.to_string()),
+    })?;
     Ok(Visitor { door, peer, authorization, pass })
 }
 
@@ -115,42 +113,14 @@ impl Visitor {
         self.may_be(said)
     }
 
-    /// Asks whether it would be let in now, as whatever it may be.
+    /// Asks whether it can be said who it is, if it ends now and comes again.
     pub(super) fn ask(&self) -> Asking {
         let Visitor { door, peer, authorization, .. } = self.clone();
         Box::pin(async move {
-            match ask(&door, &peer, authorization.as_deref()).await {
-                Ok(_) => Answer::Yes,
-                Err(Refused::Later(Later::Away(_) | Later::Crowded, status)) => Answer::Nobody(status),
-                Err(Refused::Later(Later::Unseen { .. }, status) | Refused::Now(status)) => Answer::No(status),
-            }
+            let said = door.can_say(peer.address, &peer.names, authorization.as_deref(), now()).await;
+            said.map_err(|later| Status::unavailable(later.to_string()))
         })
     }
-}
-
-/// Somebody is not let in: what they are told.
-enum Refused {
-    Now(Status),
-    Later(Later, Status),
-}
-
-impl From<Refused> for Status {
-    fn from(refused: Refused) -> Status {
-        match refused {
-            Refused::Now(status) | Refused::Later(_, status) => status,
-        }
-    }
-}
-
-async fn ask(door: &Door, peer: &Peer, authorization: Option<&str>) -> Result<Pass, Refused> {
-    let pass = door.sidecar(peer.address, &peer.names, authorization, now()).await;
-    pass.map_err(|denied| {
-        let words = denied.to_string();
-        match denied {
-            Denied::Later(later) => Refused::Later(later, Status::unavailable(words)),
-            Denied::Refused(_) | Denied::Flood => Refused::Now(Status::unauthenticated(words)),
-        }
-    })
 }
 
 /// By the clock that streams wait by.

@@ -15,7 +15,7 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, warn};
 
 use super::age::Age;
-use super::door::{self, Answer, Visitor};
+use super::door::{self, Visitor};
 use super::opening;
 use crate::access::Said;
 use crate::drain::Draining;
@@ -139,9 +139,9 @@ impl Conversation {
                     asking = None;
                     match answer {
                         // Whoever comes again is looked at again at the door.
-                        Answer::Yes => return Ok(()),
-                        Answer::Nobody(_) if self.age.stay(tokio::time::Instant::now().into_std()) => {}
-                        Answer::No(status) | Answer::Nobody(status) => return Err(status),
+                        Ok(()) => return Ok(()),
+                        Err(_) if self.age.stay(tokio::time::Instant::now().into_std()) => {}
+                        Err(status) => return Err(status),
                     }
                 }
                 () = replaced.notified() => {
