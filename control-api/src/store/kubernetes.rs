@@ -30,6 +30,7 @@ use kube::Client;
 use kube::api::{Api, ApiResource, DynamicObject};
 use tracing::info;
 
+use self::claim::Claim;
 use self::follow::Following;
 use self::journal::{Entry, Journal, State, moved};
 use self::object::names_of;
@@ -135,7 +136,7 @@ impl Kubernetes {
             self.apply(&rewrite, true).await?;
             rewrites.push(rewrite);
         }
-        let mut claim = journal.claim(&entry, commit.revision.bytes()).await?;
+        let mut claim = Claim::make(journal, &entry, commit.revision.bytes()).await?;
         let mut done = Vec::new();
         for rewrite in &rewrites {
             match claim.beside(self.apply(rewrite, false)).await {

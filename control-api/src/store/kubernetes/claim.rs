@@ -34,6 +34,12 @@ impl Claim {
         Claim { journal: journal.clone(), number, object, state, kept: now, due: now + KEEP_EVERY }
     }
 
+    /// Takes the number of a commit, if nobody else has.
+    pub(super) async fn make(journal: &Journal, entry: &Entry, bytes: usize) -> Result<Claim, StoreError> {
+        let object = journal.claim(entry, bytes).await?;
+        Ok(Claim::new(journal, entry.number, object, State::Writing))
+    }
+
     /// Does a part of the commit. [`StoreError::Doubtful`]: another replica goes on with it, and this one stopped.
     pub(super) async fn beside<T>(
         &mut self,

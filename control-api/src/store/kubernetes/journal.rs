@@ -17,7 +17,6 @@ use kube::core::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::super::{Commit, HistoryBound, Kind, Record, Revision, StoreError};
-use super::claim::Claim;
 use super::failure::{self, call};
 use crate::crd::REVISION;
 
@@ -254,7 +253,7 @@ impl Journal {
     }
 
     /// Takes the number, if nobody else has.
-    pub(super) async fn claim(&self, entry: &Entry, bytes: usize) -> Result<Claim, StoreError> {
+    pub(super) async fn claim(&self, entry: &Entry, bytes: usize) -> Result<DynamicObject, StoreError> {
         let mut object = self.object(entry, bytes)?;
         let id = format!("{:016x}", nonce());
         object.metadata.annotations.get_or_insert_default().insert(CLAIM.to_owned(), id.clone());
@@ -274,7 +273,6 @@ impl Journal {
             }
             done => done,
         }
-        .map(|object| Claim::new(self, entry.number, object, State::Writing))
     }
 
     fn object(&self, entry: &Entry, bytes: usize) -> Result<DynamicObject, StoreError> {

@@ -3,6 +3,7 @@
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
 use serde_json::json;
 
+use super::super::claim::Claim;
 use super::super::journal::Entry;
 use super::super::rewrite::{Purpose, Step, Theirs, steps};
 use super::super::settle::SILENT_MAX;
@@ -153,7 +154,7 @@ async fn who_is_slow_and_alive_is_waited_for() {
     let place = Namespaced::new("slow and alive");
     let (writer, other) = (place.store(BOUND).await, place.store(BOUND).await);
     let whole = commit(1, vec![lane(&place.lane_name("one"), true)], Vec::new());
-    let mut claim = writer.shared.journal.claim(&Entry::of(&whole), 1).await.expect("claims");
+    let mut claim = Claim::make(&writer.shared.journal, &Entry::of(&whole), 1).await.expect("claims");
     let loading = tokio::spawn(async move { other.load().await });
     // One call of the API server that takes longer than somebody of whom nothing is heard has.
     let slow = async {
@@ -179,7 +180,7 @@ async fn who_was_taken_over_goes_no_further() {
     for step in steps(&half.puts, &half.deletes) {
         late.push(slow.plan(step, purpose(2)).await.expect("plans"));
     }
-    let mut claim = slow.shared.journal.claim(&Entry::of(&half), 1).await.expect("claims");
+    let mut claim = Claim::make(&slow.shared.journal, &Entry::of(&half), 1).await.expect("claims");
     let written = slow.apply(&late[0], false).await.expect("writes the first, and stands still");
     // Others do all of it, and then the opposite.
     assert_eq!(other.load().await.expect("loads").records, [lane(&kept, false), lane(&new, true)]);
