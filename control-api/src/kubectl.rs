@@ -23,6 +23,7 @@ use prost::Message;
 use tracing::{info, warn};
 
 use self::count::Counts;
+use crate::causes;
 use crate::edit::Edit;
 use crate::leader::Leader;
 use crate::reconcile::audit::Call;
@@ -173,7 +174,7 @@ impl Kubectl {
     fn leave(&mut self, name: String, failure: StoreError, failures: &mut Failures) -> Result<(), StoreError> {
         let is_answered = !failure.is_passing();
         if is_answered {
-            warn!(object = name, error = chain(&failure), "the API server refuses what is to become of it");
+            warn!(object = name, error = causes::in_words(&failure), "the API server refuses what is to become of it");
         }
         self.left.insert(name, Instant::now() + LEAVE_FOR);
         if is_answered { Ok(()) } else { failures.add(failure) }
@@ -215,7 +216,7 @@ impl Kubectl {
                         // Of a commit the watch has not told yet.
                         Ok(None) => return Ok(()),
                         Err(failure) if failure.is_passing() => return Err(failure),
-                        Err(failure) => Err(vec![finding(&name, chain(&failure))]),
+                        Err(failure) => Err(vec![finding(&name, causes::in_words(&failure))]),
                     },
                 };
                 match edit {
@@ -277,7 +278,7 @@ impl Kubectl {
                     // Others are at it: with the next look.
                     Ok(()) | Err(StoreError::Moved { .. }) => Ok(None),
                     Err(failure) if failure.is_passing() => Err(failure),
-                    Err(failure) => Ok(Some(vec![finding(name, chain(&failure))])),
+                    Err(failure) => Ok(Some(vec![finding(name, causes::in_words(&failure))])),
                 }
             }
             Ok(_) => Ok(None),
@@ -287,7 +288,7 @@ impl Kubectl {
             Err(WriteError::Store(failure)) if failure.is_passing() => Err(failure),
             // Planned anew with the next look.
             Err(WriteError::Outrun(_) | WriteError::Moved { .. }) => Ok(None),
-            Err(other) => Ok(Some(vec![finding(name, chain(&other))])),
+            Err(other) => Ok(Some(vec![finding(name, causes::in_words(&other))])),
         }
     }
 
@@ -329,7 +330,7 @@ impl Kubectl {
             Ok(_) | Err(WriteError::Outrun(_)) => Ok(()),
             Err(WriteError::Store(failure)) => Err(failure),
             Err(other) => {
-                warn!(object = name, error = chain(&other), "that it is gone is not taken up");
+                warn!(object = name, error = causes::in_words(&other), "that it is gone is not taken up");
                 Ok(())
             }
         }
@@ -398,15 +399,4 @@ fn record_of(state: &State, kind: Kind, name: &str) -> Option<Record> {
         Kind::ServicePolicy => objects.policies.get(name).map(Message::encode_to_vec),
     }?;
     Some(Record { name: name.to_owned(), kind, body })
-}
-
-/// An error and what is below it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut below = error.source();
-    while let Some(source) = below {
-        words = format!("{words}: {source}");
-        below = source.source();
-    }
-    words
 }

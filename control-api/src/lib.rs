@@ -17,6 +17,7 @@ pub mod app;
 #[cfg(feature = "kubernetes")]
 pub mod authority;
 pub mod catalog;
+pub mod causes;
 pub mod changes;
 pub mod clock;
 pub mod config;

@@ -9,6 +9,7 @@ use laneway_proto::rpc::{self, BadRequest, ErrorInfo, PreconditionFailure, Retry
 use prost::Message;
 use tonic::{Code, Status};
 
+use crate::causes;
 use crate::reconcile::{self, WriteError};
 use crate::store::StoreError;
 
@@ -93,10 +94,10 @@ pub(super) fn no_longer_held(message: String) -> Status {
 /// The store could not be read.
 pub(super) fn unreadable(error: &StoreError) -> Status {
     if matches!(error, StoreError::Away(_)) {
-        return build(Code::Unavailable, chain(error), "STORE_AWAY", Vec::new());
+        return build(Code::Unavailable, causes::in_words(error), "STORE_AWAY", Vec::new());
     }
-    tracing::error!(error = %chain(error), "the history cannot be read");
-    build(Code::Internal, chain(error), "STORE_FAILED", Vec::new())
+    tracing::error!(error = %causes::in_words(error), "the history cannot be read");
+    build(Code::Internal, causes::in_words(error), "STORE_FAILED", Vec::new())
 }
 
 /// A write that was not done. `path` says where in the request an object was given.
@@ -115,15 +116,15 @@ pub(super) fn write(error: WriteError, path: &dyn Fn(&str) -> String) -> Status 
         WriteError::Store(source @ StoreError::Away(_)) => {
             let message = format!(
                 "nothing was changed: {}. Sidecars keep what they have; try again when the store is back",
-                chain(&source)
+                causes::in_words(&source)
             );
             build(Code::Unavailable, message, "STORE_AWAY", Vec::new())
         }
         WriteError::Store(source @ StoreError::Doubtful(_)) => {
-            tracing::warn!(error = %chain(&source), "it is not known whether a change was stored");
+            tracing::warn!(error = %causes::in_words(&source), "it is not known whether a change was stored");
             let message = format!(
                 "{}: all of the change was stored, or nothing. Look at `lanectl history` before you try again",
-                chain(&source)
+                causes::in_words(&source)
             );
             build(Code::Unavailable, message, "STORE_DOUBTFUL", Vec::new())
         }
@@ -131,8 +132,13 @@ pub(super) fn write(error: WriteError, path: &dyn Fn(&str) -> String) -> Status 
             build(Code::InvalidArgument, format!("{reason}; nothing was changed"), "TOO_LARGE", Vec::new())
         }
         WriteError::Store(source) => {
-            tracing::error!(error = %chain(&source), "a change could not be stored");
-            build(Code::Internal, format!("nothing was changed: {}", chain(&source)), "STORE_FAILED", Vec::new())
+            tracing::error!(error = %causes::in_words(&source), "a change could not be stored");
+            build(
+                Code::Internal,
+                format!("nothing was changed: {}", causes::in_words(&source)),
+                "STORE_FAILED",
+                Vec::new(),
+            )
         }
     }
 }
@@ -199,15 +205,4 @@ fn info(reason: &str) -> prost_types::Any {
 
 fn any(name: &str, message: &impl Message) -> prost_types::Any {
     prost_types::Any { type_url: format!("type.googleapis.com/{name}"), value: message.encode_to_vec() }
-}
-
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        words.push_str(": ");
-        words.push_str(&inner.to_string());
-        source = inner.source();
-    }
-    words
 }

@@ -30,6 +30,7 @@ use self::objects::{FrontFact, Pod, PodFact, Service, Slice, SliceFact};
 use self::registry::{Kind, ObjectName, Registry};
 use super::PodService;
 use super::standing::{Ear, Standing};
+use crate::causes;
 
 mod compose;
 mod listening;
@@ -419,7 +420,7 @@ async fn follow_objects<K: Read>(
             Ok(Event::InitDone) => News::ListEnds,
             Ok(Event::InitApply(object) | Event::Apply(object)) => News::of(object, false),
             Ok(Event::Delete(object)) => News::of(object, true),
-            Err(error) => News::Failed(chain(&error)),
+            Err(error) => News::Failed(causes::in_words(&error)),
         };
         let is_failure = matches!(news, News::Failed(_));
         if send.send((at, news)).await.is_err() {
@@ -438,19 +439,4 @@ impl News {
         let (namespace, name) = (meta.namespace.take().unwrap_or_default(), meta.name.take().unwrap_or_default());
         News::Object { namespace: namespace.into(), name: name.into(), fact: object.fact(is_gone) }
     }
-}
-
-/// An error with what it comes from.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(inner) = source {
-        let inner_text = inner.to_string();
-        // Some say their source already.
-        if !text.contains(&inner_text) {
-            text = format!("{text}: {inner_text}");
-        }
-        source = inner.source();
-    }
-    text
 }

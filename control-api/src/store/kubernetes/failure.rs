@@ -1,10 +1,10 @@
 //! What an answer of the API server, or none, means for whoever asked.
 
-use std::error::Error as _;
 use std::future::Future;
 use std::time::Duration;
 
 use super::super::StoreError;
+use crate::causes;
 
 /// Longest wait for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
@@ -29,7 +29,7 @@ pub(super) async fn call<T>(
 
 fn failed(doing: &'static str, error: kube::Error) -> StoreError {
     let kube::Error::Api(status) = &error else {
-        return StoreError::Away(format!("{doing}: {}", chain(&error)));
+        return StoreError::Away(format!("{doing}: {}", causes::in_words(&error)));
     };
     match status.code {
         TOO_LARGE => StoreError::TooLarge(format!("{doing}: {}", status.message)),
@@ -68,18 +68,4 @@ fn code(source: &(dyn std::error::Error + 'static)) -> Option<u16> {
         Some(kube::Error::Api(status)) => Some(status.code),
         _ => None,
     }
-}
-
-/// An error and what is below it, once each.
-pub(super) fn chain(error: &kube::Error) -> String {
-    let mut words = error.to_string();
-    let mut below = error.source();
-    while let Some(source) = below {
-        let more = source.to_string();
-        if !words.contains(&more) {
-            words = format!("{words}: {more}");
-        }
-        below = source.source();
-    }
-    words
 }
