@@ -9,6 +9,7 @@ use laneway_proto::discovery;
 use laneway_proto::routing::{self, RetryCause, WarmupCurve};
 
 use crate::condition::Refusal;
+use crate::duration;
 
 /// Paths with a time of their own.
 pub(crate) const TIMEOUT_PATHS_MAX: usize = 50_000;
@@ -237,7 +238,7 @@ impl Times<'_> {
         min: Duration,
         max: Duration,
     ) -> Option<Duration> {
-        let read = Duration::try_from(*from?).ok().filter(|time| (min..=max).contains(time));
+        let read = duration::read(*from?).filter(|time| (min..=max).contains(time));
         if read.is_none() {
             let message = format!("a time here is {min:?} to {max:?}");
             self.refusals.push(Refusal::new(field, "OUT_OF_RANGE", message));

@@ -14,6 +14,7 @@ pub mod base64url;
 pub mod carry;
 pub mod context;
 pub mod correlation;
+pub mod duration;
 pub mod facts;
 pub mod hop;
 pub mod name;

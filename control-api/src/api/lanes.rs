@@ -5,6 +5,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use laneway_core::compile::Objects;
+use laneway_core::duration;
 use laneway_proto::admin::{
     DisableLaneRequest, DisableLaneResponse, EnableLaneRequest, EnableLaneResponse, Lane, enable_lane_request, lane,
 };
@@ -124,8 +125,8 @@ fn is_lane(name: &str) -> Result<(), Status> {
 
 pub(super) fn wait(given: Option<prost_types::Duration>) -> Result<Option<Duration>, Status> {
     let Some(given) = given else { return Ok(None) };
-    match Duration::try_from(given) {
-        Ok(wait) if wait <= WAIT_MAX => Ok(Some(wait)),
+    match duration::read(given) {
+        Some(wait) if wait <= WAIT_MAX => Ok(Some(wait)),
         _ => Err(errors::bad_field("wait_timeout", "is between 0 and 60s")),
     }
 }

@@ -10,6 +10,7 @@ use prost_types::{Duration, Timestamp};
 
 use super::{Report, code};
 use crate::document::{ID_HELP, underscore};
+use crate::duration;
 use crate::name;
 use crate::tag::Tag;
 
@@ -43,7 +44,7 @@ impl Report {
         help: &str,
     ) {
         let Some(duration) = duration else { return };
-        if !std::time::Duration::try_from(*duration).is_ok_and(|time| range.contains(&time)) {
+        if !duration::read(*duration).is_some_and(|time| range.contains(&time)) {
             self.error(code::DURATION, field, "the time is out of range".into(), help);
         }
     }

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
+use laneway_core::duration;
 use laneway_proto::telemetry::{ReportLaneStatsRequest, ReportLaneStatsResponse, Slice};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::debug;
@@ -75,7 +76,7 @@ struct Outbox {
 
 impl Outbox {
     fn told(&mut self, response: &ReportLaneStatsResponse) {
-        let pace = response.reporting_interval.and_then(|interval| Duration::try_from(interval).ok());
+        let pace = response.reporting_interval.and_then(duration::read);
         self.pace = pace.filter(|pace| !pace.is_zero()).map(|pace| pace.clamp(SLICE, PACE_MAX));
         self.rows_max = usize::try_from(response.max_series).unwrap_or(usize::MAX);
         if self.pace.is_none() {

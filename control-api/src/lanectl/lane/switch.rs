@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use laneway_core::duration;
 use laneway_proto::admin::{DisableLaneRequest, EnableLaneRequest, Lane, enable_lane_request, lane};
 use laneway_proto::contract::GROUP_DEFAULT;
 use laneway_proto::status::Rollout;
@@ -126,7 +127,7 @@ fn report(lane: &Lane, done: &str, rollout: &Rollout, wait: Option<Duration>, lo
 
 /// "acknowledged 6/6 sidecars in 12 ms"
 pub(super) fn progress(rollout: &Rollout) -> String {
-    let elapsed = rollout.elapsed.and_then(|elapsed| Duration::try_from(elapsed).ok()).unwrap_or_default();
+    let elapsed = rollout.elapsed.and_then(duration::read).unwrap_or_default();
     let gone = match rollout.disconnected_count {
         0 => String::new(),
         count => format!(", {count} went away"),
