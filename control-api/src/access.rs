@@ -13,12 +13,13 @@
 pub mod kubernetes;
 pub mod limit;
 pub mod review;
+pub mod reviewer;
+pub mod turns;
 
 mod claims;
 mod door;
 mod file;
 mod rights;
-mod turns;
 
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
@@ -73,7 +74,7 @@ pub struct Pass {
     /// Namespace and service; `*` is any.
     places: Vec<(String, String)>,
     /// Where a cluster gave it: no other than this one.
-    pod: Option<review::Pod>,
+    pod: Option<reviewer::Pod>,
 }
 
 /// What a sidecar says it is.
@@ -224,7 +225,7 @@ impl Pass {
     }
 
     /// The pod that a cluster gave it to; nothing: the access file did, or nobody was asked.
-    pub fn pod(&self) -> Option<&review::Pod> {
+    pub fn pod(&self) -> Option<&reviewer::Pod> {
         self.pod.as_ref()
     }
 

@@ -9,7 +9,8 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::limit::Limit;
-use super::review::{Authority, Later, NotKnown};
+use super::review::{Authority, NotKnown};
+use super::turns::Later;
 use super::{ANONYMOUS, Access, Caller, Pass, Refusal, Role, Shown};
 
 /// Failures that are looked at one by one, logged and told their reason, a second; the rest is counted.

@@ -5,7 +5,7 @@ use k8s_openapi::api::authorization::v1::{ResourceAttributes, SubjectAccessRevie
 use kube::Client;
 use kube::api::{Api, PostParams};
 
-use super::review::{Asked, Away, Pod, Reviewer, User, Verdict};
+use super::reviewer::{Asked, Away, Pod, Reviewer, User, Verdict};
 use crate::discovery::{self, PodService};
 use crate::kubernetes::GROUP;
 

@@ -6,16 +6,14 @@
 //! Tokens are known by their SHA-256; none is kept or logged. While the API server is away, whoever it knew stays known for their minute;
 //! everybody else is told that nobody can say, which is not that they are unknown.
 
-use std::collections::BTreeMap;
-use std::future::Future;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::claims::audiences;
+use super::reviewer::{Pod, Reviewer, User, Verdict};
 use super::rights::Rights;
-use super::turns::{Said, Turns};
+use super::turns::{Later, Said, Turns};
 use super::{Pass, Refusal, Role};
 use crate::discovery::PodService;
 
@@ -27,49 +25,6 @@ const POD_NAME: &str = "authentication.kubernetes.io/pod-name";
 const POD_UID: &str = "authentication.kubernetes.io/pod-uid";
 const SERVICE_ACCOUNT: &str = "system:serviceaccount:";
 
-/// What an API server is asked.
-pub trait Reviewer: Send + Sync {
-    /// Whose token it is. Without an audience: one for the API server itself.
-    fn token<'a>(&'a self, token: &'a str, audience: Option<&'a str>) -> Asked<'a, Verdict>;
-    /// May they, in all namespaces?
-    fn may<'a>(&'a self, who: &'a User, resource: &'static str, verb: &'static str) -> Asked<'a, bool>;
-    /// The service of a pod, by the pod itself.
-    fn service<'a>(&'a self, pod: &'a Pod) -> Asked<'a, PodService>;
-}
-
-pub type Asked<'a, T> = Pin<Box<dyn Future<Output = Result<T, Away>> + Send + 'a>>;
-
-/// The API server did not answer: why.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Away(pub String);
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    Known(User),
-    /// What the API server says about it; may be empty.
-    Unknown(String),
-}
-
-/// Somebody whom the API server knows.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct User {
-    pub name: String,
-    pub uid: String,
-    pub groups: Vec<String>,
-    pub extra: BTreeMap<String, Vec<String>>,
-    /// Of those that were asked for, what the token is for.
-    pub audiences: Vec<String>,
-}
-
-/// The pod of a token.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Pod {
-    pub namespace: String,
-    pub name: String,
-    pub uid: String,
-}
-
 /// What discovery knows of the service of a pod.
 pub type ServiceOf = Arc<dyn Fn(&Pod) -> PodService + Send + Sync>;
 
@@ -78,17 +33,6 @@ pub type ServiceOf = Arc<dyn Fn(&Pod) -> PodService + Send + Sync>;
 pub enum NotKnown {
     Refused(Refusal),
     Later(Later),
-}
-
-/// Nobody can say who it is at the moment; to try again is good.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Later {
-    #[error("the API server cannot be asked who this is, try again: {0}")]
-    Away(Away),
-    #[error("too many tokens wait for the API server, of this address or of all; try again")]
-    Crowded,
-    #[error("pod {namespace}/{name} is not known yet, so nobody can say which service it is of; try again")]
-    Unseen { namespace: String, name: String },
 }
 
 /// An API server as an authority.
@@ -196,25 +140,6 @@ impl Authority {
             PodService::OfNone | PodService::Of(_) => None,
         };
         Ok(Ok(Known { pod, said }))
-    }
-}
-
-impl Later {
-    /// As metrics name them.
-    pub const REASONS: [&'static str; 3] = ["away", "crowded", "unseen"];
-
-    pub fn reason(&self) -> &'static str {
-        match self {
-            Later::Away(_) => "away",
-            Later::Crowded => "crowded",
-            Later::Unseen { .. } => "unseen",
-        }
-    }
-}
-
-impl From<Away> for Later {
-    fn from(away: Away) -> Later {
-        Later::Away(away)
     }
 }
 

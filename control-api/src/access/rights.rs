@@ -13,7 +13,7 @@ use std::task::Poll;
 use tokio::sync::Semaphore;
 
 use super::Role;
-use super::review::{Asked, Away, Reviewer, User};
+use super::reviewer::{Asked, Away, Reviewer, User};
 
 #[cfg(test)]
 mod tests;

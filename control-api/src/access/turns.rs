@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{OnceCell, Semaphore};
 use tokio::time;
 
-use super::review::{Away, Later};
+use super::reviewer::Away;
 use super::{Refusal, hash};
 
 #[cfg(test)]
@@ -48,6 +48,17 @@ pub(super) const REVIEW_MAX: Duration = Duration::from_millis(2_500);
 
 /// Whom a review finds, or why nobody.
 pub(super) type Said<T> = Result<T, Refusal>;
+
+/// Nobody can say who it is at the moment; to try again is good.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Later {
+    #[error("the API server cannot be asked who this is, try again: {0}")]
+    Away(Away),
+    #[error("too many tokens wait for the API server, of this address or of all; try again")]
+    Crowded,
+    #[error("pod {namespace}/{name} is not known yet, so nobody can say which service it is of; try again")]
+    Unseen { namespace: String, name: String },
+}
 
 pub(super) struct Turns<T> {
     answers: Mutex<HashMap<Key, Answer<T>>>,
@@ -209,6 +220,25 @@ impl<T> Drop for Place<'_, T> {
             }
         }
         tokens.remove(&self.key);
+    }
+}
+
+impl Later {
+    /// As metrics name them.
+    pub const REASONS: [&'static str; 3] = ["away", "crowded", "unseen"];
+
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Later::Away(_) => "away",
+            Later::Crowded => "crowded",
+            Later::Unseen { .. } => "unseen",
+        }
+    }
+}
+
+impl From<Away> for Later {
+    fn from(away: Away) -> Later {
+        Later::Away(away)
     }
 }
 

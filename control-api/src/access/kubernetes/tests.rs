@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::ApiServer;
-use crate::access::review::{Authority, Later, NotKnown, Pod};
+use crate::access::review::{Authority, NotKnown};
+use crate::access::reviewer::Pod;
+use crate::access::turns::Later;
 use crate::access::{Refusal, Role, Said};
 use crate::discovery::PodService;
 use crate::discovery::kubernetes::Cluster;

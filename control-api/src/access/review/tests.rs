@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use super::{Asked, Authority, Away, Later, NotKnown, POD_NAME, POD_UID, Pod, Reviewer, User, Verdict};
+use super::{Authority, NotKnown, POD_NAME, POD_UID};
+use crate::access::reviewer::{Asked, Away, Pod, Reviewer, User, Verdict};
 use crate::access::rights::{CHANGES, READS, RESOURCES};
-use crate::access::turns::{ANSWERS_MAX, REVIEWS_MAX};
+use crate::access::turns::{ANSWERS_MAX, Later, REVIEWS_MAX};
 use crate::access::{Access, Denied, Door, Pass, Refusal, Role, Rules, Said};
 use crate::discovery::PodService;
 

@@ -8,7 +8,7 @@ use tokio::sync::Semaphore;
 
 use super::{CHANGES, QUESTIONS_MAX, READS, RESOURCES, Rights, SWITCH};
 use crate::access::Role;
-use crate::access::review::{Asked, Away, Pod, Reviewer, User, Verdict};
+use crate::access::reviewer::{Asked, Away, Pod, Reviewer, User, Verdict};
 use crate::discovery::PodService;
 use crate::tests::until;
 

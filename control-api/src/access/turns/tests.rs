@@ -12,7 +12,8 @@ use super::{
     OF_ADDRESS_MAX, OF_ADDRESS_WAITING_MAX, REVIEW_MAX, REVIEW_USUAL, REVIEWS_MAX, Said, TURN_MAX, Turns, WAITING_MAX,
 };
 use crate::access::Refusal;
-use crate::access::review::{Away, Later};
+use crate::access::reviewer::Away;
+use crate::access::turns::Later;
 use crate::tests::until;
 
 /// Reviews wait for the gate, or for so long.

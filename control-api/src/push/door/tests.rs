@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::watch;
 
 use super::Visitor;
-use crate::access::review::{Asked, Authority, Away, Pod, Reviewer, User, Verdict};
+use crate::access::review::Authority;
+use crate::access::reviewer::{Asked, Away, Pod, Reviewer, User, Verdict};
 use crate::access::{Access, Door, Rules, Said};
 use crate::discovery::PodService;
 
