@@ -19,7 +19,7 @@ pub mod value;
 mod guards;
 mod pod;
 mod probes;
-mod quantity;
+pub(crate) mod quantity;
 mod stream;
 mod workload;
 

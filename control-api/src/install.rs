@@ -11,11 +11,11 @@ mod chart;
 
 use clap::{Args, Parser};
 use laneway_core::name;
-use laneway_proto::contract::PORT_DISCOVERY;
+use laneway_proto::contract::{PORT_DISCOVERY, PORT_WEBHOOK};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::inject;
+use crate::inject::{self, quantity::Memory};
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +26,10 @@ pub use self::chart::{Chart, chart};
 const REPLICAS: i64 = 2;
 const REPLICAS_MAX: i64 = 9;
 const FAILURE_POLICY: &str = "Fail";
+const MEMORY_LIMIT: &str = "1Gi";
 const IMAGE: &str = concat!("laneway/control:", env!("CARGO_PKG_VERSION"));
+/// What takes a list back that was said before.
+const NONE: &str = "none";
 /// Where the control plane is unless somebody says otherwise.
 pub const NAMESPACE: &str = "laneway-system";
 /// ConfigMap that keeps [`Settings`], under this key.
@@ -70,6 +73,8 @@ pub const KINDS: [Kind; 13] = [
     Kind::namespaced("monitoring.coreos.com/v1", "PodMonitor"),
 ];
 
+/// What the names of images begin with that nobody chose.
+const OWN_IMAGES: &str = "laneway/";
 /// Settings of sidecars that name an image, beside that of the control plane.
 const IMAGES: [&str; 2] = ["proxy-image", "init-image"];
 
@@ -106,6 +111,20 @@ pub struct Settings {
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pod_monitor: Option<bool>,
+    /// A Secret of the control plane's namespace by which its image is pulled. May be given several times; none takes those away that
+    /// were said before.
+    #[arg(long, value_name = "SECRET", value_parser = secret)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub image_pull_secret: Vec<String>,
+    /// Memory that a replica gets at most [default: 1Gi].
+    #[arg(long, value_name = "MEMORY", value_parser = memory)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<String>,
+    /// Port of the control plane's pods at which the API server asks about new pods, 1024 to 65535 [default: 15443]. Where a firewall
+    /// stands between the API server and the nodes, one that it lets through.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub webhook_port: Option<u16>,
     /// A setting of every sidecar, named as its annotation is: drain-seconds=10. May be given several times.
     #[arg(long, value_name = "NAME=VALUE", value_parser = setting)]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -131,8 +150,22 @@ impl Settings {
             replicas: self.replicas.or(before.replicas),
             failure_policy: self.failure_policy.or(before.failure_policy),
             pod_monitor: self.pod_monitor.or(before.pod_monitor),
+            image_pull_secret: match self.image_pull_secret.is_empty() {
+                true => before.image_pull_secret,
+                false => self.image_pull_secret,
+            },
+            memory_limit: self.memory_limit.or(before.memory_limit),
+            webhook_port: self.webhook_port.or(before.webhook_port),
             inject,
         }
+    }
+
+    /// Flags of the images of sidecars that nobody said, though the control plane's comes from a registry of somebody's.
+    pub fn unsaid_images(&self) -> Vec<String> {
+        let is_own = self.image.as_ref().is_none_or(|image| image.starts_with(OWN_IMAGES));
+        let is_said = |name: &str| self.inject.iter().any(|setting| setting.name == name);
+        let unsaid = IMAGES.iter().filter(|name| !is_own && !is_said(name));
+        unsaid.map(|name| format!("--inject {name}=IMAGE")).collect()
     }
 
     /// Flags of the images that would stay as they were `before`, for want of a word now, though they are not of this version: what is
@@ -190,10 +223,18 @@ fn fill(part: &str, namespace: &str, settings: &Settings) -> String {
         "image" => Some(settings.image.clone().unwrap_or_else(|| IMAGE.to_owned())),
         "replicas" => Some(settings.replicas.unwrap_or(REPLICAS).to_string()),
         "failure_policy" => Some(settings.failure_policy.clone().unwrap_or_else(|| FAILURE_POLICY.to_owned())),
+        "pull_secrets" => Some(json!(pull_secrets(settings)).to_string()),
+        "memory_limit" => Some(settings.memory_limit.clone().unwrap_or_else(|| MEMORY_LIMIT.to_owned())),
+        "webhook_port" => Some(settings.webhook_port.unwrap_or(PORT_WEBHOOK).to_string()),
         "injection" => Some(injection.join("\n        ")),
         "settings" => Some(json!(json!(settings).to_string()).to_string()),
         _ => None,
     })
+}
+
+fn pull_secrets(settings: &Settings) -> Vec<serde_json::Value> {
+    let names = settings.image_pull_secret.iter().filter(|name| *name != NONE);
+    names.map(|name| json!({"name": name})).collect()
 }
 
 /// What every sidecar is told of its control plane.
@@ -240,6 +281,21 @@ fn image(text: &str) -> Result<String, String> {
         && text.starts_with(|first: char| first.is_ascii_alphanumeric())
         && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"./:@_-".contains(&byte));
     if is_image { Ok(text.to_owned()) } else { Err(format!("`{text}` is no image; allowed: a name such as {IMAGE}")) }
+}
+
+/// A name of an object (RFC 1123 subdomain), or [`NONE`].
+fn secret(text: &str) -> Result<String, String> {
+    if text.len() <= 253 && text.split('.').all(name::is_id) {
+        return Ok(text.to_owned());
+    }
+    Err(format!("`{text}` is no name of a Secret; allowed: a-z 0-9, and '-' and '.' between, or {NONE}"))
+}
+
+fn memory(text: &str) -> Result<String, String> {
+    match text.parse::<Memory>()? {
+        limit if limit.is_none() => Err(format!("`{text}` is no amount of memory; allowed: such as {MEMORY_LIMIT}")),
+        _ => Ok(text.to_owned()),
+    }
 }
 
 /// `0.1.0` of `registry:5000/laneway/control:0.1.0@sha256:…`

@@ -34,6 +34,9 @@ fn fill(part: &str) -> String {
         "image" => Some("{{ .Values.image }}".to_owned()),
         "replicas" => Some("{{ .Values.replicas }}".to_owned()),
         "failure_policy" => Some("{{ .Values.failurePolicy }}".to_owned()),
+        "pull_secrets" => Some("{{ toJson .Values.imagePullSecrets }}".to_owned()),
+        "memory_limit" => Some("{{ .Values.memoryLimit }}".to_owned()),
+        "webhook_port" => Some("{{ .Values.webhookPort }}".to_owned()),
         "injection" => Some(format!("{}\n        {chosen}", fixed.join("\n        "))),
         _ => None,
     })

@@ -114,6 +114,19 @@ fn an_image_of_another_version_is_kept_only_when_that_is_said() {
     }
 }
 
+#[test]
+fn who_names_one_image_is_told_of_the_others() {
+    for (typed, told) in [
+        (vec![], vec![]),
+        (vec!["--image=laneway/control:7"], vec![]),
+        (vec!["--image=r/control:7"], vec!["--inject proxy-image=IMAGE", "--inject init-image=IMAGE"]),
+        (vec!["--image=r/control:7", "--inject=proxy-image=r/p:7"], vec!["--inject init-image=IMAGE"]),
+        (vec!["--image=r/control:7", "--inject=proxy-image=r/p:7", "--inject=init-image=r/i:7"], vec![]),
+    ] {
+        assert_eq!(said(&typed).unsaid_images(), told, "{typed:?}");
+    }
+}
+
 /// Or an installation that was interrupted could neither be brought to its end nor be taken away.
 #[test]
 fn what_was_said_is_kept_before_anything_is_made_of_it() {
@@ -165,5 +178,47 @@ fn the_chart_is_that_of_these_manifests() {
     for file in ["Chart.yaml", "values.yaml"] {
         let text = std::fs::read_to_string(folder.join(file)).expect("it is there");
         assert!(text.contains(env!("CARGO_PKG_VERSION")), "{file} is of another version");
+    }
+}
+
+#[test]
+fn a_registry_a_limit_and_a_port_of_their_own_reach_the_deployment() {
+    let typed =
+        ["--image-pull-secret=registry", "--image-pull-secret=a.b", "--memory-limit=2Gi", "--webhook-port=10250"];
+    let first = said(&typed);
+    let found = documents(&manifests("lanes", &first));
+    let pod = &find(&found, "Deployment", CONTROL)["spec"]["template"]["spec"];
+    assert_eq!(pod["imagePullSecrets"], json!([{"name": "registry"}, {"name": "a.b"}]));
+    let container = &pod["containers"][0];
+    assert_eq!(container["resources"]["limits"]["memory"], "2Gi");
+    assert!(container["args"].as_array().expect("a list").contains(&json!("--webhook-listen=[::]:10250")));
+    assert!(
+        container["ports"].as_array().expect("a list").contains(&json!({"name": "webhook", "containerPort": 10250}))
+    );
+    // An upgrade goes on with them, and takes the secrets away only when that is said.
+    assert_eq!(said(&[]).over(first.clone()), first);
+    let none = said(&["--image-pull-secret=none"]).over(first);
+    let found = documents(&manifests("lanes", &none));
+    assert_eq!(find(&found, "Deployment", CONTROL)["spec"]["template"]["spec"]["imagePullSecrets"], json!([]));
+    for wrong in ["", "A", "a..b", "a/b"] {
+        assert!(secret(wrong).is_err(), "{wrong}");
+    }
+    for wrong in ["", "none", "1 Gi", "-1", "{}"] {
+        assert!(memory(wrong).is_err(), "{wrong}");
+    }
+}
+
+/// Alerts and dashboards go by the names that deploy/prometheus gives.
+#[test]
+fn monitors_name_what_they_scrape_as_the_alerts_do() {
+    let found = documents(&manifests("lanes", &said(&["--pod-monitor"])));
+    for job in ["laneway-proxy", "laneway-control"] {
+        let endpoint = &find(&found, "PodMonitor", job)["spec"]["podMetricsEndpoints"][0];
+        assert_eq!(endpoint["honorLabels"], true);
+        let rules = endpoint["relabelings"].as_array().expect("a list");
+        assert!(rules.contains(&json!({"targetLabel": "job", "replacement": job})), "{rules:?}");
+        assert!(rules.iter().any(|rule| rule["targetLabel"] == "pod_namespace"), "{rules:?}");
+        let alerts = include_str!("../../../deploy/prometheus/rules.yaml");
+        assert!(job != "laneway-control" || alerts.contains(&format!("up{{job=\"{job}\"}}")));
     }
 }

@@ -3,7 +3,7 @@
 
 use super::Trouble;
 use super::arguments::{Install, Upgrade};
-use crate::install::manifests;
+use crate::install::{Settings, manifests};
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -12,18 +12,23 @@ mod cluster;
 
 pub(super) async fn install(options: Install, out: &mut String) -> Result<(), Trouble> {
     let text = manifests(&options.place.namespace, &options.settings);
+    let unsaid = unsaid(&options.settings);
     if options.place.dry_run {
+        eprint!("{unsaid}");
         out.push_str(&text);
         return Ok(());
     }
+    out.push_str(&unsaid);
     cluster::install(&text, &options.place, out).await.map_err(said)
 }
 
 pub(super) async fn upgrade(options: Upgrade, out: &mut String) -> Result<(), Trouble> {
     let before = cluster::settings(&options.place.namespace).await.map_err(said)?;
     let outdated = options.settings.outdated(&before).join(", ");
-    let text = manifests(&options.place.namespace, &options.settings.over(before));
+    let settings = options.settings.over(before);
+    let (text, unsaid) = (manifests(&options.place.namespace, &settings), unsaid(&settings));
     if options.place.dry_run {
+        eprint!("{unsaid}");
         // Beside the manifests, which may be on their way to kubectl.
         if !outdated.is_empty() {
             eprintln!("not of version {VERSION}: {outdated}: an upgrade stops there");
@@ -40,7 +45,19 @@ pub(super) async fn upgrade(options: Upgrade, out: &mut String) -> Result<(), Tr
              {VERSION}, or the same ones again; nothing was changed"
         )));
     }
+    out.push_str(&unsaid);
     cluster::upgrade(&text, &options.place, out).await.map_err(said)
+}
+
+/// A line for whoever named one image of three; empty where nothing is odd.
+fn unsaid(settings: &Settings) -> String {
+    match settings.unsaid_images().as_slice() {
+        [] => String::new(),
+        some => format!(
+            "sidecars take images of the default names, from no registry of yours: {} says others\n",
+            some.join(" ")
+        ),
+    }
 }
 
 fn said(error: anyhow::Error) -> Trouble {
@@ -50,8 +67,9 @@ fn said(error: anyhow::Error) -> Trouble {
 /// A build without a client of the API server.
 #[cfg(not(feature = "kubernetes"))]
 mod cluster {
-    use crate::install::Settings;
     use crate::lanectl::arguments::Installed;
+
+    use super::Settings;
 
     const WITHOUT: &str =
         "this lanectl was built without the feature kubernetes: give --dry-run, and apply what it prints";
