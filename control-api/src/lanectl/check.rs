@@ -22,6 +22,8 @@ mod certificates;
 #[cfg(feature = "kubernetes")]
 mod cluster;
 mod handshake;
+#[cfg(feature = "kubernetes")]
+mod new_pod;
 mod validity;
 
 #[cfg(test)]

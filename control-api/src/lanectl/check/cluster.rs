@@ -18,6 +18,7 @@ use kube::{Client, ResourceExt};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
+use super::new_pod::{self, Fate};
 use super::validity::validity;
 use super::{Item, NAMES_MAX, not_well, odd, well};
 use crate::install::{AUTHORITIES, CONTROL, SETTINGS, WEBHOOK};
@@ -29,8 +30,8 @@ use crate::lanectl::print;
 mod tests;
 
 const SECTION: &str = "cluster";
-const INSTALLATION: &str = "installation";
-/// The first version whose sidecars are native ones without a feature gate.
+pub(super) const INSTALLATION: &str = "installation";
+/// The first version that the store takes, and whose sidecars are native ones without a feature gate.
 const MINOR_MIN: u32 = 29;
 /// A lease that nobody renewed for so long has no holder.
 const LEASE_SECONDS_MAX: i64 = 60;
@@ -91,6 +92,8 @@ struct There {
     without_authorities: Vec<String>,
     /// Pods of those namespaces that run without a sidecar, `namespace/name`.
     without_sidecar: Vec<String>,
+    /// What would become of a new pod, by namespace.
+    new_pods: Vec<(String, Fate)>,
     /// Whose the objects of the whole cluster are, where they are not this installation's.
     other: Option<Other>,
 }
@@ -142,7 +145,13 @@ async fn ask_before(client: &Client, namespace: &str, version: (u32, u32)) -> Re
     let mut found = Before { version, ..Before::default() };
     for (group, resource) in WRITES {
         for verb in VERBS {
-            if !is_allowed(client, group, resource, verb).await? {
+            let asked = ResourceAttributes {
+                group: Some(group.to_owned()),
+                resource: Some(resource.to_owned()),
+                verb: Some(verb.to_owned()),
+                ..ResourceAttributes::default()
+            };
+            if !is_allowed(client, asked).await? {
                 let dotted = if group.is_empty() { String::new() } else { format!(".{group}") };
                 found.denied.push(format!("{verb} {resource}{dotted}"));
             }
@@ -161,13 +170,8 @@ async fn ask_before(client: &Client, namespace: &str, version: (u32, u32)) -> Re
     Ok(found)
 }
 
-async fn is_allowed(client: &Client, group: &str, resource: &str, verb: &str) -> Result<bool, kube::Error> {
-    let asked = ResourceAttributes {
-        group: Some(group.to_owned()),
-        resource: Some(resource.to_owned()),
-        verb: Some(verb.to_owned()),
-        ..ResourceAttributes::default()
-    };
+/// Whether whoever checks may do it.
+pub(super) async fn is_allowed(client: &Client, asked: ResourceAttributes) -> Result<bool, kube::Error> {
     let spec =
         SelfSubjectAccessReviewSpec { resource_attributes: Some(asked), ..SelfSubjectAccessReviewSpec::default() };
     let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
@@ -195,8 +199,9 @@ async fn injecting(client: &Client) -> Result<Vec<Namespace>, kube::Error> {
 fn of_version((major, minor): (u32, u32)) -> Item {
     let says = format!("the API server answers, version {major}.{minor}");
     if major == 1 && minor < MINOR_MIN {
-        let hint = "from 1.29 on a sidecar is an init container that goes on running; below, install with --inject native-sidecar=false";
-        return odd(SECTION, "check-api-server", says, hint);
+        let hint = "1.29 or later is needed by the store and by native sidecars; on an older cluster run laneway-control outside of it (docs/stores.md), \
+                    and lanectl inject --native-sidecar=false";
+        return not_well(SECTION, "check-api-server", says, hint);
     }
     well(SECTION, "check-api-server", says)
 }
@@ -280,8 +285,9 @@ async fn ask_there(client: &Client, own: &str, now: SystemTime) -> Result<There,
     let authorities = |namespace: &str| Api::<ConfigMap>::namespaced(client.clone(), namespace);
     let own = authorities(own).get_opt(AUTHORITIES).await?;
     found.authorities = own.and_then(|map| map.data).and_then(|data| data.get("ca.pem").cloned());
-    for namespace in injecting(client).await? {
-        let name = namespace.name_any();
+    let injecting: Vec<String> = injecting(client).await?.iter().map(ResourceExt::name_any).collect();
+    found.new_pods = new_pod::ask(client, &injecting).await?;
+    for name in injecting {
         if authorities(&name).get_opt(AUTHORITIES).await?.is_none() {
             found.without_authorities.push(name.clone());
         }
@@ -384,6 +390,7 @@ fn judge_there(found: &There, namespace: &str, now: SystemTime) -> Vec<Item> {
             "the leader puts it there within seconds; see its log",
         ),
     });
+    items.extend(new_pod::judge(&found.new_pods));
     items.push(match found.without_sidecar.as_slice() {
         [] => well(INSTALLATION, "check-sidecars", "every pod that wants a sidecar has one".to_owned()),
         some => odd(
@@ -426,7 +433,7 @@ fn of_webhook(found: &There, namespace: &str, now: SystemTime) -> Item {
     let ends = CertificateDer::pem_slice_iter(authorities.as_bytes()).flatten().filter_map(|one| validity(&one));
     match ends.map(|validity| validity.until).max() {
         Some(until) if until > now => {
-            well(INSTALLATION, "check-webhook", format!("{WEBHOOK} asks a webhook that the API server believes"))
+            well(INSTALLATION, "check-webhook", format!("{WEBHOOK} holds the control plane's authority"))
         }
         Some(_) => bad("the control plane's authority is over".to_owned(), "the leader renews it; see its log"),
         None => bad(
@@ -436,7 +443,7 @@ fn of_webhook(found: &There, namespace: &str, now: SystemTime) -> Item {
     }
 }
 
-fn some_of(names: &[String]) -> String {
+pub(super) fn some_of(names: &[String]) -> String {
     let more = names.len().saturating_sub(NAMES_MAX);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", names.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", "))

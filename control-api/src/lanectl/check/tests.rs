@@ -126,7 +126,7 @@ fn findings_of_the_control_plane_stand_in_place_of_their_check_mark() {
 #[test]
 fn every_anchor_is_in_the_document() {
     let document = include_str!("../../../../docs/lanectl.md");
-    let texts = [include_str!("../check.rs"), include_str!("cluster.rs")];
+    let texts = [include_str!("../check.rs"), include_str!("cluster.rs"), include_str!("new_pod.rs")];
     let words = texts.into_iter().flat_map(|text| text.split('"'));
     let anchors: Vec<&str> = words.filter(|word| word.starts_with("check-")).collect();
     assert!(anchors.len() > 8, "{anchors:?}");

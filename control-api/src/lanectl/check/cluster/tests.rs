@@ -47,7 +47,7 @@ fn an_installation_that_is_whole_is_well() {
 #[test]
 fn each_part_that_is_missing_is_named() {
     type Break = fn(&mut There);
-    let cases: [(&str, Break); 12] = [
+    let cases: [(&str, Break); 14] = [
         ("check-owner", |there| there.other = Some(Other::of("shop", true))),
         ("check-owner", |there| there.other = Some(Other::of("gone", false))),
         ("check-kinds", |there| there.missing_kinds.push("lanes.laneway.io".to_owned())),
@@ -58,6 +58,8 @@ fn each_part_that_is_missing_is_named() {
         ("check-webhook", |there| there.bundles = None),
         ("check-webhook", |there| there.bundles = Some(vec![String::new()])),
         ("check-webhook", |there| there.authorities = None),
+        ("check-new-pods", |there| there.new_pods.push(("shop".to_owned(), Fate::Bare))),
+        ("check-new-pods", |there| there.new_pods.push(("shop".to_owned(), Fate::Refused("no".to_owned())))),
         ("check-authorities", |there| there.without_authorities.push("shop".to_owned())),
         ("check-webhook", |there| {
             there.authorities = Some("none".to_owned());
@@ -109,14 +111,14 @@ fn before_an_installation_rights_and_what_is_there_are_looked_at() {
     before.shared.push("shop".to_owned());
     before.version = (1, 28);
     let items = judge_before(&before, NAMESPACE);
-    let odd = [
-        ("check-api-server", Mark::Odd),
+    let marked = [
+        ("check-api-server", Mark::NotWell),
         ("check-rights", Mark::Well),
         ("check-meshes", Mark::Odd),
         ("check-installed", Mark::Odd),
         ("check-owner", Mark::Well),
     ];
-    assert_eq!(marks(&items), odd);
+    assert_eq!(marks(&items), marked);
     before.is_installed = false;
     before.release = Some("lw".to_owned());
     before.other = Some(Other::of("gone", false));
@@ -129,6 +131,6 @@ fn before_an_installation_rights_and_what_is_there_are_looked_at() {
     assert!(says(&items, "check-owner").contains("an installation in namespace lanes"), "{items:?}");
     before.denied.push("create namespaces".to_owned());
     let items = judge_before(&before, NAMESPACE);
-    assert_eq!(marks(&items), [("check-api-server", Mark::Odd), ("check-rights", Mark::NotWell)]);
+    assert_eq!(marks(&items), [("check-api-server", Mark::NotWell), ("check-rights", Mark::NotWell)]);
     assert_eq!(says(&items, "check-rights"), "you may not: create namespaces");
 }
