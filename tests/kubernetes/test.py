@@ -309,8 +309,8 @@ POD_MONITORS = {
 def the_chart_says_what_lanectl_says(run):
     chart = ROOT / "deploy" / "helm" / "laneway"
     run.command([TOOLS / "helm", "lint", "--strict", "--kube-version", "1.37", chart])
-    for flags, values in (([], []), (["--replicas=3", "--failure-policy=Ignore", "--pod-monitor", "--inject=drain-seconds=10"],
-                                     ["replicas=3", "failurePolicy=Ignore", "podMonitor=true", "inject.drain-seconds=10"])):
+    for flags, values in (([], []), (["--replicas=3", "--failure-policy=Ignore", "--pod-monitor", "--image-pull-secret=registry", "--memory-limit=2Gi", "--webhook-port=10250", "--inject=drain-seconds=10"],
+                                     ["replicas=3", "failurePolicy=Ignore", "podMonitor=true", "imagePullSecrets[0].name=registry", "memoryLimit=2Gi", "webhookPort=10250", "inject.drain-seconds=10"])):
         chosen = [word for value in values for word in ("--set", value)]
         helm = run.command([TOOLS / "helm", "template", "laneway", chart, "-n", SYSTEM, "--include-crds", "--kube-version", "1.37", *chosen])
         ours = run.lanectl("install", "--dry-run", *flags)
@@ -716,7 +716,21 @@ def check_of_the_installation_finds_it_well(run):
     said = run.asked("check", check=False)
     assert said.returncode == 0, said.stdout + said.stderr
     said = run.lanectl("check", "--cluster", check=False)
-    assert said.returncode in (0, 1) and "laneway-inject" in said.stdout, said.stdout + said.stderr
+    assert said.returncode in (0, 1) and "a new pod gets a sidecar" in said.stdout, said.stdout + said.stderr
+
+
+@claim
+def check_of_the_installation_says_what_would_refuse_a_new_pod(run):
+    run.kubectl("create", "namespace", "guarded")
+    try:
+        run.kubectl("label", "namespace", "guarded", "laneway.io/inject=enabled", "pod-security.kubernetes.io/enforce=baseline")
+        said = run.lanectl("check", "--cluster", check=False)
+        told = [line for line in said.stdout.splitlines() if "a new pod would be refused in guarded" in line]
+        assert said.returncode == 1 and told and "NET_ADMIN" in told[0], said.stdout + said.stderr
+        assert "enforce=privileged" in said.stdout, said.stdout
+        assert not run.objects("pods", "guarded")
+    finally:
+        run.kubectl("delete", "namespace", "guarded", "--wait=false")
 
 
 @claim
@@ -740,13 +754,22 @@ def no_pod_is_refused_while_replicas_are_replaced(run):
     assert injected > 5, injected
 
 
+def injected(run):
+    pods = json.loads(run.kubectl("get", "pods", "-A", "-l", "laneway.io/injected=true", "-o", "json"))["items"]
+    return [(pod["metadata"]["namespace"], pod["metadata"]["name"]) for pod in pods]
+
+
 @claim
 def uninstalling_as_the_page_says_leaves_nothing(run):
-    run.kubectl("label", "namespace", "demo", "laneway.io/inject-")
-    run.kubectl("rollout", "restart", "deployment", "-n", "demo")
-    bare = lambda pods: all("initContainers" not in pod["spec"] and is_ready(pod) for pod in pods)
-    wait_for("pods without sidecars", lambda: bare(run.objects("pods", "demo")), timeout_s=240)
     page = (ROOT / "docs" / "install.md").read_text().split("## Uninstall")[1]
+    run.kubectl("label", "namespace", "demo", "laneway.io/inject-")
+    run.kubectl("rollout", "restart", re.search(r"rollout restart ([a-z,]+)`", page)[1], "-n", "demo")
+    # Pods that nothing makes anew.
+    for namespace, name in (one for one in injected(run) if one[0] != "demo"):
+        run.kubectl("delete", "pod", name, "-n", namespace, "--wait=false")
+    gate = re.search(r"`kubectl (get pods [^`]*)` finds none", page)[1].split()
+    wait_for("no pod with a sidecar", lambda: not run.kubectl(*gate, "-o", "name").strip(), timeout_s=240)
+    wait_for("pods without sidecars", lambda: all(is_ready(pod) for pod in run.objects("pods", "demo")), timeout_s=240)
     script = re.search(r"```sh\n(.*?)```", page, re.DOTALL)[1]
     path = ":".join(map(str, (run.programs, TOOLS, os.environ["PATH"])))
     folder = run.cluster.folder / "uninstall"

@@ -8,6 +8,9 @@ mod objects;
 mod past;
 mod values;
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
