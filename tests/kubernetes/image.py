@@ -4,13 +4,16 @@ A base image is an overlay of this machine's own root; `scratch` is an empty fol
 their image's user: the sidecar, the redirect in a network namespace with both tools, the control plane with lanectl beside it.
 """
 import argparse
+import ctypes
 import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -18,6 +21,9 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCKERFILE = ROOT / "deploy" / "Dockerfile"
 STEP_TIMEOUT_S = 3600
 ANSWER_TIMEOUT_S = 60
+CLONE_NEWNET = 0x40000000
+# Of the Service of an installation; a cluster's resolver knows it.
+NAME = "laneway-control.laneway-system.svc"
 # Of this machine: an image's PATH has only its own programs.
 CHROOT = shutil.which("chroot", path=f"{os.environ['PATH']}:/usr/sbin") or "chroot"
 
@@ -128,6 +134,7 @@ def furnish(stage):
         subprocess.run(["mount", "--bind", f"/{special}", stage.root / special], check=True)
     (stage.root / "etc").mkdir(exist_ok=True)
     (stage.root / "etc/hosts").write_text("127.0.0.1 localhost\n")
+    (stage.root / "etc/resolv.conf").write_text("nameserver 127.0.0.1\n")
 
 
 def try_sidecar(stage):
@@ -156,13 +163,37 @@ def try_control_plane(stage):
         server = "http://" + ready.split("api=")[1].strip()
         said = in_image(stage, "lanectl", "--server", server, "check")
         assert said.returncode == 0 and "answers" in said.stdout, said
-        # By name: a static program asks the resolver too.
-        said = in_image(stage, "lanectl", "--server", server.replace("127.0.0.1", "localhost"), "check")
-        assert said.returncode == 0, said
+        # By name: a static program reads /etc/hosts, and asks the resolver, without the libraries of a C library.
+        for name in ("localhost", NAME):
+            said = in_image(stage, "lanectl", "--server", server.replace("127.0.0.1", name), "check")
+            assert said.returncode == 0 and "answers" in said.stdout, said
     finally:
         process.terminate()
         process.wait(ANSWER_TIMEOUT_S)
         shutil.rmtree(data)
+
+
+def leave_network():
+    """What is tried reaches nothing but a loopback of its own, with a resolver that knows one name."""
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "unshare the network")
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    resolver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    resolver.bind(("127.0.0.1", 53))
+    threading.Thread(target=resolve, args=(resolver,), daemon=True).start()
+
+
+def resolve(resolver):
+    """Answers by RFC 1035: address 127.0.0.1 for NAME, nothing of another kind, no other name."""
+    known = b"".join(bytes([len(label)]) + label.encode() for label in NAME.split(".")) + b"\0"
+    while True:
+        query, peer = resolver.recvfrom(512)
+        end = query.index(b"\0", 12) + 1
+        is_known, is_address = query[12:end].lower() == known, query[end:end + 2] == b"\0\1"
+        answer = b"\xc0\x0c\0\1\0\1\0\0\0\5\0\4\x7f\0\0\1" if is_known and is_address else b""
+        flags = b"\x85\x80" if is_known else b"\x85\x83"
+        counts = b"\0\1" + (b"\0\1" if answer else b"\0\0") + b"\0\0\0\0"
+        resolver.sendto(query[:2] + flags + counts + query[12:end + 4] + answer, peer)
 
 
 def size(root):
@@ -183,6 +214,7 @@ def main():
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", folder], check=True)
     started, failed = time.monotonic(), 0
     stages = Build(folder, arguments.profile).run()
+    leave_network()
     for name, attempt in (("proxy", try_sidecar), ("init", try_redirect), ("control", try_control_plane)):
         stage = stages[name]
         programs = [path for path in (stage.root / "usr/local/bin").iterdir()]
