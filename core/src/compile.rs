@@ -293,8 +293,9 @@ impl Compiled {
     }
 }
 
+/// Always of its own namespace, whatever it calls itself.
 fn own_service(node: &Identity) -> Option<String> {
-    (!node.service.is_empty()).then(|| name::service_reference(&node.namespace, &node.service))
+    (!node.service.is_empty()).then(|| name::service(&node.namespace, &node.service))
 }
 
 fn parse_address(text: &str) -> Option<IpAddr> {

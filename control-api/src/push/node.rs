@@ -1,5 +1,6 @@
 //! Who speaks on a stream: `Node.metadata` becomes an identity, or a reason to refuse. Pure.
 
+use laneway_core::name;
 use laneway_core::snapshot::Identity;
 use laneway_core::tag::{Tag, TagError};
 use laneway_proto::contract::NAMESPACE_DEFAULT;
@@ -37,6 +38,11 @@ pub enum NodeError {
     LongId,
     #[error("node.metadata.tag {0:?}: {1}")]
     Tag(String, TagError),
+    #[error(
+        "node.metadata.service {0:?} is no id of a service (1 to 253 bytes of A-Z, a-z, 0-9 and `._:@-`, any other percent-encoded); \
+         its namespace is in node.metadata.namespace"
+    )]
+    Service(String),
     #[error("node.metadata.{0} is not a text of at most {TEXT_BYTES_MAX} bytes")]
     Text(&'static str),
 }
@@ -76,6 +82,10 @@ impl Node {
         };
         if metadata.namespace.is_empty() {
             metadata.namespace = NAMESPACE_DEFAULT.to_owned();
+        }
+        // It would be held against credentials as it is written, so it is never more than an id: no name with a namespace of its own.
+        if !metadata.service.is_empty() && !name::is_service_id(&metadata.service) {
+            return Err(NodeError::Service(metadata.service));
         }
         let tag = match metadata.tag.as_str() {
             "" => None,

@@ -369,3 +369,17 @@ fn what_compile_makes_decode_takes() {
         }
     }
 }
+
+#[test]
+fn a_sidecar_is_of_its_own_namespace_whatever_it_calls_its_service() {
+    let compiled = compiled(
+        "{kind: LaneGroup, namespace: payments, name: cards, services: [cards]}\n---\n\
+         {kind: Lane, namespace: payments, name: gray, group: cards, entry: {services: [cards], rules: [{match: {header: x, in: [alice]}}]}}",
+    );
+    let own = Identity { namespace: "payments".into(), service: "cards".into(), tag: None };
+    assert_eq!(compiled.group_of(&own), "namespaces/payments/laneGroups/cards");
+    assert_eq!(compiled.subscribed(TYPE_LANE, &own).len(), 1);
+    let other = node("namespaces/payments/services/cards");
+    assert_eq!(compiled.group_of(&other), "namespaces/default/laneGroups/default");
+    assert!(compiled.subscribed(TYPE_LANE, &other).is_empty());
+}

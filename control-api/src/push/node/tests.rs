@@ -51,3 +51,15 @@ fn a_bad_node_is_refused() {
     assert!(matches!(Node::read(&node(&[("tag", text("with_underscore"))])), Err(NodeError::Tag(..))));
     assert_eq!(Node::read(&node(&[("service", Kind::BoolValue(true))])).err(), Some(NodeError::Text("service")));
 }
+
+#[test]
+fn a_service_is_an_id_and_never_the_name_of_one_in_another_namespace() {
+    let said = |service: &str| Node::read(&node(&[("namespace", text("shop")), ("service", text(service))]));
+    for good in ["a", "com.example.Cart:1.0", "a%2Fb"] {
+        assert_eq!(said(good).map(|node| node.identity.service), Ok(good.to_owned()));
+    }
+    for bad in ["namespaces/payments/services/cards", "a/b", "*", "a b"] {
+        let error = said(bad).expect_err("no id");
+        assert!(error.to_string().contains(bad) && error.to_string().contains("node.metadata.namespace"), "{error}");
+    }
+}
