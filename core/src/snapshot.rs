@@ -226,6 +226,18 @@ pub enum EndpointState {
     Unhealthy,
 }
 
+impl EndpointState {
+    /// Of two that are said to have one address: how likely it is this one. An address goes to somebody new while the one who had it is
+    /// still going away.
+    pub fn likelihood(self) -> u8 {
+        match self {
+            EndpointState::Ready | EndpointState::Warming => 2,
+            EndpointState::Unhealthy => 1,
+            EndpointState::Draining => 0,
+        }
+    }
+}
+
 /// What is spoken on a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {

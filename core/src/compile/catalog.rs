@@ -43,13 +43,23 @@ pub(super) struct Index {
 
 pub(super) fn index(catalog: &Catalog) -> Index {
     let mut index = Index::default();
-    // Whose socket it is: the first service that has it, by name; to others it is secondary.
-    let mut sockets: HashSet<SocketAddr> = HashSet::new();
     // Instances at whatever port is dialled own their address: who only names a port of it does not take that port from them.
-    let is_whole = |endpoint: &&EndpointDocument| endpoint.address.port() == 0;
     let primary = catalog.services.values().filter(|service| !service.secondary);
-    let whole: HashSet<IpAddr> =
-        primary.flat_map(|service| service.endpoints.iter().filter(is_whole)).map(|e| e.address.ip()).collect();
+    let whole: HashSet<IpAddr> = primary.flat_map(whole_addresses).collect();
+    // Whose socket it is: who most likely has it, then the first by name; to others it is secondary.
+    let mut sockets: HashMap<SocketAddr, (u8, &str)> = HashMap::new();
+    for (name, service) in catalog.services.iter().filter(|(_, service)| !service.secondary) {
+        let own = whole_addresses(service);
+        for endpoint in
+            service.endpoints.iter().filter(|e| !whole.contains(&e.address.ip()) || own.contains(&e.address.ip()))
+        {
+            let likelihood = endpoint.state.likelihood();
+            let owner = sockets.entry(endpoint.address).or_insert((likelihood, name));
+            if owner.0 < likelihood {
+                *owner = (likelihood, name);
+            }
+        }
+    }
     let mut peers: BTreeMap<IpAddr, discovery::Peer> = BTreeMap::new();
     for (name, service) in &catalog.services {
         let shared: Arc<str> = name.as_str().into();
@@ -60,7 +70,12 @@ pub(super) fn index(catalog: &Catalog) -> Index {
         for address in service.addresses.iter().copied().chain(instances) {
             add(index.addresses.entry(address.to_canonical()).or_default(), &shared);
         }
-        for endpoint in service.endpoints.iter().filter(|e| e.meshed && !service.secondary) {
+        // One that is going away is not who calls from the address that somebody new has.
+        let has_address = |e: &&EndpointDocument| {
+            sockets.get(&e.address).is_none_or(|(likelihood, _)| *likelihood <= e.state.likelihood())
+        };
+        let meshed = service.endpoints.iter().filter(|e| e.meshed && !service.secondary);
+        for endpoint in meshed.filter(has_address) {
             let tag = endpoint.tag.map(|t| t.as_str().to_owned()).unwrap_or_default();
             let peer = discovery::Peer { service: name.clone(), tag };
             peers.entry(endpoint.address.ip().to_canonical()).and_modify(|p| common(p, &peer)).or_insert(peer);
@@ -69,16 +84,12 @@ pub(super) fn index(catalog: &Catalog) -> Index {
         for endpoint in &service.endpoints {
             tags.entry(endpoint.tag).or_default().push(endpoint);
         }
-        let own: HashSet<IpAddr> = service.endpoints.iter().filter(is_whole).map(|e| e.address.ip()).collect();
-        let is_of_other = |e: &EndpointDocument| whole.contains(&e.address.ip()) && !own.contains(&e.address.ip());
         let mut endpoints = Vec::new();
         for (tag, of_tag) in tags {
-            let is_secondary =
-                |e: &EndpointDocument| service.secondary || is_of_other(e) || sockets.contains(&e.address);
+            let is_secondary = |e: &EndpointDocument| {
+                service.secondary || sockets.get(&e.address).is_none_or(|(_, owner)| *owner != name.as_str())
+            };
             shards(name, tag.as_ref().map_or("", Tag::as_str), of_tag, &is_secondary, &mut endpoints);
-        }
-        if !service.secondary {
-            sockets.extend(service.endpoints.iter().filter(|e| !is_of_other(e)).map(|e| e.address));
         }
         let visible_to = service.visible_to.clone();
         let service = Arc::new(WireResource::new(TYPE_SERVICE, name, &wire_service(service)));
@@ -88,6 +99,11 @@ pub(super) fn index(catalog: &Catalog) -> Index {
         index.peers.insert(address, Arc::new(WireResource::new(TYPE_PEER, &format!("ip/{address}"), &peer)));
     }
     index
+}
+
+/// Those of its instances that are called at whatever port is dialled.
+fn whole_addresses(service: &ServiceDocument) -> HashSet<IpAddr> {
+    service.endpoints.iter().filter(|e| e.address.port() == 0).map(|e| e.address.ip()).collect()
 }
 
 fn add(services: &mut Vec<Arc<str>>, service: &Arc<str>) {

@@ -383,3 +383,36 @@ fn a_sidecar_is_of_its_own_namespace_whatever_it_calls_its_service() {
     assert_eq!(compiled.group_of(&other), "namespaces/default/laneGroups/default");
     assert!(compiled.subscribed(TYPE_LANE, &other).is_empty());
 }
+
+#[test]
+fn an_address_that_was_given_to_somebody_new_is_theirs_whatever_the_one_before_is_called() {
+    let compiled = |a: &str, b: &str| {
+        compiled(&format!(
+            "{{kind: Service, name: a, hosts: [a], endpoints: [{{address: '10.0.0.9:0', state: {a}, meshed: true}}]}}\n---\n\
+             {{kind: Service, name: b, hosts: [b], endpoints: [{{address: '10.0.0.9:0', state: {b}, meshed: true}}]}}"
+        ))
+    };
+    let secondary = |compiled: &Compiled, host: &str| {
+        let shard = compiled.answer(TYPE_ENDPOINTS, host, &node("x"));
+        message::<discovery::Endpoints>(&shard[0]).endpoints[0].secondary
+    };
+    let peer = |compiled: &Compiled| -> String {
+        message::<discovery::Peer>(&compiled.answer(TYPE_PEER, "ip/10.0.0.9", &node("x"))[0]).service
+    };
+    for (a, b, owner) in [
+        ("draining", "ready", "b"),
+        ("draining", "unhealthy", "b"),
+        ("unhealthy", "warming", "b"),
+        ("ready", "draining", "a"),
+        ("unhealthy", "draining", "a"),
+    ] {
+        let compiled = compiled(a, b);
+        let is_secondary = (secondary(&compiled, "host/a"), secondary(&compiled, "host/b"));
+        assert_eq!(is_secondary, (owner != "a", owner != "b"), "a is {a}, b is {b}");
+        assert_eq!(peer(&compiled), format!("namespaces/default/services/{owner}"), "a is {a}, b is {b}");
+    }
+    // Nobody can tell: the first has it, and of the peer nothing is said that may be wrong.
+    let compiled = compiled("ready", "ready");
+    assert_eq!((secondary(&compiled, "host/a"), secondary(&compiled, "host/b")), (false, true));
+    assert_eq!(peer(&compiled), "");
+}

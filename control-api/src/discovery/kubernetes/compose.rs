@@ -99,7 +99,7 @@ impl Endpoints {
     fn add(&mut self, instance: &Instance, address: IpAddr, port: u16, name: &str) {
         let address = SocketAddr::new(address, port);
         let key = (name.to_owned(), address);
-        if self.0.get(&key).is_some_and(|other| likelihood(other.state) >= likelihood(instance.state)) {
+        if self.0.get(&key).is_some_and(|other| other.state.likelihood() >= instance.state.likelihood()) {
             return;
         }
         let endpoint = EndpointDocument {
@@ -111,14 +111,5 @@ impl Endpoints {
             meshed: instance.is_meshed,
         };
         self.0.insert(key, endpoint);
-    }
-}
-
-/// That it is this one who has the address.
-fn likelihood(state: EndpointState) -> u8 {
-    match state {
-        EndpointState::Ready | EndpointState::Warming => 2,
-        EndpointState::Unhealthy => 1,
-        EndpointState::Draining => 0,
     }
 }
