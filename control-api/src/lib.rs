@@ -41,6 +41,7 @@ pub mod lanectl;
 pub mod leader;
 pub mod listen;
 pub mod name;
+pub mod origin;
 pub mod push;
 pub mod reconcile;
 pub mod reflection;

@@ -21,6 +21,7 @@ use tokio::time;
 
 use super::reviewer::Away;
 use super::{Refusal, hash};
+use crate::origin::origin;
 
 #[cfg(test)]
 mod tests;
@@ -122,7 +123,7 @@ impl<T: Clone> Turns<T> {
         if let Some(said) = self.known(&key, now) {
             return Ok(said);
         }
-        let place = self.enter(key, from)?;
+        let place = self.enter(key, origin(from))?;
         let turn_by = time::Instant::now() + TURN_MAX;
         let reviewed = place.said.get_or_try_init(|| async {
             // Whoever waited for the review of another, which failed, may be too late for one of its own.

@@ -1,10 +1,12 @@
-//! How many connections each address has, so that one peer leaves room for others.
+//! How many connections each origin has, so that one peer leaves room for others.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::warn;
+
+use crate::origin::origin;
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +40,7 @@ impl Peers {
 
     /// None: that peer has as many as one may have.
     pub(super) fn take(&self, peer: IpAddr) -> Option<Place> {
-        let peer = peer.to_canonical();
+        let peer = origin(peer);
         let mut all = self.held();
         let held = all.entry(peer).or_default();
         if held.count < self.0.of_one_max {

@@ -226,3 +226,19 @@ fn a_sidecar_hears_that_it_has_to_come_again_before_it_gives_up() {
 fn one_address_never_has_half_of_the_turns() {
     const { assert!(2 * OF_ADDRESS_MAX < REVIEWS_MAX && 2 * OF_ADDRESS_WAITING_MAX < WAITING_MAX) };
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_has_a_network_of_ipv6_has_the_turns_of_one_address() {
+    let desk = Desk::new();
+    let of_network = |last: usize| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, u16::try_from(last).expect("a few")]);
+    let floods: Vec<Asked> = (0..REVIEWS_MAX).map(|at| desk.ask(&format!("guess-{at}"), of_network(at))).collect();
+    until("those of its turn are asked about", || desk.begun() == OF_ADDRESS_MAX).await;
+    let other = desk.ask("true-1", address(1));
+    until("another has a turn", || desk.begun() == OF_ADDRESS_MAX + 1).await;
+    assert_eq!(desk.waiting().1, 2);
+    desk.gate.add_permits(REVIEWS_MAX + 1);
+    assert_eq!(said(other).await, Ok(Ok("true-1".to_owned())));
+    for flood in floods {
+        drop(said(flood).await);
+    }
+}

@@ -34,3 +34,12 @@ fn who_has_left_is_forgotten() {
     drop(held);
     assert!(peers.held().is_empty());
 }
+
+#[test]
+fn a_network_of_ipv6_is_one_peer() {
+    let peers = Peers::new(1);
+    let of = |last: u16, network: u16| IpAddr::from([0x2001, 0xdb8, 0, network, 0, 0, 0, last]);
+    let _held = peers.take(of(1, 1)).expect("the first");
+    assert!(peers.take(of(2, 1)).is_none());
+    assert!(peers.take(of(1, 2)).is_some());
+}
