@@ -31,7 +31,7 @@ use crate::config::{Advertised, Config, LogFormat, StorePlace};
 use crate::discovery::PodService;
 use crate::discovery::file::Files;
 #[cfg(feature = "kubernetes")]
-use crate::discovery::kubernetes::Cluster;
+use crate::discovery::kubernetes::{self as cluster, Cluster};
 #[cfg(feature = "kubernetes")]
 use crate::discovery::merge::Merge;
 use crate::discovery::standing::Standing;
@@ -282,7 +282,7 @@ async fn discover(config: &Config) -> anyhow::Result<Discovery> {
     following.spawn(files.follow(found));
     #[cfg(feature = "kubernetes")]
     if let Some(namespaces) = &config.discovery_cluster {
-        let client = crate::kubernetes::connect().await?;
+        let client = kubernetes::connect_for_long(cluster::SILENT_MAX).await?;
         let (cluster, services) = Cluster::open(&client, namespaces, standing.clone()).await?;
         let pods = cluster.pods();
         let service_of: ServiceOf = Arc::new(move |pod| pods.service_of(&pod.namespace, &pod.name, &pod.uid));
@@ -321,7 +321,7 @@ async fn open_store(config: &Config) -> anyhow::Result<(Box<dyn Store>, Shared)>
         }
         #[cfg(feature = "kubernetes")]
         StorePlace::Kubernetes => {
-            let store = Kubernetes::new(crate::kubernetes::connect().await?, &config.kubernetes_namespace);
+            let store = Kubernetes::new(long_client().await?, &config.kubernetes_namespace);
             (Box::new(store.clone()), Shared::Kubernetes(store))
         }
         #[cfg(not(feature = "kubernetes"))]
@@ -366,7 +366,7 @@ async fn open_authority(config: &Config) -> anyhow::Result<Option<authority::Aut
         namespaces: authority::ENABLED.to_owned(),
         pods: authority::INJECTED.to_owned(),
     };
-    authority::Authority::open(kubernetes::connect().await?, config, Clock::system()).await.map(Some)
+    authority::Authority::open(long_client().await?, config, Clock::system()).await.map(Some)
 }
 
 /// `own` is what our own authority gives, in place of files.
@@ -406,10 +406,16 @@ async fn secure(
     Ok(Security { tls, rules: Rules { access, cluster }, following })
 }
 
+/// Of the cluster, for parts whose watches are as kube opens them, or that have a limit for each answer.
+#[cfg(feature = "kubernetes")]
+async fn long_client() -> anyhow::Result<kube::Client> {
+    kubernetes::connect_for_long(kubernetes::SILENT_MAX).await
+}
+
 /// The cluster, asked about tokens.
 #[cfg(feature = "kubernetes")]
 async fn authority(audience: String, service_of: ServiceOf) -> anyhow::Result<Arc<Authority>> {
-    let reviewer = ApiServer::new(crate::kubernetes::connect().await?);
+    let reviewer = ApiServer::new(long_client().await?);
     Ok(Arc::new(Authority::new(Box::new(reviewer), audience, service_of)))
 }
 

@@ -45,6 +45,8 @@ mod tests;
 const PAGE: u32 = 500;
 /// A watch is opened anew after so many seconds, which is heard; one that says nothing for five more is dead.
 const WATCH_S: u32 = 60;
+/// And so is a list of which nothing more is heard; longer than a watch may be silent.
+pub const SILENT_MAX: Duration = Duration::from_secs(75);
 /// Events that wait to be taken in; more wait in the watches.
 const EVENTS_MAX: usize = 1_024;
 /// Pauses of a watch that fails.

@@ -38,6 +38,18 @@ impl Asked {
         self.stream.write_all(head.as_bytes()).await.expect("it listens");
         Watched(self.stream)
     }
+
+    /// Says no.
+    async fn refuse(mut self, status: &str, headers: &str) {
+        let code: u16 = status.split(' ').next().and_then(|code| code.parse().ok()).expect("a status");
+        let error =
+            json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "X", "code": code}).to_string();
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n{headers}content-length: {}\r\n\r\n",
+            error.len()
+        );
+        self.stream.write_all((head + &error).as_bytes()).await.expect("it listens");
+    }
 }
 
 struct Watched(TcpStream);
@@ -60,6 +72,11 @@ async fn answer(stream: &mut TcpStream, body: &Value) {
 
 /// Requests for pods come out; there are no Services and no slices.
 async fn server() -> (Client, mpsc::Receiver<Asked>) {
+    server_with(super::super::SILENT_MAX).await
+}
+
+/// An answer may be silent for so long.
+async fn server_with(silent_max: Duration) -> (Client, mpsc::Receiver<Asked>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
     let address = listener.local_addr().expect("it is bound");
     let (send, asked) = mpsc::channel(4);
@@ -89,7 +106,8 @@ async fn server() -> (Client, mpsc::Receiver<Asked>) {
         }
     });
     let url = format!("http://{address}").parse().expect("a URL");
-    (Client::try_from(Config::new(url)).expect("no TLS, nothing to read"), asked)
+    let config = crate::kubernetes::for_long(Config::new(url), silent_max);
+    (Client::try_from(config).expect("no TLS, nothing to read"), asked)
 }
 
 fn a(number: u32, version: u32) -> Value {
@@ -255,14 +273,51 @@ async fn a_watch_that_is_open_is_heard_though_it_has_nothing_to_tell() {
     until("it is open", || is_heard_since(mark)).await;
     // A server that answers with an error is not heard.
     drop(open);
-    let mut refused = next(&mut asked).await;
+    let refused = next(&mut asked).await;
     let mark = Instant::now();
-    let error =
-        json!({"kind": "Status", "status": "Failure", "message": "no", "reason": "Forbidden", "code": 403}).to_string();
-    let head = "HTTP/1.1 403 Forbidden\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length";
-    refused.stream.write_all(format!("{head}: {}\r\n\r\n{error}", error.len()).as_bytes()).await.expect("it listens");
+    refused.refuse("403 Forbidden", "").await;
     let again = next(&mut asked).await;
     assert!(!is_heard_since(mark));
     let _open = again.watch().await;
     until("it is open again", || is_heard_since(mark)).await;
+}
+
+#[tokio::test]
+async fn a_server_that_has_no_room_is_told_of_and_asked_again_by_our_own_pauses() {
+    let (client, mut asked) = server().await;
+    let opening = tokio::spawn(async move { Cluster::open(&client, &[], Standing::default()).await });
+    next(&mut asked).await.list(&[a(1, 3)], 10, "").await;
+    let (mut cluster, _) = opening.await.expect("no panic").expect("all was listed");
+    let failures = |cluster: &Cluster| cluster.sources.iter().filter(|source| source.failure.is_some()).count();
+    // Each of them, whatever time it names: its hours are not ours.
+    for status in ["503 Service Unavailable", "429 Too Many Requests", "504 Gateway Timeout"] {
+        next(&mut asked).await.refuse(status, "retry-after: 3600\r\n").await;
+        while failures(&cluster) == 0 {
+            cluster.take_in().await;
+        }
+        // Whoever is heard again is asked for the next.
+        let open = next(&mut asked).await.watch().await;
+        while failures(&cluster) > 0 {
+            cluster.take_in().await;
+        }
+        drop(open);
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_is_never_answered_is_asked_for_again() {
+    let (client, mut asked) = server_with(Duration::from_secs(1)).await;
+    let mut opening = tokio::spawn(async move { Cluster::open(&client, &[], Standing::default()).await });
+    // Neither a word, nor the half of an answer.
+    let _silent = next(&mut asked).await;
+    let mut half = next(&mut asked).await;
+    half.stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{").await.expect("it listens");
+    let (_, services) = loop {
+        tokio::select! {
+            opened = &mut opening => break opened.expect("no panic").expect("all was listed"),
+            // On a machine with much to do it may have been given up too, and comes again.
+            again = next(&mut asked) => drop(tokio::spawn(async move { again.list(&[a(1, 3)], 10, "").await })),
+        }
+    };
+    assert_eq!(services.len(), 1);
 }
