@@ -3,7 +3,8 @@
 //! An instance has one endpoint with port 0: called at the port that was dialled, whatever it declares. A port of a front that leads to
 //! another number somewhere has a name, and one endpoint of that name for each instance; a port that leads to its own number
 //! everywhere needs none. Addresses that are not an instance's alone (a node's, a machine's) have endpoints of names only, of headless
-//! fronts too. Families never mix: a second address has a port name of its own, so who dials it is led to others of it.
+//! fronts too. Families never mix: a second address has a port name of its own, so who dials it is led to others of it. And so have
+//! instances that the addresses of the service do not stand for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -17,6 +18,9 @@ use super::objects::FrontFact;
 
 /// The port name of second addresses; no port of a Kubernetes Service has a dot.
 const SECOND_FAMILY: &str = "second.family";
+/// Those of instances beside what the service's addresses stand for: who dials one is led to others of them alone.
+const BESIDE: &str = "beside.fronts";
+const BESIDE_SECOND_FAMILY: &str = "beside.second.family";
 /// Of all names in a cluster, unless it was built with another.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 
@@ -25,6 +29,8 @@ pub(super) struct Instance {
     pub(super) second_address: Option<IpAddr>,
     /// All ports of its address are its own.
     pub(super) has_own_address: bool,
+    /// It is not called by the service's addresses.
+    pub(super) is_beside: bool,
     pub(super) tag: Option<Tag>,
     pub(super) state: EndpointState,
     pub(super) is_meshed: bool,
@@ -64,14 +70,17 @@ pub(super) fn compose(
     }
     let mut endpoints = Endpoints::default();
     for instance in instances.iter().filter(|instance| instance.has_own_address) {
-        endpoints.add(instance, instance.address, 0, "");
-        if let Some(second) = instance.second_address {
-            endpoints.add(instance, second, 0, SECOND_FAMILY);
+        let (first, second) = if instance.is_beside { (BESIDE, BESIDE_SECOND_FAMILY) } else { ("", SECOND_FAMILY) };
+        endpoints.add(instance, instance.address, 0, first);
+        if let Some(address) = instance.second_address {
+            endpoints.add(instance, address, 0, second);
         }
     }
     for (at, number) in numbers.iter().enumerate() {
         let is_kept = |instance: &Instance| instance.has_own_address && instance.targets[at] == Some(number.number);
-        if number.protocol == AppProtocol::Detect && instances.iter().all(is_kept) {
+        if number.protocol == AppProtocol::Detect
+            && instances.iter().filter(|instance| !instance.is_beside).all(is_kept)
+        {
             continue;
         }
         if !number.is_of_address && instances.iter().all(|instance| instance.targets[at].is_none()) {
@@ -87,21 +96,22 @@ pub(super) fn compose(
         }
         service.ports.push(PortDocument { port: number.number, name, protocol: number.protocol });
     }
-    service.endpoints = endpoints.0.into_values().collect();
+    service.endpoints = endpoints.whole.into_values().chain(endpoints.named.into_values()).collect();
     (!service.endpoints.is_empty()).then_some(service)
 }
 
-/// By port name and socket. An address that was given to a new pod while the old one still goes away is the new one's.
+/// An address that was given to a new pod while the old one still goes away is the new one's.
 #[derive(Default)]
-struct Endpoints(BTreeMap<(String, SocketAddr), EndpointDocument>);
+struct Endpoints {
+    /// Called at whatever port is dialled: one for each address, whatever it is called together with.
+    whole: BTreeMap<SocketAddr, EndpointDocument>,
+    /// By port name and socket.
+    named: BTreeMap<(String, SocketAddr), EndpointDocument>,
+}
 
 impl Endpoints {
     fn add(&mut self, instance: &Instance, address: IpAddr, port: u16, name: &str) {
         let address = SocketAddr::new(address, port);
-        let key = (name.to_owned(), address);
-        if self.0.get(&key).is_some_and(|other| other.state.likelihood() >= instance.state.likelihood()) {
-            return;
-        }
         let endpoint = EndpointDocument {
             address,
             port_name: name.to_owned(),
@@ -110,6 +120,16 @@ impl Endpoints {
             state: instance.state,
             meshed: instance.is_meshed,
         };
-        self.0.insert(key, endpoint);
+        match port {
+            0 => put(&mut self.whole, address, endpoint),
+            _ => put(&mut self.named, (name.to_owned(), address), endpoint),
+        }
+    }
+}
+
+/// Of two the likelier one, of equals the first.
+fn put<K: Ord>(endpoints: &mut BTreeMap<K, EndpointDocument>, key: K, endpoint: EndpointDocument) {
+    if endpoints.get(&key).is_none_or(|other| other.state.likelihood() < endpoint.state.likelihood()) {
+        endpoints.insert(key, endpoint);
     }
 }

@@ -206,6 +206,8 @@ pub(super) struct PodFact {
     pub(super) template: Arc<Template>,
     /// What it says itself.
     pub(super) service: Option<Arc<str>>,
+    /// By a label or annotation that is for this alone: it is of that service whatever Services there are.
+    pub(super) is_said: bool,
     pub(super) tag: Option<Tag>,
     /// The one by which it is called, and that of the other family.
     pub(super) address: IpAddr,
@@ -297,6 +299,7 @@ pub(super) fn pod_fact(pod: Pod) -> Option<PodFact> {
     let labels = pod.metadata.labels.unwrap_or_default();
     Some(PodFact {
         uid: pod.metadata.uid.unwrap_or_default().into(),
+        is_said: service.as_ref().is_some_and(|(place, _)| !is_shared(*place)),
         service: service.map(|(_, value)| value.into()),
         tag,
         address,
@@ -314,6 +317,11 @@ pub(super) fn pod_fact(pod: Pod) -> Option<PodFact> {
 pub(super) fn service_said(pod: &Pod) -> Option<String> {
     let (_, value) = said(&pod.metadata, &SERVICE_PLACES)?;
     name::is_service_id(&value).then_some(value)
+}
+
+/// All that one chart makes may say the same there.
+fn is_shared(place: Place) -> bool {
+    matches!(place, Place::Label("app.kubernetes.io/name" | "app"))
 }
 
 fn said(metadata: &ObjectMeta, places: &[Place]) -> Option<(Place, String)> {

@@ -208,8 +208,10 @@ impl Space {
     /// Whether documents, and whether findings are others.
     fn flush(&mut self, namespace: &str, problems: &mut Problems) -> (bool, bool) {
         let (mut is_changed, mut finds_other) = (false, false);
-        for maker in self.known.take_touched() {
-            let made = self.known.make(namespace, &maker);
+        let touched = self.known.take_touched();
+        let mut making = self.known.making(namespace);
+        for maker in touched {
+            let made = making.make(&maker);
             match made.finding {
                 Some(finding) if self.told.get(&maker) == Some(&finding) => {}
                 Some(finding) => {

@@ -14,6 +14,7 @@ use super::registry::{Kind, Registry};
 
 mod live;
 mod order;
+mod parts;
 mod watching;
 
 /// Reads objects as the API server writes them.
@@ -408,8 +409,8 @@ fn two_services_that_disagree_about_a_port_are_two() {
     );
     // Of different pods they may say different things.
     let objects = [
-        pod("p1", "10.0.0.1", json!({"app": "a", "v": "1"})),
-        pod("p2", "10.0.0.2", json!({"app": "a", "v": "2"})),
+        pod("p1", "10.0.0.1", json!({"laneway.io/service": "a", "v": "1"})),
+        pod("p2", "10.0.0.2", json!({"laneway.io/service": "a", "v": "2"})),
         front("a", "10.96.0.1", json!({"v": "1"}), json!([{"port": 80, "targetPort": 8080}])),
         front("a-two", "10.96.0.2", json!({"v": "2"}), json!([{"port": 80, "targetPort": 9090}])),
     ];

@@ -10,11 +10,11 @@ use super::{add, front, pod, registry, shown, with};
 
 /// One of a small world, so that everything meets everything.
 fn any_object() -> impl Strategy<Value = (Kind, &'static str, Option<Value>)> {
-    let pods = ("p[1-4]", prop::option::of("a|b|all"), prop::option::of("gray|Gray"), "x|y", 0..5_u8).prop_map(
-        |(name, service, tag, selected, variant)| {
+    let pods = ("p[1-4]", (prop::option::of("a|b|all"), any::<bool>()), prop::option::of("gray|Gray"), "x|y", 0..5_u8)
+        .prop_map(|(name, (service, is_said), tag, selected, variant)| {
             let ip = format!("10.0.0.{}", name.trim_start_matches('p'));
             let mut labels = json!({"x": selected});
-            labels["app"] = json!(service.unwrap_or_default());
+            labels[if is_said { "laneway.io/service" } else { "app" }] = json!(service.unwrap_or_default());
             labels["laneway.io/tag"] = json!(tag.unwrap_or_default());
             let object = pod(&name, &ip, labels);
             let object = match variant {
@@ -25,9 +25,8 @@ fn any_object() -> impl Strategy<Value = (Kind, &'static str, Option<Value>)> {
                 _ => Some(object),
             };
             (Kind::Pods, name, object)
-        },
-    );
-    let fronts = ("a|b|all", 0..4_u8, 0..4_u8, 0..4_u8).prop_map(|(name, selector, ports, headless)| {
+        });
+    let fronts = ("a|b|all|part", 0..5_u8, 0..4_u8, 0..4_u8).prop_map(|(name, selector, ports, headless)| {
         let ip = if headless == 0 { "None".to_owned() } else { format!("10.96.0.{}", name.len()) };
         let ports = match ports {
             0 => json!([]),
@@ -39,6 +38,7 @@ fn any_object() -> impl Strategy<Value = (Kind, &'static str, Option<Value>)> {
             0 => None,
             1 => Some(json!({"x": "x"})),
             2 => Some(json!({"x": "y"})),
+            3 => Some(json!({"app": "a"})),
             _ => Some(json!({})),
         };
         let object = object.map(|selector| front(&name, &ip, selector, ports));
@@ -94,7 +94,10 @@ proptest! {
         let objects: Vec<Value> = there.into_values().collect();
         let backwards: Vec<Value> = objects.iter().rev().cloned().collect();
         prop_assert_eq!(followed.catalogue(), registry(&objects).catalogue());
-        prop_assert_eq!(shown(&followed), shown(&registry(&backwards)));
+        let mut fresh = registry(&backwards);
+        prop_assert_eq!(shown(&followed), shown(&fresh));
+        let found = |registry: &mut Registry| registry.standing_problems().unwrap_or_default();
+        prop_assert_eq!(found(&mut followed), found(&mut fresh));
     }
 }
 
@@ -186,4 +189,34 @@ fn of_ten_thousand_pods_little_is_kept() {
         );
     }
     assert!(with_catalogue < 32 << 10, "{with_catalogue} KiB");
+}
+
+#[test]
+fn hundreds_of_services_over_the_same_pods_are_placed_while_others_wait() {
+    // An edit right in one namespace is enough for as much; whoever asks of which service a pod is waits for it.
+    const PODS: usize = 200;
+    const FRONTS: usize = 300;
+    let mut followed = Registry::default();
+    for at in 0..PODS {
+        add(&mut followed, pod(&format!("p{at}"), &format!("10.0.{}.{}", at / 250, at % 250), json!({"app": "a"})));
+    }
+    let service = |at: usize, target: usize| {
+        let ports = json!([{"port": 80, "targetPort": target}]);
+        front(&format!("f{at:03}"), &format!("10.96.{}.{}", at / 250, at % 250), json!({"app": "a"}), ports)
+    };
+    for at in 0..FRONTS {
+        add(&mut followed, service(at, 8080));
+    }
+    followed.flush();
+    let names = |followed: &Registry| followed.catalogue().iter().map(|made| made.name.clone()).collect::<Vec<_>>();
+    assert_eq!(names(&followed), ["a"]);
+    // The last leads elsewhere, and back again, as often as somebody likes.
+    for _ in 0..10 {
+        add(&mut followed, service(FRONTS - 1, 9090));
+        followed.flush();
+        assert_eq!(names(&followed), ["a", "f299"]);
+        add(&mut followed, service(FRONTS - 1, 8080));
+        followed.flush();
+        assert_eq!(names(&followed), ["a"]);
+    }
 }
