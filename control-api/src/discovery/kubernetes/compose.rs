@@ -21,9 +21,12 @@ const SECOND_FAMILY: &str = "second.family";
 /// Those of instances beside what the service's addresses stand for: who dials one is led to others of them alone.
 const BESIDE: &str = "beside.fronts";
 const BESIDE_SECOND_FAMILY: &str = "beside.second.family";
+/// And that of an instance which is dialled before it is ready, with its address.
+const UNREADY: &str = "unready.";
 /// Of all names in a cluster, unless it was built with another.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 
+#[derive(Clone)]
 pub(super) struct Instance {
     pub(super) address: IpAddr,
     pub(super) second_address: Option<IpAddr>,
@@ -31,6 +34,8 @@ pub(super) struct Instance {
     pub(super) has_own_address: bool,
     /// It is not called by the service's addresses.
     pub(super) is_beside: bool,
+    /// Whoever dials it means it, though it is not ready.
+    pub(super) is_dialled_unready: bool,
     pub(super) tag: Option<Tag>,
     pub(super) state: EndpointState,
     pub(super) is_meshed: bool,
@@ -70,10 +75,19 @@ pub(super) fn compose(
     }
     let mut endpoints = Endpoints::default();
     for instance in instances.iter().filter(|instance| instance.has_own_address) {
-        let (first, second) = if instance.is_beside { (BESIDE, BESIDE_SECOND_FAMILY) } else { ("", SECOND_FAMILY) };
-        endpoints.add(instance, instance.address, 0, first);
-        if let Some(address) = instance.second_address {
-            endpoints.add(instance, address, 0, second);
+        let addresses = [Some(instance.address), instance.second_address].into_iter().flatten();
+        for (address, shared) in addresses.zip([["", BESIDE], [SECOND_FAMILY, BESIDE_SECOND_FAMILY]]) {
+            if instance.is_dialled_unready {
+                // Nobody else is called together with it, so it is never chosen, and nobody in its place.
+                endpoints.add(
+                    &Instance { state: EndpointState::Ready, ..instance.clone() },
+                    address,
+                    0,
+                    &format!("{UNREADY}{address}"),
+                );
+            } else {
+                endpoints.add(instance, address, 0, shared[usize::from(instance.is_beside)]);
+            }
         }
     }
     for (at, number) in numbers.iter().enumerate() {

@@ -99,6 +99,7 @@ pub(super) struct ServiceSpec {
     pub(super) cluster_ips: Vec<String>,
     pub(super) selector: BTreeMap<String, String>,
     pub(super) ports: Vec<ServicePort>,
+    pub(super) publish_not_ready_addresses: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -227,6 +228,8 @@ pub(super) struct FrontFact {
     /// Empty: slices say which pods it has.
     pub(super) selector: BTreeMap<String, String>,
     pub(super) ports: Vec<FrontPort>,
+    /// Its pods are dialled before they are ready, as members of a quorum do with each other.
+    pub(super) has_unready: bool,
 }
 
 /// A TCP port of its addresses.
@@ -362,7 +365,8 @@ pub(super) fn front_fact(service: Service) -> Option<FrontFact> {
         },
         protocol: app_protocol(port.app_protocol.as_deref()),
     });
-    Some(FrontFact { addresses, selector: spec.selector, ports: ports.collect() })
+    let has_unready = spec.publish_not_ready_addresses == Some(true);
+    Some(FrontFact { addresses, selector: spec.selector, ports: ports.collect(), has_unready })
 }
 
 /// What is not to be read. The rest shows by its first bytes what it is.

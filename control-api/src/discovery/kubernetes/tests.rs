@@ -586,3 +586,39 @@ fn a_service_id_that_cannot_be_one_is_told() {
     let problems = registry.take_problems().told;
     assert!(problems[0].contains("annotation msePilotCreateAppName: `a/b` is no name of a service"), "{problems:?}");
 }
+
+#[test]
+fn members_of_a_quorum_dial_each_other_before_they_are_ready_and_nobody_else_is_led_to_them() {
+    let not_ready = json!([{"type": "Ready", "status": "False"}]);
+    let unready =
+        |name: &str, ip: &str| with(pod(name, ip, json!({"app": "etcd"})), "/status/conditions", not_ready.clone());
+    let peers = front("etcd-peers", "None", json!({"app": "etcd"}), json!([{"port": 2380}]));
+    let peers = with(peers, "/spec/publishNotReadyAddresses", json!(true));
+    let clients =
+        front("etcd", "10.96.0.1", json!({"app": "etcd"}), json!([{"name": "client", "port": 80, "targetPort": 2379}]));
+    // Nobody is ready before they have met: each can be dialled. By the address of all nobody is called.
+    let mut registry =
+        registry(&[unready("etcd-0", "10.0.0.1"), unready("etcd-1", "10.0.0.2"), peers, clients.clone()]);
+    let none = "etcd [10.96.0.1] {80=client} 10.0.0.1:0/unready.10.0.0.1 | 10.0.0.2:0/unready.10.0.0.2 | \
+                10.0.0.1:2379/client unhealthy | 10.0.0.2:2379/client unhealthy";
+    assert_eq!(shown(&registry), [none]);
+    // The first is: whoever dials the second still means that one.
+    add(&mut registry, pod("etcd-0", "10.0.0.1", json!({"app": "etcd"})));
+    registry.flush();
+    let one = "etcd [10.96.0.1] {80=client} 10.0.0.1:0 | 10.0.0.2:0/unready.10.0.0.2 | 10.0.0.1:2379/client | \
+               10.0.0.2:2379/client unhealthy";
+    assert_eq!(shown(&registry), [one]);
+    // One that is going away is not dialled anew.
+    add(
+        &mut registry,
+        with(unready("etcd-1", "10.0.0.2"), "/metadata/deletionTimestamp", json!("2026-01-01T00:00:00Z")),
+    );
+    registry.flush();
+    let going = "etcd [10.96.0.1] {80=client} 10.0.0.1:0 | 10.0.0.2:0 draining | 10.0.0.1:2379/client | 10.0.0.2:2379/client draining";
+    assert_eq!(shown(&registry), [going]);
+    // Without such a Service it is as any pod that is not ready.
+    check(
+        &[unready("etcd-0", "10.0.0.1"), clients],
+        &["etcd [10.96.0.1] {80=client} 10.0.0.1:0 unhealthy | 10.0.0.1:2379/client unhealthy"],
+    );
+}

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use laneway_core::check::service_too_large;
 use laneway_core::document::ServiceDocument;
+use laneway_core::snapshot::EndpointState;
 
 use super::super::compose::{Instance, Number, compose};
 use super::super::objects::{FrontFact, FrontPort, PodFact, Target, Template};
@@ -251,11 +252,13 @@ fn document(
         };
         let targets = || numbers.values().map(target_of).collect::<Vec<_>>();
         let is_beside = is_beside(member);
+        let has_unready = |front: &Arc<str>| of.fronts.get(front).is_some_and(|front| front.fact.has_unready);
         instances.push(Instance {
             address: fact.address,
             second_address: fact.second_address,
             has_own_address: !fact.is_on_node,
             is_beside,
+            is_dialled_unready: fact.state == EndpointState::Unhealthy && fronts.iter().any(has_unready),
             tag: fact.tag,
             state: fact.state,
             is_meshed: fact.is_meshed,
@@ -276,6 +279,7 @@ fn document(
             second_address: None,
             has_own_address: false,
             is_beside: false,
+            is_dialled_unready: false,
             tag: None,
             state,
             is_meshed: false,

@@ -42,6 +42,7 @@ fn any_object() -> impl Strategy<Value = (Kind, &'static str, Option<Value>)> {
             _ => Some(json!({})),
         };
         let object = object.map(|selector| front(&name, &ip, selector, ports));
+        let object = object.map(|object| with(object, "/spec/publishNotReadyAddresses", json!(headless == 1)));
         (Kind::Services, name, object)
     });
     let slices = ("s[1-2]", "a|all", prop::collection::vec("p[1-4]|", 0..3), any::<bool>()).prop_map(
