@@ -68,6 +68,7 @@ use self::stream::{Events, Streams};
 use crate::access::Door;
 use crate::access::limit::Limit;
 use crate::credentials::Credentials;
+use crate::discovery::TagOf;
 use crate::discovery::standing::Standing;
 use crate::drain::Draining;
 use crate::fleet::Fleet;
@@ -103,6 +104,7 @@ pub struct Api {
     doors: [Door; 2],
     webhook: webhook::Counts,
     discovery: Standing,
+    tag_of: TagOf,
     started: SystemTime,
     draining: Draining,
     repeats: Repeats,
@@ -128,6 +130,8 @@ pub struct Given {
     pub webhook: webhook::Counts,
     /// How discovery hears what it follows.
     pub discovery: Standing,
+    /// What discovery knows of the tags of pods.
+    pub tag_of: TagOf,
     pub draining: Draining,
     /// Of one principal.
     pub writes_per_second: u32,
@@ -146,6 +150,7 @@ impl Api {
             doors,
             webhook,
             discovery,
+            tag_of,
             draining,
             writes_per_second,
         } = given;
@@ -162,6 +167,7 @@ impl Api {
             doors,
             webhook,
             discovery,
+            tag_of,
             started,
             draining,
             repeats,

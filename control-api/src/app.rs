@@ -28,13 +28,13 @@ use crate::api::{Api, Given};
 use crate::authority;
 use crate::clock::Clock;
 use crate::config::{Advertised, Config, LogFormat, StorePlace};
-use crate::discovery::PodService;
 use crate::discovery::file::Files;
 #[cfg(feature = "kubernetes")]
 use crate::discovery::kubernetes::{self as cluster, Cluster};
 #[cfg(feature = "kubernetes")]
 use crate::discovery::merge::Merge;
 use crate::discovery::standing::Standing;
+use crate::discovery::{PodService, PodTag, TagOf};
 use crate::drain;
 use crate::expirer::Expirer;
 use crate::fleet::Fleet;
@@ -93,7 +93,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
-    let Discovery { services, discovered, mut following, service_of, standing } = found;
+    let Discovery { services, discovered, mut following, service_of, tag_of, standing } = found;
     let reconciler = Reconciler::start(store, services, Clock::system()).await.context("load the store (--store)")?;
     let reconciling = tokio::spawn(reconciler.clone().run(discovered));
     let adopting = tokio::spawn(reconciler.clone().follow());
@@ -172,6 +172,7 @@ async fn serve(config: Config) -> anyhow::Result<()> {
         doors,
         webhook: asked.clone(),
         discovery: standing,
+        tag_of,
         draining: draining.clone(),
         writes_per_second,
     };
@@ -268,6 +269,7 @@ struct Discovery {
     following: JoinSet<()>,
     /// Of a pod, where the cluster is read.
     service_of: ServiceOf,
+    tag_of: TagOf,
     standing: Standing,
 }
 
@@ -277,6 +279,7 @@ async fn discover(config: &Config) -> anyhow::Result<Discovery> {
         warn!("no --discovery: nothing is known to run, sidecars pass everything through");
     }
     let nobody: ServiceOf = Arc::new(|_| PodService::Unread);
+    let no_tags: TagOf = Arc::new(|_, _, _| PodTag::Unknown);
     let (found, discovered) = watch::channel(services.clone());
     let (mut following, standing) = (JoinSet::new(), Standing::default());
     following.spawn(files.follow(found));
@@ -285,6 +288,8 @@ async fn discover(config: &Config) -> anyhow::Result<Discovery> {
         let client = kubernetes::connect_for_long(cluster::SILENT_MAX).await?;
         let (cluster, services) = Cluster::open(&client, namespaces, standing.clone()).await?;
         let pods = cluster.pods();
+        let asked = pods.clone();
+        let tag_of: TagOf = Arc::new(move |namespace, pod, uid| asked.tag_of(namespace, pod, uid));
         let service_of: ServiceOf = Arc::new(move |pod| pods.service_of(&pod.namespace, &pod.name, &pod.uid));
         let (found, of_cluster) = watch::channel(services);
         following.spawn(cluster.follow(found));
@@ -292,9 +297,9 @@ async fn discover(config: &Config) -> anyhow::Result<Discovery> {
         let services = merge.whole();
         let (found, discovered) = watch::channel(services.clone());
         following.spawn(merge.follow(found));
-        return Ok(Discovery { services, discovered, following, service_of, standing });
+        return Ok(Discovery { services, discovered, following, service_of, tag_of, standing });
     }
-    Ok(Discovery { services, discovered, following, service_of: nobody, standing })
+    Ok(Discovery { services, discovered, following, service_of: nobody, tag_of: no_tags, standing })
 }
 
 /// What replicas share beside the store.

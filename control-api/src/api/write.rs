@@ -62,6 +62,7 @@ pub(super) async fn apply(
     outcome.diagnostics.extend(orphans(&before, &outcome));
     outcome.diagnostics.extend(still_off(&lanes, &outcome));
     outcome.diagnostics.extend(discovery::findings(&api.discovery, Instant::now()));
+    outcome.diagnostics.extend(discovery::mistagged(&api.fleet.connected(), &api.tag_of));
     Ok(ApplyBundleResponse { revision: outcome.revision, changes: outcome.changes, diagnostics: outcome.diagnostics })
 }
 

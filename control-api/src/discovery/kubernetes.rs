@@ -28,8 +28,8 @@ use tracing::{debug, error, info, warn};
 
 use self::objects::{FrontFact, Pod, PodFact, Service, Slice, SliceFact};
 use self::registry::{Kind, ObjectName, Registry};
-use super::PodService;
 use super::standing::{Ear, Standing};
+use super::{PodService, PodTag};
 use crate::causes;
 
 mod compose;
@@ -77,6 +77,7 @@ pub struct Cluster {
 }
 
 /// Asks what is known of pods at the moment.
+#[derive(Clone)]
 pub struct Pods {
     registry: Arc<Mutex<Registry>>,
     /// Those that are read; empty: all.
@@ -371,6 +372,10 @@ impl Pods {
             return PodService::Unread;
         }
         locked(&self.registry).service_of(namespace, pod, uid)
+    }
+
+    pub fn tag_of(&self, namespace: &str, pod: &str, uid: Option<&str>) -> PodTag {
+        locked(&self.registry).tag_of(namespace, pod, uid)
     }
 }
 

@@ -32,6 +32,7 @@ async fn watched() -> (Events<WatchEvent>, Trigger) {
     let api = Api::new(Given {
         webhook: crate::webhook::Counts::default(),
         discovery: crate::discovery::standing::Standing::default(),
+        tag_of: Arc::new(|_, _, _| crate::discovery::PodTag::Unknown),
         reconciler,
         fleet: Fleet::new(),
         leader: Leader::sole(),

@@ -13,7 +13,7 @@ use laneway_core::snapshot::EndpointState;
 
 pub(super) use self::making::Finding;
 use self::making::Making;
-use super::super::PodService;
+use super::super::{PodService, PodTag};
 use super::objects::{FrontFact, PodFact, SliceFact};
 use super::registry::Kind;
 
@@ -94,6 +94,11 @@ impl Namespace {
         let member = self.pods.get(pod).filter(|member| *member.fact.uid == *uid);
         let Some(member) = member else { return PodService::Unknown };
         member.service.as_deref().map_or(PodService::OfNone, |service| PodService::Of(service.to_owned()))
+    }
+
+    pub(super) fn tag_of(&self, pod: &str, uid: Option<&str>) -> PodTag {
+        let fact = self.pod(pod).filter(|fact| fact.problem.is_none() && uid.is_none_or(|uid| *fact.uid == *uid));
+        fact.map_or(PodTag::Unknown, |fact| fact.tag.map_or(PodTag::Baseline, PodTag::Of))
     }
 
     pub(super) fn is_empty(&self) -> bool {

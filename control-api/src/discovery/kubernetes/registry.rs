@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use laneway_core::document::ServiceDocument;
 
-use super::super::PodService;
-use super::super::standing;
+use super::super::{PodService, PodTag, standing};
 use super::namespace::{Finding, Maker, Namespace};
 use super::objects::{FrontFact, PodFact, SliceFact, Template};
 
@@ -153,6 +152,11 @@ impl Registry {
     /// The service of a pod. One that has no address yet, or has ended, is not known, and neither is one by the name of another.
     pub(super) fn service_of(&self, namespace: &str, pod: &str, uid: &str) -> PodService {
         self.namespaces.get(namespace).map_or(PodService::Unknown, |space| space.known.service_of(pod, uid))
+    }
+
+    /// The tag of a pod, of that uid if one is given.
+    pub(super) fn tag_of(&self, namespace: &str, pod: &str, uid: Option<&str>) -> PodTag {
+        self.namespaces.get(namespace).map_or(PodTag::Unknown, |space| space.known.tag_of(pod, uid))
     }
 
     /// What came up since this was last asked.

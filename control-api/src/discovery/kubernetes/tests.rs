@@ -5,10 +5,11 @@ use std::net::IpAddr;
 
 use laneway_core::document::{EndpointDocument, ServiceDocument};
 use laneway_core::snapshot::EndpointState;
+use laneway_core::tag::Tag;
 use laneway_proto::discovery::AppProtocol;
 use serde_json::{Value, json};
 
-use super::super::PodService;
+use super::super::{PodService, PodTag};
 use super::objects::{Pod, Service, Slice, front_fact, pod_fact, slice_fact};
 use super::registry::{Kind, Registry};
 
@@ -248,6 +249,24 @@ fn a_pod_of_a_stateful_set_that_was_made_anew_is_another_by_the_same_name() {
     add(&mut registry, made("second", "order"));
     assert_eq!(of(&registry, "second"), PodService::Of("order".to_owned()));
     assert_eq!(of(&registry, "first"), PodService::Unknown);
+}
+
+#[test]
+fn the_tag_of_a_pod_is_that_of_its_labels_now() {
+    let gray = Tag::parse(b"gray").expect("a tag");
+    let labelled = |tag: &str| {
+        let object = pod("cart-0", "10.0.0.1", json!({"app": "cart", "laneway.io/tag": tag}));
+        with(object, "/metadata/uid", json!("first"))
+    };
+    let mut registry = registry(&[labelled("gray")]);
+    let of = |registry: &Registry, uid: Option<&str>| registry.tag_of("shop", "cart-0", uid);
+    assert_eq!((of(&registry, None), of(&registry, Some("first"))), (PodTag::Of(gray), PodTag::Of(gray)));
+    assert_eq!(of(&registry, Some("second")), PodTag::Unknown);
+    add(&mut registry, labelled(""));
+    assert_eq!(of(&registry, Some("first")), PodTag::Baseline);
+    // Nobody can tell.
+    add(&mut registry, labelled("Gray"));
+    assert_eq!(of(&registry, Some("first")), PodTag::Unknown);
 }
 
 #[test]
