@@ -75,6 +75,25 @@ impl Expirer {
 
     /// Disables what is over. The revision that it became, if there was something to do and it was done.
     async fn look(&mut self) -> Option<i64> {
+        let mut done = None;
+        // All at once; one by one where that is more than the store takes.
+        let mut at_once = usize::MAX;
+        while let Some(written) = self.write(at_once).await {
+            match written {
+                Ok(revision) if at_once > 1 || done == Some(revision) => return Some(revision),
+                Ok(revision) => done = Some(revision),
+                Err(WriteError::Store(StoreError::TooLarge(_))) if at_once > 1 => at_once = 1,
+                Err(failure) => {
+                    self.note(&failure);
+                    return None;
+                }
+            }
+        }
+        done
+    }
+
+    /// Disables so many that are over, if there are any.
+    async fn write(&mut self, at_once: usize) -> Option<Result<i64, WriteError>> {
         let is_due = |next: SystemTime| next <= self.reconciler.now();
         if !self.leader.leads() || !expiry::next(&self.reconciler.state().objects).is_some_and(is_due) {
             self.failures = 0;
@@ -84,23 +103,22 @@ impl Expirer {
             Call { principal: PRINCIPAL.to_owned(), reason: REASON.to_owned(), method: METHOD, ..Call::default() };
         let request = Request { call, is_urgent: true, ..Request::default() };
         let now = self.reconciler.now();
-        let make: MakeEdit = Box::new(move |state| Ok(expiry::overdue(&state.objects, now)));
-        match self.reconciler.write(request, make).await {
-            Ok(outcome) => {
-                self.failures = 0;
-                Some(outcome.revision)
-            }
-            Err(failure) => {
-                self.failures = self.failures.saturating_add(1);
-                let (failures, retry_in_ms) = (self.failures, self.pause().as_millis());
-                let error = &failure as &(dyn std::error::Error + 'static);
-                if matches!(failure, WriteError::Outrun(_) | WriteError::Store(StoreError::Away(_))) {
-                    warn!(error, failures, retry_in_ms, "lanes whose time is over wait");
-                } else {
-                    error!(error, failures, retry_in_ms, "lanes whose time is over could not be disabled");
-                }
-                None
-            }
+        let make: MakeEdit = Box::new(move |state| Ok(expiry::overdue(&state.objects, now, at_once)));
+        let outcome = self.reconciler.write(request, make).await;
+        if outcome.is_ok() {
+            self.failures = 0;
+        }
+        Some(outcome.map(|outcome| outcome.revision))
+    }
+
+    fn note(&mut self, failure: &WriteError) {
+        self.failures = self.failures.saturating_add(1);
+        let (failures, retry_in_ms) = (self.failures, self.pause().as_millis());
+        let error = failure as &(dyn std::error::Error + 'static);
+        if matches!(failure, WriteError::Outrun(_) | WriteError::Store(StoreError::Away(_))) {
+            warn!(error, failures, retry_in_ms, "lanes whose time is over wait");
+        } else {
+            error!(error, failures, retry_in_ms, "lanes whose time is over could not be disabled");
         }
     }
 

@@ -11,10 +11,10 @@
 //! else was waiting.
 
 pub mod audit;
+pub mod history;
 
 mod adopt;
 mod debounce;
-mod history;
 
 use std::io::Read;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -389,13 +389,30 @@ impl Reconciler {
             changes: history::write(&changes),
         };
         let commit = Commit { revision, puts, deletes, audit };
-        let revision = self.shared.store.commit(commit).await.map_err(WriteError::Store)?;
+        let revision = self.store(commit, &changes, request.is_urgent).await.map_err(WriteError::Store)?;
         request.committed.store(revision, Ordering::Release);
         let pace = if switched || request.is_urgent { Pace::Switch } else { Pace::Rules };
         self.advance(revision, Arc::clone(&objects), pace);
         let names: Vec<&str> = changes.iter().map(|change| change.name.as_str()).collect();
         info!(revision, method = call.method, principal = %call.principal, changed = ?names, "committed");
         Ok(Outcome { time: stamp.time, revision, changes, diagnostics, objects })
+    }
+
+    /// With what was there before, where the store has room for that. What cannot be applied in parts, or must always work, is stored without.
+    async fn store(&self, commit: Commit, changes: &[ResourceChange], is_urgent: bool) -> Result<i64, StoreError> {
+        let store = &self.shared.store;
+        if !is_urgent && changes.len() > 1 {
+            return store.commit(commit).await;
+        }
+        let again = commit.clone();
+        match store.commit(commit).await {
+            Err(StoreError::TooLarge(reason)) => {
+                info!(revision = again.revision.number, reason, "the history has no room for what was there before");
+                let revision = store::Revision { changes: history::write_brief(changes), ..again.revision };
+                store.commit(Commit { revision, ..again }).await
+            }
+            done => done,
+        }
     }
 
     /// To a later revision; false where it is there already.

@@ -6,14 +6,18 @@
 
 use std::collections::BTreeMap;
 
-use laneway_proto::admin::{Revision, RollbackRequest, RollbackResponse};
+use laneway_proto::admin::{ResourceChange, Revision, RollbackRequest, RollbackResponse};
 use tonic::Status;
 
 use super::write::orphans;
 use super::{Api, errors, history};
 use crate::edit::rollback::{self, Past};
 use crate::name;
+use crate::reconcile::history::is_brief;
 use crate::reconcile::{Outcome, Request, WriteError};
+
+#[cfg(test)]
+mod tests;
 
 /// How often it is worked out anew because somebody else commits meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
@@ -61,7 +65,7 @@ pub(super) async fn rollback(
 
 /// What was in the scope after revision `number`, of all that `last` and those between have touched.
 pub(super) async fn past(api: &Api, number: i64, last: i64, scope: &str) -> Result<BTreeMap<String, String>, Status> {
-    let mut past = BTreeMap::new();
+    let mut past: BTreeMap<String, ResourceChange> = BTreeMap::new();
     let mut before = last.saturating_add(1);
     while before > number + 1 {
         let read = history::read(api, before).await?;
@@ -70,9 +74,20 @@ pub(super) async fn past(api: &Api, number: i64, last: i64, scope: &str) -> Resu
         // The older change overwrites: what it found is nearer to what is asked for.
         let changes = read.into_iter().filter(|revision| revision.revision > number).flat_map(|own| own.changes);
         let within = changes.filter(|change| scope.is_empty() || name::is_under(&change.name, scope));
-        past.extend(within.map(|change| (change.name, change.before_json)));
+        past.extend(within.map(|change| (change.name.clone(), change)));
     }
-    Ok(past)
+    texts(past)
+}
+
+/// What each was; a refusal where the history had no room for that.
+fn texts(past: BTreeMap<String, ResourceChange>) -> Result<BTreeMap<String, String>, Status> {
+    if let Some(change) = past.values().find(|change| is_brief(change)) {
+        return Err(errors::no_longer_held(format!(
+            "{} as it was then is not held: it was too large for the history. Apply it as you want it, or restore a part without it (scope)",
+            change.name
+        )));
+    }
+    Ok(past.into_iter().map(|(name, change)| (name, change.before_json)).collect())
 }
 
 /// The revision that was made, or would be. None: there was nothing to do.

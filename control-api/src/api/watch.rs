@@ -17,6 +17,7 @@ use super::stream::{End, Events, Outlet};
 use super::{Answer, Api, errors, history, read};
 use crate::changes::{Change, Object};
 use crate::reconcile::State;
+use crate::reconcile::history::is_brief;
 use crate::{json, name};
 
 #[cfg(test)]
@@ -166,7 +167,11 @@ async fn touched(api: &Api, state: &State, revision: i64) -> Result<BTreeMap<Str
 
 /// An object that is gone, as the history has it.
 fn was(change: &laneway_proto::admin::ResourceChange) -> Result<Object, Status> {
-    let text = &change.before_json;
+    // Where the history had no room for it, its name alone.
+    let text = match is_brief(change) {
+        true => &serde_json::json!({ "name": change.name }).to_string(),
+        false => &change.before_json,
+    };
     let read = if name::parse_lane(&change.name).is_some() {
         json::read_input(text, "Lane").map(|lane| Object::Lane(Box::new(lane)))
     } else if name::parse_policy(&change.name).is_some() {

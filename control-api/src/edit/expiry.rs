@@ -53,11 +53,11 @@ pub(super) fn settle(lane: &mut Lane, before: Option<&Lane>, occasion: Occasion)
     Some(finding(CODE_OVER, &lane.name, field, &message, help))
 }
 
-/// The edit that disables every lane whose time is over.
-pub fn overdue(objects: &Objects, now: SystemTime) -> Edit {
+/// The edit that disables lanes whose time is over: so many of them.
+pub fn overdue(objects: &Objects, now: SystemTime, count_max: usize) -> Edit {
     let over = objects.lanes.values().filter(|lane| is_enabled(lane));
     let over = over.filter(|lane| expire_time(lane).is_some_and(|end| is_over(&end, now)));
-    let lanes = over.map(|lane| Lane { enabled: Some(false), ..lane.clone() }).collect();
+    let lanes = over.take(count_max).map(|lane| Lane { enabled: Some(false), ..lane.clone() }).collect();
     Edit { lanes, cause: Cause::Expired, ..Edit::default() }
 }
 

@@ -106,6 +106,24 @@ async fn lanes_end_on_time_with_a_revision_that_says_who_and_why() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn lanes_that_end_together_end_one_by_one_where_the_store_takes_no_more() {
+    let world = World::new().await;
+    let names: Vec<String> = (0..3).map(|at| GRAY.replace("gray", &format!("gray{at}"))).collect();
+    for name in &names {
+        world.apply(name, 90).await;
+    }
+    // Of one of them, with what was there before or not.
+    let largest = world.commits().iter().map(|own| own.revision.bytes() + own.puts[0].body.len()).max();
+    world.disk.room_bytes.store(largest.expect("there are three"), Ordering::Relaxed);
+    let task = world.run(Leader::sole());
+    for name in &names {
+        assert_after(world.expired(name).await, 90, Duration::ZERO);
+    }
+    task.abort();
+    assert_eq!(world.commits().len(), 6);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_lane_that_is_given_more_time_lives_on() {
     let world = World::new().await;
     world.apply(GRAY, 90).await;

@@ -17,6 +17,22 @@ struct Change {
     after: String,
 }
 
+/// Without what was there before and after: where a store has no room for that. Who changed what, and where, is kept.
+pub(super) fn write_brief(changes: &[ResourceChange]) -> String {
+    let brief = changes.iter().map(|change| match change.kind() {
+        Kind::Updated | Kind::Deleted => {
+            ResourceChange { before_json: String::new(), after_json: String::new(), ..change.clone() }
+        }
+        Kind::Created | Kind::Unspecified => change.clone(),
+    });
+    write(&brief.collect::<Vec<_>>())
+}
+
+/// Is it held without what was there before?
+pub fn is_brief(change: &ResourceChange) -> bool {
+    matches!(change.kind(), Kind::Updated | Kind::Deleted) && change.before_json.is_empty()
+}
+
 pub(super) fn write(changes: &[ResourceChange]) -> String {
     let all = changes.iter().map(|change| Change {
         name: change.name.clone(),

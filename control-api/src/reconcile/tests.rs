@@ -126,6 +126,39 @@ async fn a_race_that_is_lost_for_ever_ends_with_nothing_changed() {
 }
 
 #[tokio::test]
+async fn what_could_be_stored_can_be_changed_switched_off_and_deleted_though_the_history_has_no_room_for_it() {
+    let disk: Arc<Disk> = Arc::default();
+    let own = replica(&disk).await;
+    let large = Lane { description: "x".repeat(1000), ..lane("large", None) };
+    write(&own, vec![large]).await.expect("a good edit");
+    let size = {
+        let first = &disk.commits()[0];
+        first.revision.bytes() + first.puts[0].body.len()
+    };
+    disk.room_bytes.store(size + 500, Ordering::Relaxed);
+    let off = lane("large", Some(false));
+    let edit = Edit { lanes: vec![Lane { description: "y".repeat(1000), ..off.clone() }], ..Edit::default() };
+    own.write(Request::default(), Box::new(move |_| Ok(edit.clone()))).await.expect("it cannot be done in parts");
+    let two = vec![Lane { description: "z".repeat(1000), ..off.clone() }, lane("other", None)];
+    let refused = write(&own, two.clone()).await;
+    assert!(matches!(refused, Err(WriteError::Store(StoreError::TooLarge(_)))), "{refused:?}");
+    let edit = Edit { lanes: two, ..Edit::default() };
+    let urgent = Request { is_urgent: true, ..Request::default() };
+    own.write(urgent, Box::new(move |_| Ok(edit.clone()))).await.expect("what is urgent is held up by nothing");
+    let goes = Edit { deletes: vec![off.name], ..Edit::default() };
+    disk.room_bytes.store(500, Ordering::Relaxed);
+    own.write(Request::default(), Box::new(move |_| Ok(goes.clone()))).await.expect("it can go");
+
+    // Who changed what is told of each, and what is not held is not taken for what was not there.
+    let revisions = own.revisions(9, 9).await.expect("they are held");
+    let told: Vec<_> = revisions.iter().rev().flat_map(|own| &own.changes).collect();
+    let is_brief: Vec<bool> = told.iter().map(|change| super::history::is_brief(change)).collect();
+    assert_eq!(is_brief, [false, true, true, false, true], "{told:?}");
+    assert_eq!(told[1].changed_paths, ["description", "enabled"]);
+    assert_eq!(own.state().objects.lanes.keys().collect::<Vec<_>>(), [&lane_name("other")]);
+}
+
+#[tokio::test]
 async fn a_store_that_was_set_back_is_said_and_nothing_is_committed() {
     let disk: Arc<Disk> = Arc::default();
     let ahead = replica(&disk).await;

@@ -2,7 +2,7 @@
 //!
 //! Handles on one [`Disk`] are the replicas of one store.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
@@ -24,6 +24,8 @@ pub(crate) struct Disk {
     pub(crate) failures: AtomicU32,
     /// Of the failures: somebody else came first.
     pub(crate) conflicts: AtomicU32,
+    /// Of one commit, objects and history together.
+    pub(crate) room_bytes: AtomicUsize,
 }
 
 impl Default for Disk {
@@ -34,6 +36,7 @@ impl Default for Disk {
             audit: Mutex::default(),
             failures: AtomicU32::new(0),
             conflicts: AtomicU32::new(0),
+            room_bytes: AtomicUsize::new(usize::MAX),
         }
     }
 }
@@ -68,6 +71,10 @@ impl Disk {
         }
         if take(&self.failures) {
             return Err(StoreError::Failed { doing: "write", source: "the disk is full".into() });
+        }
+        let size = commit.revision.bytes() + commit.puts.iter().map(|own| own.body.len()).sum::<usize>();
+        if size > self.room_bytes.load(Ordering::Relaxed) {
+            return Err(StoreError::TooLarge(format!("the change has {size} bytes")));
         }
         let mut commits = self.commits();
         let found = commits.last().map_or(0, |last| last.revision.number);

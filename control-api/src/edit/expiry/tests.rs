@@ -66,7 +66,7 @@ impl World {
     }
 
     fn expire(&mut self) -> Plan {
-        let edit = overdue(&self.objects, self.now());
+        let edit = overdue(&self.objects, self.now(), usize::MAX);
         self.edit(edit).expect("a lane can always end")
     }
 
@@ -143,12 +143,12 @@ fn a_lane_whose_time_is_over_is_disabled_and_remembered_as_expired() {
     world.apply(None, ttl(48));
     assert_eq!(next(&world.objects), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(48 * HOUR)));
     world.seconds = 48 * HOUR - 1;
-    assert!(overdue(&world.objects, world.now()).lanes.is_empty());
+    assert!(overdue(&world.objects, world.now(), usize::MAX).lanes.is_empty());
     world.seconds += 1;
     let plan = world.expire();
     assert!(plan.switched && plan.changes[0].changed_paths == ["enabled"], "{:?}", plan.changes);
     assert_eq!((world.lane().enabled, world.lane().state()), (Some(false), State::Expired));
-    assert!(next(&world.objects).is_none() && overdue(&world.objects, world.now()).lanes.is_empty());
+    assert!(next(&world.objects).is_none() && overdue(&world.objects, world.now(), usize::MAX).lanes.is_empty());
 
     // It stays so, whatever a file says but `enabled: true`; another ttl waits for that.
     let again = world.edit(written(None, ttl(48))).expect("a good edit");
