@@ -40,11 +40,10 @@ pub struct Edit {
     pub deletes: Vec<String>,
     /// Deletes what lies under this name and is not among the puts.
     pub prune_parent: Option<String>,
-    /// Of the puts.
     pub cause: Cause,
 }
 
-/// Why objects are written.
+/// Why objects are written, or deleted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Cause {
     /// Somebody wants them so.
@@ -56,6 +55,8 @@ pub enum Cause {
     Expired,
     /// Their guards switch lanes off. They are remembered as tripped.
     Tripped,
+    /// What is deleted is gone already, whatever that leaves behind.
+    Gone,
 }
 
 /// When, and as which revision.
@@ -148,17 +149,25 @@ pub fn plan(current: &Objects, edit: Edit, stamp: Stamp, uid: &mut dyn FnMut() -
             }
         }
     }
-    for lane in plan.objects.lanes.keys() {
-        let Some((namespace, group, _)) = name::parse_lane(lane) else { continue };
-        if group != GROUP_DEFAULT && !plan.objects.groups.contains_key(&laneway_core::name::group(namespace, group)) {
-            let message = format!("the group {group:?} is not there");
-            let help = "Apply the LaneGroup too, or leave `group` out for the default group";
-            findings.push(finding(CODE_NO_GROUP, lane, "group", &message, help));
-        }
+    if edit.cause != Cause::Gone {
+        findings.extend(plan.objects.lanes.keys().filter_map(|lane| groupless(lane, current, &plan.objects)));
     }
     plan.changes.sort_by(|left, right| left.name.cmp(&right.name));
     plan.findings = findings;
     Ok(plan)
+}
+
+/// The finding of a lane whose group is not there, by this edit. One that was so before stands in nobody's way, its own switch least of all.
+fn groupless(lane: &str, before: &Objects, after: &Objects) -> Option<Diagnostic> {
+    let (namespace, id, _) = name::parse_lane(lane).filter(|(_, id, _)| *id != GROUP_DEFAULT)?;
+    let group = laneway_core::name::group(namespace, id);
+    let is_missed = |objects: &Objects| objects.lanes.contains_key(lane) && !objects.groups.contains_key(&group);
+    if !is_missed(after) || is_missed(before) {
+        return None;
+    }
+    let message = format!("the group {id:?} is not there");
+    let help = "Apply the LaneGroup too, or leave `group` out for the default group";
+    Some(finding(CODE_NO_GROUP, lane, "group", &message, help))
 }
 
 /// The findings of a plan, and those that `core::check` has of it and that say something new.

@@ -24,7 +24,7 @@ use tracing::{info, warn};
 
 use self::count::Counts;
 use crate::causes;
-use crate::edit::Edit;
+use crate::edit::{Cause, Edit};
 use crate::leader::Leader;
 use crate::reconcile::audit::Call;
 use crate::reconcile::{MakeEdit, Reconciler, Request, State, WriteError};
@@ -324,13 +324,15 @@ impl Kubectl {
         let make: MakeEdit = Box::new(move |state: &State| {
             let own = only.take().ok_or(WriteError::Outrun(1))?;
             let is_there = revision_of(state, kind, &own) > 0;
-            Ok(Edit { deletes: if is_there { vec![own] } else { Vec::new() }, ..Edit::default() })
+            let deletes = if is_there { vec![own] } else { Vec::new() };
+            Ok(Edit { deletes, cause: Cause::Gone, ..Edit::default() })
         });
         match self.reconciler.write(Request { is_urgent: true, ..request(None, name) }, make).await {
             Ok(_) | Err(WriteError::Outrun(_)) => Ok(()),
             Err(WriteError::Store(failure)) => Err(failure),
             Err(other) => {
                 warn!(object = name, error = causes::in_words(&other), "that it is gone is not taken up");
+                self.left.insert(name.to_owned(), Instant::now() + LEAVE_FOR);
                 Ok(())
             }
         }

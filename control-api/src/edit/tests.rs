@@ -7,7 +7,7 @@ use laneway_core::compile::{Catalog, Objects};
 use laneway_proto::admin::diagnostic::Severity;
 use laneway_proto::admin::{Fallback, Lane, LaneGroup, ServicePolicy, lane, resource_change};
 
-use super::{Edit, EditError, Plan, Stamp, join, plan, restore};
+use super::{Cause, Edit, EditError, Plan, Stamp, join, plan, restore};
 
 const GRAY: &str = "namespaces/default/laneGroups/shop/lanes/gray";
 
@@ -78,6 +78,27 @@ fn what_cannot_be_is_refused_by_field() {
     check(with(vec![lane(), lane()]), "LANE0802", "name");
     check(with(vec![Lane { tag: "other".to_owned(), ..lane() }]), "LANE0803", "tag");
     check(with(vec![Lane { name: GRAY.replace("shop", "nowhere"), ..Lane::default() }]), "LANE0804", "group");
+}
+
+#[test]
+fn a_lane_that_lost_its_group_stands_in_nobodys_way() {
+    let objects = shop();
+    let group_goes = |cause| Edit { deletes: vec![group().name], cause, ..Edit::default() };
+    assert_eq!(refusal(&objects, group_goes(Cause::Written)), ("LANE0804".to_owned(), "group".to_owned()));
+    // Somebody has deleted it in the cluster: nobody can refuse that any more.
+    let gone = make(&objects, 2, group_goes(Cause::Gone)).expect("it is there");
+    assert_eq!((gone.findings.len(), gone.deletes.len()), (0, 1), "{:?}", gone.findings);
+    let second = Lane { name: GRAY.replace("gray", "blue"), ..Lane::default() };
+    assert_eq!(refusal(&gone.objects, Edit { lanes: vec![second], ..Edit::default() }).0, "LANE0804", "a new one");
+    // Its own switch works, as those of others do; it can go; and the group can come again.
+    let off = Lane { enabled: Some(false), ..gone.objects.lanes[GRAY].clone() };
+    let elsewhere = Lane { name: "namespaces/other/laneGroups/default/lanes/gray".to_owned(), ..Lane::default() };
+    let lanes = Edit { lanes: vec![off, elsewhere], ..Edit::default() };
+    let goes = Edit { deletes: vec![GRAY.to_owned()], ..Edit::default() };
+    for edit in [lanes, goes, Edit { groups: vec![group()], ..Edit::default() }] {
+        let plan = make(&gone.objects, 3, edit).expect("a good edit");
+        assert!(plan.findings.is_empty() && !plan.changes.is_empty(), "{:?}", plan.findings);
+    }
 }
 
 #[test]
