@@ -34,11 +34,7 @@ impl Unproven {
 }
 
 impl Found {
-    /// The first Revision that is asked.
-    pub(super) fn first(&self) -> Option<i64> {
-        self.unproven.values().map(|own| own.of).min()
-    }
-
+    /// Does that Revision say anything of them?
     pub(super) fn asks(&self, number: i64) -> bool {
         self.unproven.values().any(|own| own.of <= number)
     }

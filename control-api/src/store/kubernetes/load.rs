@@ -8,8 +8,9 @@ use tracing::warn;
 use super::super::{Kind, Record, StoreError, Stored};
 use super::compare::{Found, Unproven};
 use super::failure::call;
+use super::journal::{self, Heads};
 use super::object::{self, Read, Standing};
-use super::{KINDS, Known, Kubernetes, in_force, journal};
+use super::{KINDS, Known, Kubernetes, in_force};
 
 /// Objects read at a time.
 const PAGE_COUNT: u32 = 500;
@@ -32,7 +33,7 @@ impl Kubernetes {
             if self.shared.journal.heads().await? != heads {
                 continue;
             }
-            let records = self.compared(found, revision).await?;
+            let records = self.compared(found, &heads).await?;
             let mut known = self.known();
             // One that took longer does not go back behind what was followed meanwhile.
             if revision >= known.revision {
@@ -45,29 +46,35 @@ impl Kubernetes {
 
     /// Settles by the Revisions what the objects alone cannot say. That an object is gone which this process knows of, though no commit has
     /// removed it, is a proposal yet to be accepted.
-    async fn compared(&self, mut found: Found, revision: i64) -> Result<BTreeMap<String, Record>, StoreError> {
+    async fn compared(&self, mut found: Found, heads: &Heads) -> Result<BTreeMap<String, Record>, StoreError> {
+        let revision = journal::newest(heads);
         let (after, known) = {
             let known = self.known();
             (known.revision, known.records.clone())
         };
         let mut missing: Vec<Record> =
             known.values().filter(|own| !found.records.contains_key(&own.name)).cloned().collect();
-        let first = found.first().into_iter().chain((!missing.is_empty()).then_some(after + 1)).min();
-        for number in first.unwrap_or(revision + 1)..=revision {
-            let is_missed = !missing.is_empty() && number > after;
+        let is_new = |number: i64| number > after && number <= revision;
+        let held_count = heads.keys().filter(|number| is_new(**number)).count();
+        if usize::try_from(revision.saturating_sub(after).max(0)) != Ok(held_count) {
+            // What nobody holds any more may have removed any of them.
+            missing.clear();
+        }
+        // A copy may be of long ago: what is held is asked, not each number since.
+        for number in heads.keys().copied().filter(|number| *number <= revision) {
+            let is_missed = !missing.is_empty() && is_new(number);
             if !is_missed && !found.asks(number) {
                 continue;
             }
-            let entry = self.shared.journal.read(number).await?.map(|(_, entry)| entry);
-            if is_missed {
-                // What nobody holds any more may have removed any of them.
-                let writes =
-                    |name: &str| entry.as_ref().is_none_or(|own| own.writes.iter().any(|write| write.name == name));
-                missing.retain(|own| !writes(&own.name));
-            }
-            if let Some(entry) = entry {
-                found.compare(&entry, &known);
-            }
+            // Let go meanwhile: as what is not held.
+            let Some((_, entry)) = self.shared.journal.read(number).await? else {
+                if is_new(number) {
+                    missing.clear();
+                }
+                continue;
+            };
+            missing.retain(|own| !is_new(number) || entry.writes.iter().all(|write| write.name != own.name));
+            found.compare(&entry, &known);
         }
         let mut records = found.into_records(revision, &known);
         records.extend(missing.into_iter().map(|record| (record.name.clone(), record)));

@@ -9,7 +9,7 @@ use super::super::journal::Entry;
 use super::super::object::{self, Proposal, Standing};
 use super::super::watch::Key;
 use super::super::{BOUND, BY_KUBECTL, Kubernetes, in_force};
-use super::{Namespaced, commit, lane, patched, sorted};
+use super::{Namespaced, WAIT, commit, lane, patched, sorted};
 use crate::store::{HistoryBound, Kind, Record, Store, StoreError, Stored};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -127,6 +127,24 @@ async fn a_copy_of_what_was_accepted_once_is_not_what_is_in_force() {
     assert!(store.copied(&key(&place, "gray"), 0, 3).await.expect("asks").is_some());
     // Nor for who starts now, before anybody judged it.
     assert_eq!(place.store(BOUND).await.load().await.expect("loads").records, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn a_copy_of_long_ago_asks_for_what_is_held_and_not_for_each_number_since() {
+    let place = Namespaced::new("long ago");
+    let store = place.store(BOUND).await;
+    let (old, other) = (stamped(&place.lane_name("old"), true, 1), place.lane_name("other"));
+    store.commit(commit(1, vec![old.clone()], Vec::new())).await.expect("commits");
+    // As if all of these had been let go: asking for each would take years.
+    store.shared.journal.api.delete("000000000001", &DeleteParams::default()).await.expect("it is there");
+    let far = 100_000_000_000;
+    let newest = stamped(&other, true, far);
+    store.commit(commit(far, vec![newest.clone()], Vec::new())).await.expect("commits");
+    for store in [&store, &place.store(BOUND).await] {
+        let stored = tokio::time::timeout(WAIT, store.load()).await.expect("in time").expect("loads");
+        assert_eq!(stored, Stored { revision: far, records: sorted(vec![old.clone(), newest.clone()]) });
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
