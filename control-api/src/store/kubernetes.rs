@@ -44,7 +44,7 @@ use crate::leader::Leader;
 use crate::replicas::{Replica, Replicas};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 /// Each is an object that the cluster keeps in memory too.
 const BOUND: HistoryBound = HistoryBound { revisions: 500, bytes: 64 << 20 };

@@ -25,8 +25,8 @@ use crate::store::{
 };
 
 /// A namespace, gone with the test.
-struct Namespaced {
-    namespace: String,
+pub(crate) struct Namespaced {
+    pub(crate) namespace: String,
     is_made: AtomicBool,
 }
 
@@ -36,7 +36,7 @@ async fn client() -> Client {
 }
 
 impl Namespaced {
-    fn new(test: &str) -> Namespaced {
+    pub(crate) fn new(test: &str) -> Namespaced {
         let id = format!("{:016x}", xxhash_rust::xxh3::xxh3_64(format!("{test} {}", std::process::id()).as_bytes()));
         Namespaced { namespace: format!("t-{id}"), is_made: AtomicBool::new(false) }
     }
@@ -83,7 +83,7 @@ impl Namespaced {
         }
     }
 
-    async fn store(&self, bound: HistoryBound) -> Kubernetes {
+    pub(crate) async fn store(&self, bound: HistoryBound) -> Kubernetes {
         let client = client().await;
         self.make(&client).await;
         Kubernetes::bounded(client, &self.namespace, bound, Some(self.namespace.clone()))
@@ -93,7 +93,7 @@ impl Namespaced {
         store.api(Kind::Lane, &self.namespace)
     }
 
-    fn lane_name(&self, id: &str) -> String {
+    pub(crate) fn lane_name(&self, id: &str) -> String {
         laneway_core::name::lane(&self.namespace, "default", id)
     }
 }
@@ -231,7 +231,7 @@ mod kubernetes_conformance {
     suite!([#[ignore = "needs an API server: ./x test-k8s"]] |test: &str| Some(Namespaced::new(test)));
 }
 
-fn lane(name: &str, enabled: bool) -> Record {
+pub(super) fn lane(name: &str, enabled: bool) -> Record {
     let lane = Lane {
         name: name.to_owned(),
         uid: "uid".to_owned(),
@@ -243,7 +243,7 @@ fn lane(name: &str, enabled: bool) -> Record {
     Record { name: name.to_owned(), kind: Kind::Lane, body: lane.encode_to_vec() }
 }
 
-fn commit(number: i64, puts: Vec<Record>, deletes: Vec<String>) -> Commit {
+pub(super) fn commit(number: i64, puts: Vec<Record>, deletes: Vec<String>) -> Commit {
     Commit { revision: conformance::revision(number, "[]"), puts, deletes, audit: Vec::new() }
 }
 
@@ -259,7 +259,7 @@ async fn patched(api: &Api<DynamicObject>, name: &str, patch: Value) -> DynamicO
 }
 
 /// As long as the machine may take.
-const WAIT: std::time::Duration = std::time::Duration::from_secs(60);
+pub(crate) const WAIT: std::time::Duration = std::time::Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an API server: ./x test-k8s"]

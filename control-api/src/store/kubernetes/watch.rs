@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::runtime::watcher::{self, Event, watcher};
 use serde_json::{Value, json};
 use tokio_stream::{Stream, StreamExt};
@@ -18,6 +18,18 @@ use super::{KINDS, Kubernetes};
 /// What comes in a burst is looked at once.
 const QUIET: Duration = Duration::from_millis(20);
 const BURST_MAX: Duration = Duration::from_millis(200);
+
+/// The API server ends a watch after so long, and it is begun anew; one that tells nothing for 5 s more is given up. Well below what the
+/// client would take by itself: 295 s.
+const WATCHED_FOR_S: u32 = 60;
+
+/// Objects, or what is asked of them, as they are and as they change.
+pub(super) fn watched<K>(api: Api<K>) -> impl Stream<Item = watcher::Result<Event<K>>> + Send
+where
+    K: kube::Resource + Clone + serde::de::DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    watcher(api, watcher::Config::default().timeout(WATCHED_FOR_S))
+}
 
 type Events = Pin<Box<dyn Stream<Item = (Kind, watcher::Result<Event<DynamicObject>>)> + Send>>;
 
@@ -47,10 +59,7 @@ pub struct Watch {
 
 impl Kubernetes {
     pub fn watch(&self) -> Watch {
-        let of = |kind: Kind| -> Events {
-            let events = watcher(self.all_of(kind), watcher::Config::default());
-            Box::pin(events.map(move |event| (kind, event)))
-        };
+        let of = |kind: Kind| -> Events { Box::pin(watched(self.all_of(kind)).map(move |event| (kind, event))) };
         let [groups, policies, lanes] = KINDS.map(of);
         let events = Box::pin(groups.merge(policies).merge(lanes));
         Watch { events, seen: BTreeMap::new(), listed: BTreeMap::new(), synced: BTreeSet::new() }
