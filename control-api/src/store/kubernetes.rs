@@ -22,6 +22,7 @@ mod rewrite;
 pub mod session;
 mod settle;
 pub mod watch;
+mod written;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

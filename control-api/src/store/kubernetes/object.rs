@@ -26,7 +26,9 @@ use crate::name;
 mod tests;
 
 /// What was accepted; see the module.
-const ACCEPTED: &str = "laneway.io/accepted";
+pub(super) const ACCEPTED: &str = "laneway.io/accepted";
+/// Annotation: when another replica did what somebody had begun.
+pub(super) const CARRIED_ON: &str = "laneway.io/carried-on";
 /// Longest name of an object in a cluster.
 const NAME_BYTES_MAX: usize = 253;
 /// Where a spec need not say it, and what was settled holds.
@@ -416,10 +418,16 @@ pub(super) fn as_proposal(kind: Kind, object: &DynamicObject) -> Option<Proposal
     }
 }
 
-/// Does the cluster keep all of what was sent? A definition that is older than ours takes away what it does not know.
-pub(super) fn is_kept(kind: Kind, sent: &DynamicObject, kept: &DynamicObject) -> bool {
-    let is_accepted = |object: &DynamicObject| matches!(read(kind, object).standing, Standing::Accepted(_));
-    !is_accepted(sent) || is_accepted(kept)
+/// What is there says exactly this record: with our note on it, and nothing else of it changed, it is what was accepted. Nothing: it says
+/// something else.
+pub(super) fn noted(live: &DynamicObject, record: &Record, revision: i64) -> Option<DynamicObject> {
+    let mut object = live.clone();
+    annotate(&mut object, record, &parts(record, revision).ok()?.accepted);
+    matches!(read(record.kind, &object).standing, Standing::Accepted(own) if own == *record).then_some(object)
+}
+
+pub(super) fn note<'o>(object: &'o DynamicObject, key: &str) -> Option<&'o str> {
+    object.metadata.annotations.as_ref()?.get(key).map(String::as_str)
 }
 
 /// Who wrote an object last beside us, as the API server has it.

@@ -10,13 +10,12 @@ use super::claim::Claim;
 use super::failure::{call, is_conflict, is_missing};
 use super::journal::{State, kind_of, post};
 pub(super) use super::object::Theirs;
-use super::object::{self, NotMerged, Place};
+use super::object::{self, CARRIED_ON, NotMerged, Place};
+use super::written::{self, Undone};
 use super::{Kubernetes, moved};
 
 /// How often an object is looked at again because somebody else wrote it meanwhile.
 const ATTEMPTS_MAX: u32 = 5;
-/// Annotation: when another replica did what somebody had begun.
-const CARRIED_ON: &str = "laneway.io/carried-on";
 /// Before a change is planned anew that somebody else contests; they are judged meanwhile.
 const CONTESTED_WAIT: Duration = Duration::from_millis(100);
 
@@ -56,7 +55,8 @@ pub(super) fn steps<'c>(puts: &'c [Record], deletes: &'c [String]) -> Vec<Step<'
 pub(super) struct Purpose {
     pub(super) number: i64,
     pub(super) theirs: Theirs,
-    /// It says what people did. What it deletes is gone already, and what it puts is there: otherwise they have done something else since.
+    /// It says what people did. What it deletes is gone already, and what it puts is there, word for word: otherwise they have done something
+    /// else since.
     pub(super) is_noted: bool,
 }
 
@@ -130,18 +130,10 @@ impl Kubernetes {
         if purpose.is_noted && live.is_none() {
             return Err(purpose.overtaken(&record.name, "is gone again"));
         }
-        let old = self.known().records.get(&record.name).cloned();
-        let merged = object::merged(&place, live.as_ref(), old.as_ref(), record, number, theirs);
-        let mut object = match merged {
-            Ok(object) => object,
-            Err(NotMerged::Contested) => {
-                // It is planned anew, on top of what they have written, once that is accepted or refused.
-                tokio::time::sleep(CONTESTED_WAIT).await;
-                return Err(moved(number - 1, number));
-            }
-            Err(NotMerged::Unreadable(source)) => {
-                return Err(StoreError::Failed { doing: "write an object for the cluster", source: Box::new(source) });
-            }
+        let mut object = match live.as_ref().filter(|_| purpose.is_noted) {
+            Some(live) => object::noted(live, record, number)
+                .ok_or_else(|| purpose.overtaken(&record.name, "says something else by now"))?,
+            None => self.merged(&place, live.as_ref(), record, purpose).await?,
         };
         if theirs == Theirs::Kept {
             // What changes nothing has no new resourceVersion, and whoever was slow could still put the old one back.
@@ -150,6 +142,28 @@ impl Kubernetes {
         }
         let becomes = Some(Becomes { record: record.clone(), object });
         Ok(Rewrite { kind: record.kind, place, purpose, live, becomes, name: record.name.clone() })
+    }
+
+    /// What becomes of an object by a change that the API was asked for.
+    async fn merged(
+        &self,
+        place: &Place,
+        live: Option<&DynamicObject>,
+        record: &Record,
+        Purpose { number, theirs, .. }: Purpose,
+    ) -> Result<DynamicObject, StoreError> {
+        let old = self.known().records.get(&record.name).cloned();
+        match object::merged(place, live, old.as_ref(), record, number, theirs) {
+            Ok(object) => Ok(object),
+            Err(NotMerged::Contested) => {
+                // It is planned anew, on top of what they have written, once that is accepted or refused.
+                tokio::time::sleep(CONTESTED_WAIT).await;
+                Err(moved(number - 1, number))
+            }
+            Err(NotMerged::Unreadable(source)) => {
+                Err(StoreError::Failed { doing: "write an object for the cluster", source: Box::new(source) })
+            }
+        }
     }
 
     /// Whoever was slow was taken over, and others have committed since: theirs is not written over.
@@ -166,7 +180,8 @@ impl Kubernetes {
     pub(super) async fn find(&self, kind: Kind, name: &str) -> Result<(Place, Option<DynamicObject>), StoreError> {
         let places = object::places(kind, name);
         for place in &places {
-            let found = call("read an object", self.api(kind, &place.namespace).get_opt(&place.name)).await?;
+            let api = self.api(kind, &place.namespace);
+            let found = call("read an object", api.get_opt(&place.name)).await?;
             // One of that name may be another lane: of another group.
             if let Some(found) = found.filter(|found| object::read(kind, found).name == name) {
                 return Ok((place.clone(), Some(found)));
@@ -204,19 +219,20 @@ impl Kubernetes {
         dry_run: bool,
     ) -> Result<DynamicObject, StoreError> {
         let api = self.api(kind, &place.namespace);
-        let written = match object.metadata.resource_version {
-            Some(_) => call("write an object", api.replace(&place.name, &post(dry_run), object)).await?,
-            None => call("create an object", api.create(&post(dry_run), object)).await?,
+        let parameters = post(dry_run);
+        let answer = match object.metadata.resource_version {
+            Some(_) => call("write an object", api.replace(&place.name, &parameters, object)).await?,
+            None => call("create an object", api.create(&parameters, object)).await?,
         };
-        if dry_run && !object::is_kept(kind, object, &written) {
+        if dry_run && !written::is_kept(object, &answer) {
             return Err(StoreError::Unusable(format!(
-                "the cluster's definition of {} is older than this control plane, and would not keep all of {}: apply \
-                 deploy/kubernetes/crds.yaml (lanectl upgrade does)",
+                "the cluster would not keep all of what is written to {1}: its definition of {0} is older than this control plane (apply \
+                 deploy/kubernetes/crds.yaml; lanectl upgrade does), or an admission policy or webhook takes something away",
                 kind.as_str(),
                 place.name
             )));
         }
-        Ok(written)
+        Ok(answer)
     }
 
     async fn remove(&self, rewrite: &Rewrite, dry_run: bool) -> Result<Applied, StoreError> {
@@ -232,7 +248,8 @@ impl Kubernetes {
             let (uid, resource_version) = (live.metadata.uid.clone(), live.metadata.resource_version.clone());
             let preconditions = Some(Preconditions { uid, resource_version });
             let parameters = DeleteParams { dry_run, preconditions, ..DeleteParams::default() };
-            match call("delete an object", self.api(*kind, &place.namespace).delete(&place.name, &parameters)).await {
+            let api = self.api(*kind, &place.namespace);
+            match call("delete an object", api.delete(&place.name, &parameters)).await {
                 Err(StoreError::Failed { source, .. }) if is_missing(&*source) => return Ok(nothing()),
                 // Written since, or another one of that name.
                 Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}
@@ -260,28 +277,39 @@ impl Kubernetes {
 
     pub(super) async fn undo(&self, applied: Applied) -> Result<(), StoreError> {
         let Applied { kind, place, was, is } = applied;
-        let api = self.api(kind, &place.namespace);
-        let done = match (was, is) {
-            (Some(mut was), Some(is)) => {
-                was.metadata.resource_version = is.metadata.resource_version;
-                call("put an object back", api.replace(&place.name, &post(false), &was)).await.map(drop)
-            }
-            (Some(mut was), None) => {
-                (was.metadata.resource_version, was.metadata.uid) = (None, None);
-                call("put an object back", api.create(&post(false), &was)).await.map(drop)
-            }
-            (None, Some(is)) => {
-                let (uid, resource_version) = (is.metadata.uid, is.metadata.resource_version);
-                let preconditions = Some(Preconditions { uid, resource_version });
-                let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
-                call("take an object back", api.delete(&place.name, &parameters)).await.map(drop)
-            }
-            (None, None) => Ok(()),
+        let (api, own) = (self.api(kind, &place.namespace), post(false));
+        let Some(is) = is else {
+            let Some(mut was) = was else { return Ok(()) };
+            (was.metadata.resource_version, was.metadata.uid) = (None, None);
+            return match call("put an object back", api.create(&own, &was)).await {
+                // Somebody has made another.
+                Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => Ok(()),
+                done => done.map(drop),
+            };
         };
-        match done {
-            // One that somebody else has written since, made or deleted, is theirs.
-            Err(StoreError::Failed { source, .. }) if is_conflict(&*source) || is_missing(&*source) => Ok(()),
-            done => done,
+        let mut live = is.clone();
+        for _ in 0..ATTEMPTS_MAX {
+            let done = match written::undone(kind, was.as_ref(), &is, &live) {
+                Undone::Theirs => return Ok(()),
+                Undone::Becomes(object) => {
+                    call("put an object back", api.replace(&place.name, &own, &object)).await.map(drop)
+                }
+                Undone::Goes => {
+                    let (uid, resource_version) = (live.metadata.uid, live.metadata.resource_version);
+                    let preconditions = Some(Preconditions { uid, resource_version });
+                    let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
+                    call("take an object back", api.delete(&place.name, &parameters)).await.map(drop)
+                }
+            };
+            match done {
+                Err(StoreError::Failed { source, .. }) if is_missing(&*source) => return Ok(()),
+                // Somebody else wrote it, a status perhaps.
+                Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}
+                done => return done,
+            }
+            let Some(found) = call("read an object", api.get_opt(&place.name)).await? else { return Ok(()) };
+            live = found;
         }
+        Err(StoreError::Away(format!("{} is written again and again by others", place.name)))
     }
 }

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::super::super::{Kind, Record};
 use super::super::in_force;
-use super::{Place, Proposal, Theirs, as_proposal, is_kept, merged};
+use super::{Place, Proposal, Standing, Theirs, as_proposal, merged, noted, read};
 
 const NAME: &str = "namespaces/shop/laneGroups/default/lanes/gray";
 
@@ -26,18 +26,23 @@ fn place() -> Place {
 }
 
 #[test]
-fn what_an_old_definition_does_not_keep_is_seen() {
-    let sent = merged(&place(), None, None, &record(3), 3, Theirs::Awaited).expect("it is an object");
-    assert!(is_kept(Kind::Lane, &sent, &sent));
-    let mut kept = sent.clone();
-    kept.data["spec"].as_object_mut().expect("a spec").remove("priority").expect("it was there");
-    assert!(!is_kept(Kind::Lane, &sent, &kept));
-    // What people propose beside is no loss of ours.
-    let mut proposed = sent.clone();
-    proposed.data["spec"]["priority"] = json!(9);
-    let on_top = merged(&place(), Some(&proposed), Some(&record(3)), &record(4), 4, Theirs::Awaited);
-    let on_top = on_top.expect("nothing is contested");
-    assert!(is_kept(Kind::Lane, &on_top, &on_top));
+fn only_what_says_the_record_word_for_word_is_noted_and_nothing_else_is_written() {
+    let live = merged(&place(), None, None, &record(3), 3, Theirs::Awaited).expect("it is an object");
+    let mut lane = Lane::decode(record(4).body.as_slice()).expect("it is one");
+    lane.priority = 20;
+    let twenty = Record { body: lane.encode_to_vec(), ..record(4) };
+    let with = |priority: i32, description: &str| {
+        let mut object = live.clone();
+        object.data["spec"]["priority"] = json!(priority);
+        if !description.is_empty() {
+            object.data["spec"]["description"] = json!(description);
+        }
+        noted(&object, &twenty, 4).map(|noted| (noted.data == object.data, read(Kind::Lane, &noted).revision))
+    };
+    assert_eq!(with(20, ""), Some((true, 4)));
+    assert_eq!(with(7, ""), None, "it was put back in time");
+    assert_eq!(with(7, "and more"), None);
+    assert_eq!(with(20, "and more"), None, "that has not been judged");
 }
 
 #[test]
@@ -51,9 +56,9 @@ fn a_field_that_somebody_else_changes_too_waits_or_stays_theirs() {
     merged(&place(), Some(&proposed), Some(&record(3)), &ours, 4, Theirs::Awaited).expect_err("it is contested");
     let kept = merged(&place(), Some(&proposed), Some(&record(3)), &ours, 4, Theirs::Kept).expect("it is written");
     assert_eq!(kept.data["spec"]["priority"], 9);
-    let read = super::read(Kind::Lane, &kept);
+    let read = read(Kind::Lane, &kept);
     assert_eq!(read.revision, 4);
-    assert!(matches!(read.standing, super::Standing::Proposed(_)), "{read:?}");
+    assert!(matches!(read.standing, Standing::Proposed(_)), "{read:?}");
 }
 
 #[test]

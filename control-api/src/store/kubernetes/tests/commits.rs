@@ -1,16 +1,17 @@
 //! Commits that are refused, slow, or left half done.
 
-use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, PostParams};
-use serde_json::json;
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::{Value, json};
 
 use super::super::claim::Claim;
 use super::super::journal::Entry;
+use super::super::object::{self, Place, Proposal, Standing};
 use super::super::rewrite::{Purpose, Step, Theirs, steps};
 use super::super::settle::SILENT_MAX;
 use super::super::{BOUND, Kubernetes, resource};
-use super::{Namespaced, WAIT, commit, lane, sorted};
+use super::{Namespaced, WAIT, commit, lane, patched, sorted};
 use crate::crd;
-use crate::store::{Change, Store, StoreError, Stored};
+use crate::store::{Change, Kind, Store, StoreError, Stored};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an API server: ./x test-k8s"]
@@ -64,7 +65,7 @@ async fn a_commit_that_is_refused_half_way_is_put_back() {
     let (one, two) = (place.lane_name("one"), place.lane_name("two"));
     store.commit(commit(1, vec![lane(&one, true)], Vec::new())).await.expect("commits");
     // It passes the rehearsal, and is refused when it is meant.
-    let refusal = Refusal::of(&store, &place, "two").await;
+    let refusal = Policy::refuses(&store, &place, "two").await;
     let refused = store.commit(commit(2, vec![lane(&one, false), lane(&two, true)], Vec::new())).await;
     assert!(matches!(refused, Err(StoreError::Failed { .. } | StoreError::Unusable(_))), "{refused:?}");
     let stored = store.load().await.expect("loads");
@@ -75,40 +76,68 @@ async fn a_commit_that_is_refused_half_way_is_put_back() {
     store.commit(commit(2, vec![lane(&one, false)], Vec::new())).await.expect("commits");
 }
 
-/// An admission policy that takes lanes of a name for a rehearsal alone.
-struct Refusal {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn what_is_put_back_is_so_though_others_wrote_the_object_meanwhile() {
+    let place = Namespaced::new("put back over others");
+    let store = place.store(BOUND).await;
+    let [old, new] = ["old", "new"].map(|id| place.lane_name(id));
+    store.commit(commit(1, vec![lane(&old, true)], Vec::new())).await.expect("commits");
+    let api = place.lanes(&store);
+    for theirs in [None, Some(json!({"spec": {"priority": 7}}))] {
+        let puts = [lane(&old, false), lane(&new, true)];
+        for (put, id) in puts.iter().zip(["old", "new"]) {
+            let planned = store.plan(Step::Put(put), purpose(2)).await.expect("plans");
+            let written = store.apply(&planned, false).await.expect("writes");
+            let key = (Kind::Lane, Place { namespace: place.namespace.clone(), name: id.to_owned() });
+            store.report(&key, &json!({"acked": "1/1"})).await.expect("reports");
+            if let Some(theirs) = &theirs {
+                patched(&api, id, theirs.clone()).await;
+            }
+            store.undo(written).await.expect("puts back");
+        }
+        let object = api.get("old").await.expect("it is there");
+        let read = object::read(Kind::Lane, &object);
+        assert_eq!((read.revision, matches!(read.standing, Standing::Accepted(_))), (1, theirs.is_none()));
+        let made = api.get_opt("new").await.expect("asks");
+        // What people wrote on it is a proposal, and nobody says that it was accepted.
+        assert_eq!(made.map(|made| object::read(Kind::Lane, &made).revision), theirs.is_some().then_some(0));
+        assert_eq!(place.store(BOUND).await.load().await.expect("loads").records, [lane(&old, true)]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn what_an_admission_policy_adds_refuses_no_write() {
+    let place = Namespaced::new("added");
+    let store = place.store(BOUND).await;
+    let name = place.lane_name("gray");
+    store.commit(commit(1, vec![lane(&name, true)], Vec::new())).await.expect("commits");
+    let policy = Policy::adds_a_label(&store, &place, "gray").await;
+    store.commit(commit(2, vec![lane(&name, false)], Vec::new())).await.expect("a switch works");
+    let object = place.lanes(&store).get("gray").await.expect("it is there");
+    assert_eq!((&object.data["spec"]["enabled"], object.metadata.labels.is_some()), (&json!(false), true));
+    let Standing::Proposed(proposal) = object::read(Kind::Lane, &object).standing else {
+        panic!("nobody has judged it")
+    };
+    assert!(matches!(&*proposal, Proposal::Lane(own) if own.labels.len() == 1), "{proposal:?}");
+    assert_eq!(place.store(BOUND).await.load().await.expect("loads").records, [lane(&name, false)]);
+    policy.end().await;
+}
+
+/// An admission policy, while a test needs it.
+struct Policy {
     policies: Api<DynamicObject>,
     bindings: Api<DynamicObject>,
     name: String,
 }
 
-impl Refusal {
-    async fn of(store: &Kubernetes, place: &Namespaced, lane: &str) -> Refusal {
-        let kind = |kind: &str, plural: &str| ApiResource {
-            group: "admissionregistration.k8s.io".to_owned(),
-            version: "v1".to_owned(),
-            api_version: "admissionregistration.k8s.io/v1".to_owned(),
-            kind: kind.to_owned(),
-            plural: plural.to_owned(),
-        };
-        let policy = kind("ValidatingAdmissionPolicy", "validatingadmissionpolicies");
-        let binding = kind("ValidatingAdmissionPolicyBinding", "validatingadmissionpolicybindings");
-        let client = store.shared.client.clone();
-        let (policies, bindings) = (Api::all_with(client.clone(), &policy), Api::all_with(client, &binding));
-        let own = Refusal { policies, bindings, name: place.namespace.clone() };
-        let mut object = DynamicObject::new(&own.name, &policy);
-        object.data = json!({"spec": {
-            "matchConstraints": {
-                "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": own.name}},
-                "resourceRules": [{"apiGroups": ["laneway.io"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["lanes"]}],
-            },
-            "validations": [{"expression": format!("request.dryRun || object.metadata.name != '{lane}'")}],
-        }});
-        own.policies.create(&PostParams::default(), &object).await.expect("the policy is good");
-        let mut object = DynamicObject::new(&own.name, &binding);
-        object.data = json!({"spec": {"policyName": own.name, "validationActions": ["Deny"]}});
-        own.bindings.create(&PostParams::default(), &object).await.expect("the binding is good");
-        // It is in force a moment later.
+impl Policy {
+    /// Takes lanes of a name for a rehearsal alone.
+    async fn refuses(store: &Kubernetes, place: &Namespaced, lane: &str) -> Policy {
+        let rule =
+            json!({"validations": [{"expression": format!("request.dryRun || object.metadata.name != '{lane}'")}]});
+        let own = Policy::make(store, place, "Validating", rule, json!({"validationActions": ["Deny"]})).await;
         let (lanes, mut probe) =
             (place.lanes(store), DynamicObject::new(lane, &resource(crd::LANE)).within(&place.namespace));
         probe.data = json!({"spec": {"tag": lane}});
@@ -116,6 +145,51 @@ impl Refusal {
         while lanes.create(&PostParams::default(), &probe).await.is_ok() {
             assert!(begun.elapsed() < WAIT, "the policy refuses nothing");
             lanes.delete(lane, &DeleteParams::default()).await.expect("it was made");
+        }
+        own
+    }
+
+    /// Labels every lane; that one is there.
+    async fn adds_a_label(store: &Kubernetes, place: &Namespaced, lane: &str) -> Policy {
+        let expression = "Object{metadata: Object.metadata{labels: {'team': 'shop'}}}";
+        let rule = json!({
+            "reinvocationPolicy": "Never", "failurePolicy": "Fail",
+            "mutations": [{"patchType": "ApplyConfiguration", "applyConfiguration": {"expression": expression}}],
+        });
+        let own = Policy::make(store, place, "Mutating", rule, json!({})).await;
+        let begun = std::time::Instant::now();
+        let rehearsal = PatchParams { dry_run: true, ..PatchParams::default() };
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {"probe": "1"}}}));
+        while place.lanes(store).patch(lane, &rehearsal, &patch).await.expect("it is there").metadata.labels.is_none() {
+            assert!(begun.elapsed() < WAIT, "the policy adds nothing");
+        }
+        own
+    }
+
+    /// In force a moment later.
+    async fn make(store: &Kubernetes, place: &Namespaced, which: &str, mut rule: Value, binding: Value) -> Policy {
+        let api = |suffix: &str| {
+            let kind = format!("{which}AdmissionPolicy{suffix}");
+            let group = "admissionregistration.k8s.io".to_owned();
+            let plural = format!("{}s", kind.to_lowercase()).replace("policys", "policies");
+            let own = ApiResource { api_version: format!("{group}/v1"), group, version: "v1".to_owned(), kind, plural };
+            (Api::<DynamicObject>::all_with(store.shared.client.clone(), &own), own)
+        };
+        let ((policies, policy), (bindings, binder)) = (api(""), api("Binding"));
+        let own = Policy { policies, bindings, name: place.namespace.clone() };
+        rule["matchConstraints"] = json!({
+            "namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": own.name}},
+            "resourceRules": [{
+                "apiGroups": ["laneway.io"], "apiVersions": ["*"], "operations": ["CREATE", "UPDATE"], "resources": ["lanes"],
+            }],
+        });
+        for (api, kind, mut spec) in [(&own.policies, &policy, rule), (&own.bindings, &binder, binding)] {
+            if kind == &binder {
+                spec["policyName"] = json!(own.name);
+            }
+            let mut object = DynamicObject::new(&own.name, kind);
+            object.data = json!({ "spec": spec });
+            api.create(&PostParams::default(), &object).await.expect("it is good");
         }
         own
     }

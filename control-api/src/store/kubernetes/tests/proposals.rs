@@ -149,6 +149,33 @@ async fn a_copy_of_long_ago_asks_for_what_is_held_and_not_for_each_number_since(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs an API server: ./x test-k8s"]
+async fn what_was_put_back_in_time_is_not_written_over_by_what_it_said_between() {
+    let place = Namespaced::new("in time");
+    let store = place.store(BOUND).await;
+    let name = place.lane_name("gray");
+    store.commit(commit(1, vec![lane(&name, true)], Vec::new())).await.expect("commits");
+    let api = place.lanes(&store);
+    let mut twenty = Lane::decode(lane(&name, true).body.as_slice()).expect("it is one");
+    twenty.priority = 20;
+    let mut noted = commit(2, vec![Record { body: twenty.encode_to_vec(), ..lane(&name, true) }], Vec::new());
+    noted.revision.method = BY_KUBECTL.to_owned();
+    // 20 by the watch, and none again by now; or with another word.
+    for description in ["as it was", "as it is"] {
+        patched(&api, "gray", json!({"spec": {"description": description}})).await;
+        let refused = store.commit(noted.clone()).await;
+        assert!(matches!(refused, Err(StoreError::Moved { found: 1, expected: 1 })), "{refused:?}");
+        let object = api.get("gray").await.expect("it is there");
+        assert_eq!(object.data["spec"].get("priority"), None);
+        assert_eq!(object.data["spec"]["description"], description);
+    }
+    // Nor by who carries it on.
+    store.shared.journal.claim(&Entry::of(&noted), 1).await.expect("claims, and dies");
+    assert_eq!(store.load().await.expect("loads").records, [lane(&name, true)]);
+    assert_eq!(api.get("gray").await.expect("it is there").data["spec"].get("priority"), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
 async fn what_is_being_deleted_is_gone_and_nothing_is_written_on_it() {
     let place = Namespaced::new("going");
     let store = place.store(BOUND).await;
