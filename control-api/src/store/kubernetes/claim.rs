@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use kube::api::{DeleteParams, DynamicObject, Preconditions};
 
 use super::super::StoreError;
-use super::failure::{self, call};
+use super::failure::{self, ask};
 use super::journal::{Entry, Journal, State, name_of};
 
 /// How often whoever writes says that it is alive: well below the time after which another replica takes over.
@@ -96,7 +96,8 @@ impl Claim {
         let (uid, resource_version) = (self.object.metadata.uid, self.object.metadata.resource_version);
         let preconditions = Some(Preconditions { uid, resource_version });
         let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
-        match call("remove a Revision", self.journal.api.delete(&name_of(self.number), &parameters)).await {
+        let name = name_of(self.number);
+        match ask("remove a Revision", || self.journal.api.delete(&name, &parameters)).await {
             Ok(_) => Ok(()),
             Err(StoreError::Failed { source, .. })
                 if failure::is_missing(&*source) || failure::is_conflict(&*source) =>

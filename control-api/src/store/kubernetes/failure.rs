@@ -9,10 +9,18 @@ use crate::causes;
 /// Longest wait for one answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// How often something is asked again, and the first pause, doubled each time: 3 s in all.
+const ASKED_AGAIN_MAX: u32 = 6;
+const ASK_AGAIN: Duration = Duration::from_millis(50);
+
 const CONFLICT: u16 = 409;
 const MISSING: u16 = 404;
 const TOO_LARGE: u16 = 413;
 const TOO_MANY: u16 = 429;
+const UNAVAILABLE: u16 = 503;
+
+#[cfg(test)]
+mod tests;
 
 /// Waits for an answer. What was refused is `Failed`, with the answer in it; without an answer it is `Away`.
 pub(super) async fn call<T>(
@@ -25,6 +33,27 @@ pub(super) async fn call<T>(
             Err(StoreError::Away(format!("{doing}: no answer from the API server in {} s", ANSWER_MAX.as_secs())))
         }
     }
+}
+
+/// The same of what may be asked twice, again while the API server has no room for it: a commit that has begun does not stop half-way for that.
+pub(super) async fn ask<T, A>(doing: &'static str, mut again: impl FnMut() -> A) -> Result<T, StoreError>
+where
+    A: Future<Output = Result<T, kube::Error>>,
+{
+    let patient = async {
+        for attempt in 0..ASKED_AGAIN_MAX {
+            match again().await {
+                Err(error) if has_no_room(&error) => tokio::time::sleep(ASK_AGAIN * (1 << attempt)).await,
+                done => return done,
+            }
+        }
+        again().await
+    };
+    call(doing, patient).await
+}
+
+fn has_no_room(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if [TOO_MANY, UNAVAILABLE].contains(&status.code))
 }
 
 fn failed(doing: &'static str, error: kube::Error) -> StoreError {

@@ -17,7 +17,7 @@ use kube::core::ObjectMeta;
 use serde::{Deserialize, Serialize};
 
 use super::super::{Commit, HistoryBound, Kind, Record, Revision, StoreError};
-use super::failure::{self, call};
+use super::failure::{self, ask, call};
 use crate::crd::REVISION;
 
 /// Where a commit is.
@@ -225,7 +225,7 @@ impl Journal {
         let mut heads = Heads::new();
         let mut page = ListParams::default().limit(PAGE_COUNT);
         loop {
-            let some = call("list the Revisions", self.api.list_metadata(&page)).await?;
+            let some = ask("list the Revisions", || self.api.list_metadata(&page)).await?;
             for PartialObjectMeta { metadata, .. } in some.items {
                 if let Some(number) = number_of(&metadata) {
                     heads.insert(number, Head::of(&metadata));
@@ -241,7 +241,8 @@ impl Journal {
     /// Is that number the one after the last? Otherwise [`StoreError::Moved`].
     pub(super) async fn expect_next(&self, number: i64) -> Result<(), StoreError> {
         if number > 1 {
-            let before = call("read a Revision", self.api.get_metadata_opt(&name_of(number - 1))).await?;
+            let name = name_of(number - 1);
+            let before = ask("read a Revision", || self.api.get_metadata_opt(&name)).await?;
             if before.is_some_and(|before| State::of(&before.metadata) == State::Done) {
                 return Ok(());
             }
@@ -257,7 +258,8 @@ impl Journal {
         let mut object = self.object(entry, bytes)?;
         let id = format!("{:016x}", nonce());
         object.metadata.annotations.get_or_insert_default().insert(CLAIM.to_owned(), id.clone());
-        match call("claim a revision", self.api.create(&post(false), &object)).await {
+        let parameters = post(false);
+        match ask("claim a revision", || self.api.create(&parameters, &object)).await {
             Err(StoreError::Away(why)) => Err(StoreError::Doubtful(why)),
             Err(StoreError::Failed { source, .. }) if failure::is_conflict(&*source) => {
                 let found =
@@ -309,11 +311,12 @@ impl Journal {
         let annotations = claimed.metadata.annotations.get_or_insert_default();
         let word = format!("{:?} {:016x}", SystemTime::now(), nonce());
         annotations.insert(TOUCHED.to_owned(), word.clone());
-        match call("mark a Revision", self.api.replace(&name, &post(false), &claimed)).await {
+        let parameters = post(false);
+        match ask("mark a Revision", || self.api.replace(&name, &parameters, &claimed)).await {
             Ok(object) => Ok(Some(object)),
             Err(StoreError::Failed { source, .. }) if failure::is_conflict(&*source) => {
                 // Perhaps by this very call, whose answer was lost on its way.
-                let found = call("read a Revision", self.api.get_opt(&name)).await?;
+                let found = ask("read a Revision", || self.api.get_opt(&name)).await?;
                 Ok(found.filter(|found| note(&found.metadata, TOUCHED) == Some(word.as_str())))
             }
             Err(StoreError::Failed { source, .. }) if failure::is_missing(&*source) => Ok(None),
@@ -323,12 +326,14 @@ impl Journal {
 
     /// Where that number is; nothing: nobody has committed it, nor is about to.
     pub(super) async fn head(&self, number: i64) -> Result<Option<Head>, StoreError> {
-        let found = call("read a Revision", self.api.get_metadata_opt(&name_of(number))).await?;
+        let name = name_of(number);
+        let found = ask("read a Revision", || self.api.get_metadata_opt(&name)).await?;
         Ok(found.map(|found| Head::of(&found.metadata)))
     }
 
     pub(super) async fn read(&self, number: i64) -> Result<Option<(DynamicObject, Entry)>, StoreError> {
-        let found = call("read a Revision", self.api.get_opt(&name_of(number))).await?;
+        let name = name_of(number);
+        let found = ask("read a Revision", || self.api.get_opt(&name)).await?;
         let Some(object) = found else { return Ok(None) };
         let spec = object.data.get("spec").cloned().unwrap_or_default();
         let entry: Entry = serde_json::from_value(spec)

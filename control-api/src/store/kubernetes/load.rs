@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::super::{Kind, Record, StoreError, Stored};
 use super::compare::{Found, Unproven};
-use super::failure::call;
+use super::failure::ask;
 use super::journal::{self, Heads};
 use super::object::{self, Read, Standing};
 use super::{KINDS, Known, Kubernetes, in_force};
@@ -84,7 +84,7 @@ impl Kubernetes {
     async fn list(&self, kind: Kind) -> Result<Vec<DynamicObject>, StoreError> {
         let (api, mut page, mut all) = (self.all_of(kind), ListParams::default().limit(PAGE_COUNT), Vec::new());
         loop {
-            let some = call("list the objects", api.list(&page)).await?;
+            let some = ask("list the objects", || api.list(&page)).await?;
             all.extend(some.items);
             match some.metadata.continue_ {
                 Some(token) if !token.is_empty() => page = page.continue_token(&token),

@@ -7,7 +7,7 @@ use tracing::warn;
 
 use super::super::{Kind, Record, StoreError};
 use super::claim::Claim;
-use super::failure::{call, is_conflict, is_missing};
+use super::failure::{ask, is_conflict, is_missing};
 use super::journal::{State, kind_of, post};
 pub(super) use super::object::Theirs;
 use super::object::{self, CARRIED_ON, NotMerged, Place};
@@ -181,7 +181,7 @@ impl Kubernetes {
         let places = object::places(kind, name);
         for place in &places {
             let api = self.api(kind, &place.namespace);
-            let found = call("read an object", api.get_opt(&place.name)).await?;
+            let found = ask("read an object", || api.get_opt(&place.name)).await?;
             // One of that name may be another lane: of another group.
             if let Some(found) = found.filter(|found| object::read(kind, found).name == name) {
                 return Ok((place.clone(), Some(found)));
@@ -221,8 +221,8 @@ impl Kubernetes {
         let api = self.api(kind, &place.namespace);
         let parameters = post(dry_run);
         let answer = match object.metadata.resource_version {
-            Some(_) => call("write an object", api.replace(&place.name, &parameters, object)).await?,
-            None => call("create an object", api.create(&parameters, object)).await?,
+            Some(_) => ask("write an object", || api.replace(&place.name, &parameters, object)).await?,
+            None => ask("create an object", || api.create(&parameters, object)).await?,
         };
         if dry_run && !written::is_kept(object, &answer) {
             return Err(StoreError::Unusable(format!(
@@ -249,7 +249,7 @@ impl Kubernetes {
             let preconditions = Some(Preconditions { uid, resource_version });
             let parameters = DeleteParams { dry_run, preconditions, ..DeleteParams::default() };
             let api = self.api(*kind, &place.namespace);
-            match call("delete an object", api.delete(&place.name, &parameters)).await {
+            match ask("delete an object", || api.delete(&place.name, &parameters)).await {
                 Err(StoreError::Failed { source, .. }) if is_missing(&*source) => return Ok(nothing()),
                 // Written since, or another one of that name.
                 Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}
@@ -281,7 +281,7 @@ impl Kubernetes {
         let Some(is) = is else {
             let Some(mut was) = was else { return Ok(()) };
             (was.metadata.resource_version, was.metadata.uid) = (None, None);
-            return match call("put an object back", api.create(&own, &was)).await {
+            return match ask("put an object back", || api.create(&own, &was)).await {
                 // Somebody has made another.
                 Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => Ok(()),
                 done => done.map(drop),
@@ -292,13 +292,13 @@ impl Kubernetes {
             let done = match written::undone(kind, was.as_ref(), &is, &live) {
                 Undone::Theirs => return Ok(()),
                 Undone::Becomes(object) => {
-                    call("put an object back", api.replace(&place.name, &own, &object)).await.map(drop)
+                    ask("put an object back", || api.replace(&place.name, &own, &object)).await.map(drop)
                 }
                 Undone::Goes => {
                     let (uid, resource_version) = (live.metadata.uid, live.metadata.resource_version);
                     let preconditions = Some(Preconditions { uid, resource_version });
                     let parameters = DeleteParams { preconditions, ..DeleteParams::default() };
-                    call("take an object back", api.delete(&place.name, &parameters)).await.map(drop)
+                    ask("take an object back", || api.delete(&place.name, &parameters)).await.map(drop)
                 }
             };
             match done {
@@ -307,7 +307,7 @@ impl Kubernetes {
                 Err(StoreError::Failed { source, .. }) if is_conflict(&*source) => {}
                 done => return done,
             }
-            let Some(found) = call("read an object", api.get_opt(&place.name)).await? else { return Ok(()) };
+            let Some(found) = ask("read an object", || api.get_opt(&place.name)).await? else { return Ok(()) };
             live = found;
         }
         Err(StoreError::Away(format!("{} is written again and again by others", place.name)))
