@@ -5,11 +5,12 @@
 //!                                          '-- refused: what was accepted stays in force, Accepted=False says why
 //!   object is gone -----------------------> write (it is deleted: nobody can refuse that any more)
 //! ```
-//! Every replica looks; the one that leads acts at once, the others only where it did not for a while. Two that act do no harm: of two
-//! commits of one number one is done, and the other has nothing left to do. The leader alone reports. Started by `app`.
+//! Every replica looks; the one that leads acts at once, the others only where it did not for a while (`patience`). Two that act do no harm:
+//! of two commits of one number one is done, and the other has nothing left to do. The leader alone reports. Started by `app`.
 
 mod conditions;
 mod count;
+mod patience;
 mod report;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,6 +24,7 @@ use prost::Message;
 use tracing::{info, warn};
 
 use self::count::Counts;
+use self::patience::{LEAVE_IT, Patience};
 use crate::causes;
 use crate::edit::{Cause, Edit};
 use crate::leader::Leader;
@@ -33,8 +35,9 @@ use crate::store::kubernetes::watch::{Key, Seen, Watch};
 use crate::store::kubernetes::{BY_KUBECTL, Kubernetes};
 use crate::store::{Kind, Record, StoreError};
 
-/// How long a replica that does not lead leaves a proposal to the one that does.
-const LEAVE_IT: Duration = Duration::from_secs(3);
+#[cfg(test)]
+mod tests;
+
 /// Between two looks where nothing happens; also the shortest time between two reports on one object.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// What was refused is judged anew when something was committed, and after so long: services may have come.
@@ -64,8 +67,12 @@ pub struct Kubectl {
     counts: Counts,
     /// By resource name: what is let be, and until when.
     left: BTreeMap<String, Instant>,
-    /// Until when nothing is reported of an object that was reported on.
+    /// When an object was reported on a while ago.
     reported: BTreeMap<Key, Instant>,
+    /// With those of whom this replica leads, and with itself where it does not.
+    patience: Patience,
+    /// By resource name: what is not in the cluster any more, and when that was seen.
+    gone: BTreeMap<String, Instant>,
     /// Of several objects of the cluster that are one of ours all but the one that counts, and which one does.
     twins: BTreeMap<Key, Place>,
 }
@@ -106,8 +113,9 @@ impl Kubectl {
     pub fn new(reconciler: Reconciler, store: Kubernetes, leader: Leader, progress: Progress) -> Kubectl {
         let watch = store.watch();
         let counts = Counts::new(progress);
-        let (judged, left, reported, twins) = Default::default();
-        Kubectl { reconciler, store, leader, watch, judged, counts, left, reported, twins }
+        let (judged, left, reported, gone, twins) = Default::default();
+        let patience = Patience::new(Instant::now());
+        Kubectl { reconciler, store, leader, watch, judged, counts, left, reported, patience, gone, twins }
     }
 
     /// Looks for as long as the process runs.
@@ -139,6 +147,7 @@ impl Kubectl {
     async fn look(&mut self) -> Result<(), StoreError> {
         let (state, now) = (self.reconciler.state(), Instant::now());
         let mut failures = Failures::default();
+        self.patience.saw(state.revision, now);
         let all = self.watch.all();
         self.twins = twins(all);
         let mut judged = std::mem::take(&mut self.judged);
@@ -158,6 +167,9 @@ impl Kubectl {
             Kind::Lane => 2,
         });
         for key in due {
+            if !self.is_ours(self.watch.all().get(&key).map(|seen| seen.since)) {
+                continue;
+            }
             if let Err(failure) = self.take_up(&key).await {
                 let name = self.watch.all().get(&key).map(|seen| seen.read.name.clone());
                 self.leave(name.unwrap_or_default(), failure, &mut failures)?;
@@ -193,11 +205,19 @@ impl Kubectl {
         }
     }
 
+    /// Is it for this replica to act on what has been so since then?
+    fn is_ours(&self, since: Option<Instant>) -> bool {
+        let now = Instant::now();
+        self.leader.leads() || since.is_some_and(|since| self.patience.is_over(since, now))
+    }
+
     fn is_due(&self, state: &State, key: &Key, seen: &Seen) -> bool {
-        let is_ours = self.leader.leads() || seen.since.elapsed() >= LEAVE_IT;
         let is_judged =
             self.judged.get(key).is_some_and(|own| own.revision == state.revision && own.at.elapsed() < JUDGE_AGAIN);
-        is_ours && !is_judged && !self.left.contains_key(&seen.read.name) && self.is_proposed(state, key, seen)
+        self.is_ours(Some(seen.since))
+            && !is_judged
+            && !self.left.contains_key(&seen.read.name)
+            && self.is_proposed(state, key, seen)
     }
 
     /// Takes up what somebody wrote.
@@ -300,12 +320,16 @@ impl Kubectl {
         let groups = objects.groups.keys().map(|name| (Kind::LaneGroup, name));
         let gone: Vec<(Kind, &String)> = {
             let there: BTreeSet<&str> = self.watch.all().values().map(|seen| seen.read.name.as_str()).collect();
-            let is_gone = |name: &str| !there.contains(name) && !self.left.contains_key(name);
-            lanes.chain(policies).chain(groups).filter(|(_, name)| is_gone(name)).collect()
+            lanes.chain(policies).chain(groups).filter(|(_, name)| !there.contains(name.as_str())).collect()
         };
+        let now = Instant::now();
+        let since = std::mem::take(&mut self.gone);
+        let since = |name: &String| (name.clone(), since.get(name).copied().unwrap_or(now));
+        self.gone = gone.iter().map(|(_, name)| since(name)).collect();
         for (kind, name) in gone {
-            if !self.leader.leads() {
-                break;
+            // Whoever leads may not know that it was there: it came up without it.
+            if self.left.contains_key(name) || !self.is_ours(self.gone.get(name).copied()) {
+                continue;
             }
             if let Err(failure) = self.take_one_away(kind, name).await {
                 self.leave(name.clone(), failure, failures)?;

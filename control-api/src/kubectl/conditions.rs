@@ -21,6 +21,9 @@ mod tests;
 /// Of a message; the rest is counted.
 const FINDINGS_MAX: usize = 8;
 const NAMES_MAX: usize = 8;
+/// Fields that say how many.
+const COUNTED: [&str; 2] = ["acked", "covered"];
+const ACCEPTED: &str = "Accepted";
 
 /// What is known of an object.
 pub(super) struct Reported<'a> {
@@ -86,10 +89,28 @@ pub(super) fn status(reported: &Reported<'_>, before: &Value, now: SystemTime) -
     Value::Object(status)
 }
 
+/// Do the two differ in what is counted alone? No condition turns then.
+pub(super) fn is_recount(status: &Value, before: &Value) -> bool {
+    let uncounted = |status: &Value| {
+        let mut status = status.clone();
+        if let Some(fields) = status.as_object_mut() {
+            // A merge names what it takes away.
+            fields.retain(|field, value| !COUNTED.contains(&field.as_str()) && !value.is_null());
+        }
+        for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+            if condition["type"] != ACCEPTED {
+                condition["message"] = Value::Null;
+            }
+        }
+        status
+    };
+    uncounted(status) == uncounted(before)
+}
+
 fn accepted(reported: &Reported<'_>) -> Condition {
     let Some(findings) = reported.refused else {
         let message = format!("in force since revision {}", reported.revision);
-        return Condition { kind: "Accepted", is_true: true, reason: "Accepted".to_owned(), message };
+        return Condition { kind: ACCEPTED, is_true: true, reason: "Accepted".to_owned(), message };
     };
     let told = findings.iter().take(FINDINGS_MAX).map(|finding| {
         let field = if finding.field.is_empty() { String::new() } else { format!("{}: ", finding.field) };
@@ -104,7 +125,7 @@ fn accepted(reported: &Reported<'_>) -> Condition {
         message.push_str(&format!(". What was accepted with revision {} stays in force", reported.revision));
     }
     let code = findings.iter().map(|finding| finding.code.as_str()).find(|code| !code.is_empty());
-    Condition { kind: "Accepted", is_true: false, reason: code.unwrap_or("Refused").to_owned(), message }
+    Condition { kind: ACCEPTED, is_true: false, reason: code.unwrap_or("Refused").to_owned(), message }
 }
 
 fn programmed(rollout: &Rollout) -> Condition {

@@ -1,6 +1,6 @@
 //! What has become of each object, written into its status. The leader alone does.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -13,27 +13,39 @@ use crate::store::kubernetes::in_force;
 use crate::store::kubernetes::watch::{Key, Seen};
 use crate::store::{Kind, StoreError};
 
+/// Objects reported on in one look, each with a call of its own.
+const REPORTED_MAX: usize = 50;
+/// How often counts are reported that come and go with sidecars, where nothing else has changed.
+const RECOUNT_EVERY: Duration = Duration::from_secs(10);
+
 impl Kubectl {
     /// Writes the status of what has changed.
     pub(super) async fn report(&mut self, failures: &mut Failures) -> Result<(), StoreError> {
         let (state, now) = (self.reconciler.state(), Instant::now());
         let all = self.watch.all();
-        self.reported.retain(|key, until| *until > now && all.contains_key(key));
+        self.reported.retain(|key, at| now.saturating_duration_since(*at) < RECOUNT_EVERY && all.contains_key(key));
         let in_force = all.iter().filter_map(|(key, seen)| {
             let revision = revision_of(&state, key.0, &seen.read.name);
             (revision > 0).then(|| Wanted { key: key.clone(), name: seen.read.name.clone(), revision })
         });
         self.counts.look(in_force.collect(), now);
-        let due: Vec<Key> = all.keys().filter(|key| !self.reported.contains_key(*key)).cloned().collect();
-        for key in due {
+        let mut written_count = 0;
+        for key in all.keys().cloned().collect::<Vec<_>>() {
+            // The others with the next look: proposals do not wait for all of them.
+            if written_count == REPORTED_MAX {
+                break;
+            }
             let Some(seen) = self.watch.all().get(&key) else { continue };
             let name = seen.read.name.clone();
-            if self.left.contains_key(&name) {
+            let reported = self.reported.get(&key);
+            if self.left.contains_key(&name) || reported.is_some_and(|at| now.duration_since(*at) < LOOK_EVERY) {
                 continue;
             }
             let status = self.status_of(&state, &key, seen).filter(|status| *status != seen.status);
+            let status = status.filter(|status| reported.is_none() || !conditions::is_recount(status, &seen.status));
             let Some(status) = status else { continue };
-            self.reported.insert(key.clone(), now + LOOK_EVERY);
+            written_count += 1;
+            self.reported.insert(key.clone(), now);
             if let Err(failure) = self.store.report(&key, &status).await {
                 self.leave(name, failure, failures)?;
             }

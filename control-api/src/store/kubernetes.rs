@@ -48,7 +48,7 @@ use crate::replicas::{Replica, Replicas};
 pub(crate) mod tests;
 
 /// Each is an object that the cluster keeps in memory too.
-const BOUND: HistoryBound = HistoryBound { revisions: 500, bytes: 64 << 20 };
+pub(crate) const BOUND: HistoryBound = HistoryBound { revisions: 500, bytes: 64 << 20 };
 /// Calls that committed nothing, of this process alone.
 const AUDIT_RECORDS_MAX: usize = 5_000;
 /// Every so many commits Revisions that are no longer held are removed.
@@ -120,7 +120,7 @@ impl Kubernetes {
         }
     }
 
-    fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
+    pub(crate) fn api(&self, kind: Kind, namespace: &str) -> Api<DynamicObject> {
         Api::namespaced_with(self.shared.client.clone(), namespace, &resource(names_of(kind)))
     }
 

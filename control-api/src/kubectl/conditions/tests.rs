@@ -4,7 +4,7 @@ use laneway_proto::admin::{Diagnostic, Lane, ServiceCoverage};
 use laneway_proto::status::Rollout;
 use serde_json::{Value, json};
 
-use super::{Reported, status};
+use super::{Reported, is_recount, status};
 
 fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_millis(1_900_000_000_500 + seconds * 1000)
@@ -87,4 +87,36 @@ fn a_refused_spec_says_why_and_what_holds_instead() {
     assert_eq!(found["inForce"], "{}");
     // What is no longer so is taken away from what was said.
     assert_eq!(found["acked"], Value::Null);
+}
+
+#[test]
+fn a_count_that_turns_no_condition_is_a_recount() {
+    let lane = Lane { tag: "gray".to_owned(), enabled: Some(true), ..Lane::default() };
+    let said = |acked_count: u32, target_count: u32, ready: u32, revision: i64| {
+        let (pending_count, done) = (target_count - acked_count, target_count == acked_count);
+        let rollout = Rollout { target_count, acked_count, pending_count, done, ..Rollout::default() };
+        let coverage = coverage(&[("a", 1), ("b", ready)]);
+        let (lane, rollout) = (Some(&lane), Some(&rollout));
+        let reported = Reported {
+            generation: 3,
+            refused: None,
+            revision,
+            lane,
+            policy: None,
+            in_force: None,
+            rollout,
+            coverage: &coverage,
+        };
+        status(&reported, &Value::Null, at(0))
+    };
+    let before = said(3, 5, 0, 7);
+    let check = |after: Value, is_counted: bool| assert_eq!(is_recount(&after, &before), is_counted, "{after}");
+    check(said(4, 5, 0, 7), true);
+    check(said(4, 9, 1, 7), true);
+    check(said(5, 5, 0, 7), false);
+    check(said(4, 5, 0, 8), false);
+    // What is to be taken away is said once.
+    let mut gone = before.clone();
+    gone["expireTime"] = json!("2030-03-17T17:47:40Z");
+    assert!(!is_recount(&before, &gone));
 }
