@@ -195,12 +195,16 @@ impl Kubectl {
     /// Does it say something that is not in force? A copy of what was accepted once does, of before it was changed, or deleted, or of
     /// elsewhere; and one of two that are the same.
     fn is_proposed(&self, state: &State, key: &Key, seen: &Seen) -> bool {
-        match seen.read.standing {
+        match &seen.read.standing {
             Standing::Proposed(_) => true,
-            Standing::Accepted(_) => {
+            Standing::Accepted(said) => {
                 let is_heard = seen.read.revision <= state.revision || seen.since.elapsed() >= LEAVE_IT;
-                let is_copy = is_heard && seen.read.revision != revision_of(state, key.0, &seen.read.name);
-                is_copy || self.twins.contains_key(key)
+                let name = &seen.read.name;
+                let is_other = || {
+                    seen.read.revision != revision_of(state, key.0, name)
+                        || record_of(state, key.0, name).is_none_or(|own| own != *said)
+                };
+                (is_heard && is_other()) || self.twins.contains_key(key)
             }
         }
     }
@@ -225,19 +229,22 @@ impl Kubectl {
         let Some(seen) = self.watch.all().get(key) else { return Ok(()) };
         let (name, author, fingerprint) = (seen.read.name.clone(), seen.author.clone(), seen.read.fingerprint);
         let state = self.reconciler.state();
-        let (revision, in_force) = (state.revision, revision_of(&state, key.0, &name));
+        let revision = state.revision;
         let refused = match self.misplaced(key, &name) {
             Some(finding) => Some(vec![finding]),
             None => {
                 let edit = match &seen.read.standing {
                     Standing::Proposed(proposal) => edit_of(proposal),
-                    Standing::Accepted(_) => match self.store.copied(key, in_force, revision).await {
-                        Ok(Some(proposal)) => edit_of(&proposal),
-                        // Of a commit the watch has not told yet.
-                        Ok(None) => return Ok(()),
-                        Err(failure) if failure.is_passing() => return Err(failure),
-                        Err(failure) => Err(vec![finding(&name, causes::in_words(&failure))]),
-                    },
+                    Standing::Accepted(_) => {
+                        let in_force = record_of(&state, key.0, &name);
+                        match self.store.copied(key, in_force.as_ref(), revision).await {
+                            Ok(Some(proposal)) => edit_of(&proposal),
+                            // Of a commit the watch has not told yet.
+                            Ok(None) => return Ok(()),
+                            Err(failure) if failure.is_passing() => return Err(failure),
+                            Err(failure) => Err(vec![finding(&name, causes::in_words(&failure))]),
+                        }
+                    }
                 };
                 match edit {
                     Err(findings) => Some(findings),

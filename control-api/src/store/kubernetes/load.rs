@@ -109,6 +109,9 @@ impl Kubernetes {
             // Unless it is a copy of what was accepted once, and something else has been since.
             Standing::Accepted(record) if reported_revision <= revision => {
                 let is_unproven = reported_revision == 0 && is_asked;
+                // Whoever writes an object can write our note too; the status they cannot.
+                let reported = in_force::read(kind, object).filter(|(of, own)| *of == revision && own.name == name);
+                let record = reported.map_or(record, |(_, reported)| reported);
                 (record, is_unproven.then(|| Unproven::new(revision, object::is_refused(object))))
             }
             Standing::Accepted(_) | Standing::Proposed(_) => {

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 use tokio_stream::{Stream, StreamExt};
 
 use super::super::{Kind, Record, StoreError};
-use super::failure::{call, is_conflict, is_missing};
-use super::object::{self, Place, Proposal, Read};
+use super::failure::{ask, call, is_conflict, is_missing};
+use super::object::{self, Place, Proposal, Read, Standing};
 use super::rewrite::{Purpose, Step, Theirs};
-use super::{KINDS, Kubernetes};
+use super::{KINDS, Kubernetes, in_force};
 
 /// What comes in a burst is looked at once.
 const QUIET: Duration = Duration::from_millis(20);
@@ -70,14 +70,25 @@ impl Kubernetes {
         Ok(self.find(kind, name).await?.1.is_none_or(|found| object::is_going(&found)))
     }
 
-    /// What an object proposes that says to be accepted, and is a copy of what once was: of a revision that is not the one in force, and
-    /// either before `known` or nobody's. Nothing: it is gone, or it is in force after all, or about to be.
-    pub async fn copied(&self, (kind, place): &Key, in_force: i64, known: i64) -> Result<Option<Proposal>, StoreError> {
-        let found = call("read an object", self.api(*kind, &place.namespace).get_opt(&place.name)).await?;
+    /// What an object proposes that says to be accepted, and is not: a copy of what once was, of a revision that is not the one in force, and
+    /// either before `known` or nobody's; or something else of the very revision, by somebody who wrote our note too. Nothing: it is gone,
+    /// or it is in force after all, or about to be.
+    pub async fn copied(
+        &self,
+        (kind, place): &Key,
+        in_force: Option<&Record>,
+        known: i64,
+    ) -> Result<Option<Proposal>, StoreError> {
+        let api = self.api(*kind, &place.namespace);
+        let found = ask("read an object", || api.get_opt(&place.name)).await?;
         let Some(found) = found.filter(|found| !object::is_going(found)) else { return Ok(None) };
-        let revision = object::read(*kind, &found).revision;
-        let is_copy =
-            revision != in_force && (revision <= known || self.shared.journal.head(revision).await?.is_none());
+        let Read { revision, standing, .. } = object::read(*kind, &found);
+        let is_copy = match in_force {
+            Some(own) if in_force::revision_of(own) == revision => {
+                matches!(standing, Standing::Accepted(record) if record != *own)
+            }
+            _ => revision <= known || self.shared.journal.head(revision).await?.is_none(),
+        };
         Ok(if is_copy { object::as_proposal(*kind, &found) } else { None })
     }
 

@@ -110,23 +110,47 @@ async fn a_copy_of_what_was_accepted_once_is_not_what_is_in_force() {
     let switched = stamped(&name, false, 2);
     store.commit(commit(2, vec![switched.clone()], Vec::new())).await.expect("commits");
     report(&store, &place, "gray", &switched, 2).await;
-    assert!(store.copied(&key(&place, "gray"), 2, 2).await.expect("asks").is_none(), "it is what is in force");
+    assert!(
+        store.copied(&key(&place, "gray"), Some(&switched), 2).await.expect("asks").is_none(),
+        "it is what is in force"
+    );
     let mut old = copy.clone();
     old.metadata.resource_version = api.get("gray").await.expect("it is there").metadata.resource_version;
     api.replace("gray", &PostParams::default(), &old).await.expect("replaces");
     let found = place.store(BOUND).await.load().await.expect("loads");
-    assert_eq!((found.revision, found.records), (2, vec![switched]));
-    let proposed = store.copied(&key(&place, "gray"), 2, 2).await.expect("asks").expect("it is another");
+    assert_eq!((found.revision, found.records), (2, vec![switched.clone()]));
+    let proposed = store.copied(&key(&place, "gray"), Some(&switched), 2).await.expect("asks").expect("it is another");
     assert!(matches!(&proposed, Proposal::Lane(own) if own.enabled == Some(true)), "{proposed:?}");
     // Deleted and written back.
     store.commit(commit(3, Vec::new(), vec![name.clone()])).await.expect("commits");
-    assert!(store.copied(&key(&place, "gray"), 0, 3).await.expect("asks").is_none(), "it is gone");
+    assert!(store.copied(&key(&place, "gray"), None, 3).await.expect("asks").is_none(), "it is gone");
     old.metadata.resource_version = None;
     old.metadata.uid = None;
     api.create(&PostParams::default(), &old).await.expect("creates");
-    assert!(store.copied(&key(&place, "gray"), 0, 3).await.expect("asks").is_some());
+    assert!(store.copied(&key(&place, "gray"), None, 3).await.expect("asks").is_some());
     // Nor for who starts now, before anybody judged it.
     assert_eq!(place.store(BOUND).await.load().await.expect("loads").records, []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs an API server: ./x test-k8s"]
+async fn a_note_that_somebody_wrote_along_with_something_else_accepts_nothing() {
+    let place = Namespaced::new("forged");
+    let store = place.store(BOUND).await;
+    let name = place.lane_name("gray");
+    let accepted = stamped(&name, true, 1);
+    store.commit(commit(1, vec![accepted.clone()], Vec::new())).await.expect("commits");
+    report(&store, &place, "gray", &accepted, 1).await;
+    let api = place.lanes(&store);
+    let live = api.get("gray").await.expect("it is there");
+    let forged = stamped(&name, false, 1);
+    let object = object::merged(&key(&place, "gray").1, Some(&live), None, &forged, 1, object::Theirs::Awaited);
+    let object =
+        api.replace("gray", &PostParams::default(), &object.expect("it is an object")).await.expect("replaces");
+    assert!(matches!(object::read(Kind::Lane, &object).standing, Standing::Accepted(own) if own == forged));
+    let proposed = store.copied(&key(&place, "gray"), Some(&accepted), 1).await.expect("asks").expect("it is another");
+    assert!(matches!(&proposed, Proposal::Lane(own) if own.enabled == Some(false)), "{proposed:?}");
+    assert_eq!(place.store(BOUND).await.load().await.expect("loads").records, [accepted]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -255,7 +279,7 @@ async fn of_two_objects_that_are_one_of_ours_the_first_counts_and_a_note_from_el
         let record = stamped(&place.lane_name(id), true, revision);
         let made = object::merged(&key(&place, id).1, None, None, &record, revision, object::Theirs::Awaited);
         api.create(&PostParams::default(), &made.expect("it is an object")).await.expect("creates");
-        assert!(store.copied(&key(&place, id), 0, 2).await.expect("asks").is_some(), "{id} is a proposal");
+        assert!(store.copied(&key(&place, id), None, 2).await.expect("asks").is_some(), "{id} is a proposal");
     }
     for store in [&store, &place.store(BOUND).await] {
         assert_eq!(store.load().await.expect("loads"), Stored { revision: 2, records: sorted(newest.clone()) });
