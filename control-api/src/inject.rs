@@ -11,6 +11,7 @@ use std::fmt;
 
 pub mod containers;
 pub(crate) mod identity;
+pub mod installed;
 pub mod note;
 pub mod settings;
 pub mod status;

@@ -11,16 +11,17 @@ mod chart;
 
 use clap::{Args, Parser};
 use laneway_core::name;
-use laneway_proto::contract::{PORT_DISCOVERY, PORT_WEBHOOK};
+use laneway_proto::contract::PORT_WEBHOOK;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::inject::{self, quantity::Memory};
+use crate::inject::{self, installed, quantity::Memory};
 
 #[cfg(test)]
 mod tests;
 
 pub use self::chart::{Chart, chart};
+pub use crate::inject::installed::{AUTHORITIES, NAMESPACE};
 
 /// Replicas of the control plane: one may go. Beyond a few, each only costs.
 const REPLICAS: i64 = 2;
@@ -30,21 +31,15 @@ const MEMORY_LIMIT: &str = "1Gi";
 const IMAGE: &str = concat!("laneway/control:", env!("CARGO_PKG_VERSION"));
 /// What takes a list back that was said before.
 const NONE: &str = "none";
-/// Where the control plane is unless somebody says otherwise.
-pub const NAMESPACE: &str = "laneway-system";
 /// ConfigMap that keeps [`Settings`], under this key.
 pub const SETTINGS: &str = "laneway-install";
 pub const SETTINGS_KEY: &str = "settings";
 /// Service of the control plane, and its Deployment.
-pub const CONTROL: &str = "laneway-control";
+pub const CONTROL: &str = installed::SERVICE;
 /// Label of all that is installed.
 pub const PART_OF: &str = "app.kubernetes.io/part-of=laneway";
-/// ConfigMap with the authorities of its certificate.
-pub const AUTHORITIES: &str = "laneway-ca";
 /// MutatingWebhookConfiguration.
 pub const WEBHOOK: &str = "laneway-inject";
-/// Audience of the tokens that sidecars show.
-const AUDIENCE: &str = "laneway.io";
 
 /// A kind of object, and whether its objects are in a namespace.
 #[derive(Debug, PartialEq, Eq)]
@@ -239,8 +234,8 @@ fn pull_secrets(settings: &Settings) -> Vec<serde_json::Value> {
 
 /// What every sidecar is told of its control plane.
 fn fixed(namespace: &str) -> Vec<(String, String)> {
-    let url = format!("https://{CONTROL}.{namespace}.svc:{PORT_DISCOVERY}");
-    [("control", url), ("control-ca", AUTHORITIES.to_owned()), ("control-token", AUDIENCE.to_owned())]
+    let token = installed::AUDIENCE.to_owned();
+    [("control", installed::url(namespace)), ("control-ca", AUTHORITIES.to_owned()), ("control-token", token)]
         .map(|(name, value)| (name.to_owned(), value))
         .into()
 }

@@ -3,6 +3,7 @@
 //! Each annotation `laneway.io/NAME` has a flag `--NAME` of the same name, grammar and reader, so that what is refused in one is
 //! refused in the other. Ports and ranges are read by the code of `laneway-init` itself.
 
+use std::net::IpAddr;
 use std::num::NonZeroU16;
 use std::str::FromStr;
 
@@ -13,12 +14,11 @@ use laneway_iptables::ports::PortSet;
 use laneway_iptables::steps::Backend;
 use laneway_proto::contract::{PORT_INBOUND, PORT_OUTBOUND, PORT_STATUS, PROXY_UID};
 
+use super::installed;
 use super::quantity::{Cpu, Memory};
 
 /// What annotations and labels of ours begin with.
 pub const PREFIX: &str = "laneway.io/";
-/// A Service of this name in a namespace of this name: where a cluster has its control plane unless somebody says otherwise.
-pub const CONTROL_DEFAULT: &str = "http://laneway-control.laneway-system:15410";
 
 /// Longer than any service waits for its clients.
 const DRAIN_SECONDS_MAX: u32 = 3600;
@@ -31,15 +31,16 @@ const CIDRS_DEFAULT: &str = "169.254.169.254/32";
 /// Settings of one sidecar.
 #[derive(Args, Clone, Debug)]
 pub struct Settings {
-    /// Control plane that the sidecar follows.
-    #[arg(long, value_name = "URL", default_value = CONTROL_DEFAULT)]
+    /// Control plane that the sidecar follows; by default the one of `lanectl install`.
+    #[arg(long, value_name = "URL", default_value = installed::URL)]
     pub control: String,
     /// ConfigMap of the pod's namespace that holds the authorities of the control plane's certificate, under ca.pem. Needed with
-    /// https:// in --control.
-    #[arg(long, value_name = "CONFIG-MAP")]
+    /// https:// in --control [default: laneway-ca with the default of --control, else none].
+    #[arg(long, value_name = "CONFIG-MAP", default_value_if("control", installed::URL, installed::AUTHORITIES))]
     pub control_ca: Option<String>,
-    /// Audience of the ServiceAccount token that the sidecar is known by. Needs https:// in --control.
-    #[arg(long, value_name = "AUDIENCE")]
+    /// Audience of the ServiceAccount token that the sidecar is known by. Needs https:// in --control [default: laneway.io with the
+    /// default of --control, else none].
+    #[arg(long, value_name = "AUDIENCE", default_value_if("control", installed::URL, installed::AUDIENCE))]
     pub control_token: Option<String>,
     /// Image of the sidecar.
     #[arg(long, value_name = "IMAGE", default_value = IMAGE_DEFAULT, value_parser = image)]
@@ -168,6 +169,21 @@ impl Settings {
         Some((known.set)(self, value.trim()))
     }
 
+    /// What of them may not be meant so, for whatever pod.
+    pub fn oddity(&self) -> Option<String> {
+        let authority = self.control.strip_prefix("http://")?.split('/').next()?;
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let is_loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
+        (!is_loopback).then(|| {
+            format!(
+                "--control {}: without TLS, so nobody is known by it; the control plane of `lanectl install` takes only sidecars that come \
+                 by https:// (as without --control), and one that it does not take passes all through",
+                self.control
+            )
+        })
+    }
+
     /// Whether the values go together, and what is redirected by them.
     pub fn plan(&self) -> Result<Plan, String> {
         let is_tls = self.control.starts_with("https://");
@@ -180,7 +196,12 @@ impl Settings {
             ));
         }
         match (is_tls, &self.control_ca, &self.control_token) {
-            (true, None, _) => return Err("--control https:// needs --control-ca".to_owned()),
+            (true, None, _) => {
+                return Err(format!(
+                    "--control https:// needs --control-ca, the ConfigMap with its authorities: {} for what `lanectl install` brought",
+                    installed::AUTHORITIES
+                ));
+            }
             (false, Some(_), _) => return Err("--control-ca needs https:// in --control".to_owned()),
             (false, _, Some(_)) => {
                 return Err("--control-token would be sent in clear: it needs https:// in --control".to_owned());

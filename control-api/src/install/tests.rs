@@ -222,3 +222,19 @@ fn monitors_name_what_they_scrape_as_the_alerts_do() {
         assert!(job != "laneway-control" || alerts.contains(&format!("up{{job=\"{job}\"}}")));
     }
 }
+
+/// Or the plain command would give sidecars that the plain installation does not take.
+#[test]
+fn a_sidecar_of_lanectl_inject_is_told_of_its_control_plane_as_one_of_the_webhook() {
+    let found = documents(&manifests(NAMESPACE, &said(&[])));
+    let arguments = &find(&found, "Deployment", CONTROL)["spec"]["template"]["spec"]["containers"][0]["args"];
+    let arguments = arguments.as_array().expect("a list").iter().filter_map(Value::as_str);
+    let pairs: Vec<String> = arguments.filter_map(|flag| flag.strip_prefix("--inject=")).map(str::to_owned).collect();
+    let of_webhook = inject::Settings::of(&pairs).expect("what we render can be read");
+    let of_lanectl = inject::Settings::of(&[]).expect("defaults are good");
+    let told = |of: &inject::Settings| [Some(of.control.clone()), of.control_ca.clone(), of.control_token.clone()];
+    assert_eq!(told(&of_lanectl), told(&of_webhook));
+    assert!(told(&of_lanectl).iter().all(Option::is_some) && !pairs.is_empty());
+    assert_eq!(installed::url(NAMESPACE), installed::URL);
+    assert_eq!(of_lanectl.oddity(), None);
+}

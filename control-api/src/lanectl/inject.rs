@@ -8,7 +8,11 @@ use crate::inject::{self, Done};
 
 pub(super) fn inject(options: &Inject, out: &mut String) -> Result<(), Trouble> {
     options.settings.plan().map_err(Trouble::Usage)?;
-    each(&texts(&options.files).map_err(Trouble::Said)?, out, |text| inject::inject(text, &options.settings))
+    each(&texts(&options.files).map_err(Trouble::Said)?, out, |text| inject::inject(text, &options.settings))?;
+    if let Some(oddity) = options.settings.oddity() {
+        eprintln!("{oddity}");
+    }
+    Ok(())
 }
 
 pub(super) fn uninject(options: &Uninject, out: &mut String) -> Result<(), Trouble> {

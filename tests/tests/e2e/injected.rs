@@ -15,8 +15,9 @@ use crate::support::{in_pod, namespaces_or_skip};
 const BOTH: &[&str] = &["", "gray"];
 /// In the demo's order; the n-th listens on 20000 + n, as its probe says.
 const SERVICES: [(&str, &[&str]); 3] = [("spring-cloud-a", BOTH), ("spring-cloud-b", BOTH), ("spring-cloud-c", BOTH)];
-/// What a kubelet, not the manifest, tells of a pod; and where our control plane is, and a disk.
-const OF_THE_PLACE: [&str; 3] = ["POD_IP", "LANEWAY_CONTROL", "LANEWAY_CACHE"];
+/// What a kubelet, not the manifest, tells of a pod; and where our control plane is, which has no TLS, and a disk.
+const OF_THE_PLACE: [&str; 5] =
+    ["POD_IP", "LANEWAY_CONTROL", "LANEWAY_CONTROL_CA", "LANEWAY_CONTROL_TOKEN_FILE", "LANEWAY_CACHE"];
 
 /// A pod of the manifests.
 struct Rendered {

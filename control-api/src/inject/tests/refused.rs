@@ -124,8 +124,8 @@ fn flags_that_do_not_go_together_are_refused() {
         (&["--control=control:15410"][..], "http://HOST:PORT"),
         (&["--control=https://:1", "--control-ca=ca"], "http://HOST:PORT"),
         (&["--control=https://control:1"], "--control-ca"),
-        (&["--control-ca=ca"], "https://"),
-        (&["--control-token=laneway"], "in clear"),
+        (&["--control=http://c:1", "--control-ca=ca"], "https://"),
+        (&["--control=http://c:1", "--control-token=laneway"], "in clear"),
         (&["--proxy-memory-request=1Gi"], "proxy-memory-limit"),
         (&["--include-inbound-ports=80", "--exclude-inbound-ports=1-100"], "leaves nothing to redirect"),
     ] {
@@ -163,4 +163,23 @@ fn every_annotation_and_flag_stands_in_the_documentation() {
     }
     assert_eq!(rows, settings_annotations().count(), "an annotation is no flag");
     assert_eq!(documented.matches("\n| `laneway.io/").count(), rows + 1, "the table has a row that is no annotation");
+}
+
+#[test]
+fn a_control_plane_of_ones_own_brings_no_defaults_of_another_and_one_without_tls_is_odd() {
+    let own = settings(&["--control=http://control.mesh:15410"]);
+    assert_eq!((&own.control_ca, &own.control_token), (&None, &None));
+    own.plan().expect("it is allowed");
+    let told = own.oddity().expect("a sidecar of `lanectl install` needs TLS");
+    assert!(told.contains("http://control.mesh:15410") && told.contains("without --control"), "{told}");
+    for loopback in ["http://127.0.0.1:15410", "http://localhost:15410", "http://[::1]:15410/", "http://localhost"] {
+        assert_eq!(settings(&[&format!("--control={loopback}")]).oddity(), None, "{loopback}");
+    }
+    for other in ["http://localhost.mesh:1", "http://10.0.0.1", "http://[fd00::1]:1"] {
+        assert!(settings(&[&format!("--control={other}")]).oddity().is_some(), "{other}");
+    }
+    // One of the three alone changes it alone.
+    let own = settings(&["--control-ca=ours"]);
+    assert_eq!((own.control_ca.as_deref(), own.control_token.as_deref()), (Some("ours"), Some("laneway.io")));
+    own.plan().expect("it is allowed");
 }
