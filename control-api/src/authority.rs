@@ -40,7 +40,7 @@ mod tests;
 /// Name of the Secret, and of the ConfigMaps.
 const NAME: &str = "laneway-ca";
 /// Namespaces whose pods are injected.
-pub const ENABLED: &str = "laneway.io/inject=enabled";
+pub const ENABLED: &str = "laneway.io/inject in (enabled,true)";
 /// Pods that were, also in other namespaces.
 pub const INJECTED: &str = "laneway.io/injected=true";
 /// How often the clock is looked at. Nothing here is about minutes.

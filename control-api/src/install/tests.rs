@@ -238,3 +238,16 @@ fn a_sidecar_of_lanectl_inject_is_told_of_its_control_plane_as_one_of_the_webhoo
     assert_eq!(installed::url(NAMESPACE), installed::URL);
     assert_eq!(of_lanectl.oddity(), None);
 }
+
+/// Or pods of a namespace would wait for authorities that nobody puts there.
+#[cfg(feature = "kubernetes")]
+#[test]
+fn the_authorities_are_published_where_the_webhook_injects() {
+    let found = documents(&manifests(NAMESPACE, &said(&[])));
+    let webhook = &find(&found, "MutatingWebhookConfiguration", WEBHOOK)["webhooks"][0];
+    let selected = &webhook["namespaceSelector"]["matchExpressions"][0];
+    let values = selected["values"].as_array().expect("a list").iter().filter_map(Value::as_str).collect::<Vec<_>>();
+    let (key, operator) = (selected["key"].as_str(), selected["operator"].as_str());
+    assert_eq!((key, operator), (Some("laneway.io/inject"), Some("In")));
+    assert_eq!(crate::authority::ENABLED, format!("laneway.io/inject in ({})", values.join(",")));
+}
