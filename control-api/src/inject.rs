@@ -30,6 +30,7 @@ pub(crate) mod tests;
 pub use self::note::Note;
 pub use self::pod::{Verdict, has_sidecar, inject as inject_pod, uninject as uninject_pod};
 pub use self::settings::Settings;
+pub use self::stream::join;
 pub use self::workload::Subject;
 
 use self::value::{Map, Value};

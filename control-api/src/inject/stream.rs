@@ -45,9 +45,7 @@ pub(super) struct StreamError {
 
 /// Every document of a text, in order.
 pub(super) fn read(text: &str) -> Result<Vec<Part<'_>>, StreamError> {
-    // A map of YAML may begin with a brace too, so what is no JSON may still be good.
-    let is_json = text.trim_start().starts_with('{');
-    if let Some(parts) = is_json.then(|| json(text)).flatten() {
+    if let Some(parts) = as_json(text) {
         return Ok(parts);
     }
     let mut line = 0;
@@ -65,6 +63,34 @@ pub(super) fn read(text: &str) -> Result<Vec<Part<'_>>, StreamError> {
         parts.push(Part { text, format: Format::Yaml, value: value.filter(|value| *value != Value::Null) });
     }
     Ok(parts)
+}
+
+/// One text behind the other, as one stream. Whoever reads it takes all of it for JSON or all of it for YAML (kubectl, by the first byte
+/// that is no blank), so JSON stands as it is beside JSON alone; else every document has its mark, and JSON is YAML too.
+pub fn join(texts: &[String]) -> String {
+    let texts: Vec<(&str, Option<Vec<Part<'_>>>)> = texts.iter().map(|text| (text.as_str(), as_json(text))).collect();
+    let is_json = texts.iter().all(|(_, values)| values.is_some());
+    let mut whole = String::new();
+    for (text, values) in &texts {
+        if !whole.is_empty() && !whole.ends_with('\n') {
+            whole.push('\n');
+        }
+        match values {
+            Some(values) if !is_json => {
+                for value in values.iter().filter(|part| part.value.is_some()) {
+                    whole.push_str("---\n");
+                    whole.push_str(value.text.trim());
+                    whole.push('\n');
+                }
+            }
+            None if !whole.is_empty() && !is_mark(first_line(text), "---") => {
+                whole.push_str("---\n");
+                whole.push_str(text);
+            }
+            Some(_) | None => whole.push_str(text),
+        }
+    }
+    whole
 }
 
 impl Part<'_> {
@@ -96,8 +122,12 @@ impl Part<'_> {
     }
 }
 
-/// JSON values one after the other, as `kubectl get -o json` writes them; nothing where it is no JSON.
-fn json(text: &str) -> Option<Vec<Part<'_>>> {
+/// JSON values one after the other, as `kubectl get -o json` writes them; nothing where it is no JSON. A map of YAML may begin with a
+/// brace too, so what is none may still be good.
+fn as_json(text: &str) -> Option<Vec<Part<'_>>> {
+    if !text.trim_start().starts_with('{') {
+        return None;
+    }
     let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
     let (mut parts, mut from) = (Vec::new(), 0);
     while let Some(value) = values.next() {
@@ -159,6 +189,10 @@ fn split(text: &str) -> Vec<&str> {
         parts.push(&text[from..]);
     }
     parts
+}
+
+fn first_line(text: &str) -> &str {
+    text.split_inclusive('\n').next().unwrap_or_default()
 }
 
 fn is_mark(line: &str, mark: &str) -> bool {

@@ -20,11 +20,11 @@ pub(super) fn uninject(options: &Uninject, out: &mut String) -> Result<(), Troub
 }
 
 fn each(files: &[File], out: &mut String, work: impl Fn(&str) -> Result<Done, Vec<String>>) -> Result<(), Trouble> {
-    let (mut whole, mut told, mut wrong) = (String::new(), Vec::new(), Vec::new());
+    let (mut written, mut told, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
     for file in files {
         match work(&file.text) {
             Ok(done) => {
-                join(&mut whole, &done.text);
+                written.push(done.text);
                 told.extend(done.told);
             }
             Err(problems) => wrong.extend(problems.iter().map(|problem| format!("{}: {problem}", file.shown))),
@@ -34,21 +34,6 @@ fn each(files: &[File], out: &mut String, work: impl Fn(&str) -> Result<Done, Ve
         return Err(Trouble::Said(wrong.join("\n")));
     }
     told.iter().for_each(|told| eprintln!("{told}"));
-    out.push_str(&whole);
+    out.push_str(&inject::join(&written));
     Ok(())
-}
-
-/// One text behind the other: YAML with a mark between, JSON as it is.
-fn join(whole: &mut String, text: &str) {
-    if !whole.is_empty() {
-        if !whole.ends_with('\n') {
-            whole.push('\n');
-        }
-        let is_marked = text.starts_with("---");
-        let is_json = text.trim_start().starts_with('{');
-        if !is_marked && !is_json {
-            whole.push_str("---\n");
-        }
-    }
-    whole.push_str(text);
 }

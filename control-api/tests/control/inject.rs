@@ -122,6 +122,17 @@ fn several_files_become_one_stream() {
     folder.write("2.json", "{\"kind\": \"B\"}\n");
     let (status, out, _) = said(&folder.lanectl(&["uninject", "1.json", "2.json"], ""));
     assert_eq!((status, out.as_str()), (Some(0), "{\"kind\": \"A\"}\n{\"kind\": \"B\"}\n"));
+    // Beside YAML each value has a mark, also the first: what begins with a brace would be read as JSON to its end.
+    folder.write("3.json", "{\"kind\": \"C\"} {\"kind\": \"D\"}");
+    folder.write("4.yaml", "{kind: E}\n");
+    let (status, out, _) = said(&folder.lanectl(&["inject", "1.json", "more/1.yaml", "3.json", "4.yaml"], ""));
+    let marked =
+        "---\n{\"kind\": \"A\"}\n---\nkind: A\n---\n{\"kind\": \"C\"}\n---\n{\"kind\": \"D\"}\n---\n{kind: E}\n";
+    assert_eq!((status, out.as_str()), (Some(0), marked));
+    let (status, out, told) =
+        said(&folder.lanectl(&["inject", "--control", "http://control.mesh:15410", "1.json"], ""));
+    assert_eq!((status, out.as_str()), (Some(0), "{\"kind\": \"A\"}"));
+    assert!(told.starts_with("--control http://control.mesh:15410: without TLS"), "{told}");
 }
 
 #[test]
