@@ -34,6 +34,7 @@ pub use self::stream::join;
 pub use self::workload::Subject;
 
 use self::value::{Map, Value};
+use self::workload::NoPod;
 
 /// What was done to a text.
 #[derive(Clone, Debug, PartialEq)]
@@ -78,7 +79,8 @@ impl fmt::Display for Told {
 
 /// Every pod of a text with its sidecar. Otherwise everything that is wrong with it, a line each.
 pub fn inject(text: &str, settings: &Settings) -> Result<Done, Vec<String>> {
-    each(text, |pod| {
+    let unknown = Deed::Skipped("its kind is not known here; the webhook injects the pods that it makes".to_owned());
+    each(text, &unknown, |pod| {
         pod::inject(pod, settings).map(|verdict| match verdict {
             Verdict::Injected(notes) => Deed::Injected(notes),
             Verdict::Skipped(reason) => Deed::Skipped(reason),
@@ -88,14 +90,19 @@ pub fn inject(text: &str, settings: &Settings) -> Result<Done, Vec<String>> {
 
 /// Every pod of a text without its sidecar.
 pub fn uninject(text: &str) -> Result<Done, Vec<String>> {
-    each(text, |pod| match pod::uninject(pod) {
+    each(text, &Deed::HadNone, |pod| match pod::uninject(pod) {
         Ok(true) => Ok(Deed::Uninjected),
         Ok(false) => Ok(Deed::HadNone),
         Err(problem) => Err(vec![problem]),
     })
 }
 
-fn each(text: &str, mut work: impl FnMut(&mut Map) -> Result<Deed, Vec<String>>) -> Result<Done, Vec<String>> {
+/// `unknown` is what is told of objects whose pods nobody here finds.
+fn each(
+    text: &str,
+    unknown: &Deed,
+    mut work: impl FnMut(&mut Map) -> Result<Deed, Vec<String>>,
+) -> Result<Done, Vec<String>> {
     let parts = stream::read(text).map_err(|error| vec![error.to_string()])?;
     let mut done = Done { text: String::with_capacity(text.len()), told: Vec::new() };
     let (mut wrong, mut number) = (Vec::new(), 0);
@@ -104,17 +111,21 @@ fn each(text: &str, mut work: impl FnMut(&mut Map) -> Result<Deed, Vec<String>>)
         let changed = match part.value.clone() {
             None => None,
             Some(Value::Map(mut object)) => {
-                workload::pods(&mut object, &mut |mut subject, pod| match pod
-                    .map_err(|problem| vec![problem])
-                    .and_then(&mut work)
-                {
-                    Ok(mut deed) => {
-                        if let Deed::Injected(notes) = &mut deed {
-                            notes.append(&mut subject.idle);
+                workload::pods(&mut object, &mut |mut subject, pod| {
+                    let worked = match pod {
+                        Ok(pod) => work(pod),
+                        Err(NoPod::Unknown) => Ok(unknown.clone()),
+                        Err(NoPod::Wrong(problem)) => Err(vec![problem]),
+                    };
+                    match worked {
+                        Ok(mut deed) => {
+                            if let Deed::Injected(notes) = &mut deed {
+                                notes.append(&mut subject.idle);
+                            }
+                            done.told.push(Told { subject, deed });
                         }
-                        done.told.push(Told { subject, deed });
+                        Err(problems) => wrong.extend(problems.iter().map(|problem| format!("{subject}: {problem}"))),
                     }
-                    Err(problems) => wrong.extend(problems.iter().map(|problem| format!("{subject}: {problem}"))),
                 });
                 Some(Value::Map(object))
             }

@@ -58,9 +58,7 @@ pub(super) fn left_alone(metadata: &Map, spec: &Map) -> Option<String> {
     if spec.get("hostNetwork") == Some(&Value::Bool(true)) {
         return Some("hostNetwork: the redirect would hold for the whole node".to_owned());
     }
-    let selected = spec.map("nodeSelector").and_then(|selector| OS.iter().find_map(|key| selector.text(key)));
-    let os = spec.map("os").and_then(|os| os.text("name")).or(selected);
-    if os == Some("windows") {
+    if is_windows(spec) {
         return Some("Windows: the redirect is Linux's".to_owned());
     }
     let annotation = |key| metadata.map("annotations").is_some_and(|annotations| annotations.get(key).is_some());
@@ -69,6 +67,27 @@ pub(super) fn left_alone(metadata: &Map, spec: &Map) -> Option<String> {
     });
     let other = other.map(|(mesh, _)| *mesh).or_else(|| annotation("sidecar.istio.io/status").then_some("Istio"));
     other.map(|mesh| format!("it has the sidecar of {mesh}: two redirects would take each other's connections"))
+}
+
+/// By whichever field says so: its system, or the nodes that it may run on.
+fn is_windows(spec: &Map) -> bool {
+    let selected = spec.map("nodeSelector").and_then(|selector| OS.iter().find_map(|key| selector.text(key)));
+    if let Some(os) = spec.map("os").and_then(|os| os.text("name")).or(selected) {
+        return os == "windows";
+    }
+    let affinity = spec.map("affinity").and_then(|affinity| affinity.map("nodeAffinity"));
+    let required = affinity.and_then(|nodes| nodes.map("requiredDuringSchedulingIgnoredDuringExecution"));
+    let terms = required.map(|required| required.list("nodeSelectorTerms")).unwrap_or_default();
+    let is_windows = |expression: &Map| {
+        let values = expression.list("values");
+        expression.text("key").is_some_and(|key| OS.contains(&key))
+            && expression.text("operator") == Some("In")
+            && !values.is_empty()
+            && values.iter().all(|value| value.as_text() == Some("windows"))
+    };
+    // A node of any one term will do.
+    let is_bound = |term: &Map| term.list("matchExpressions").iter().filter_map(Value::as_map).any(is_windows);
+    !terms.is_empty() && terms.iter().all(|term| term.as_map().is_some_and(is_bound))
 }
 
 /// A pod that ends by itself, as those of jobs do.

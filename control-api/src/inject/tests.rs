@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use clap::Parser;
 
 use super::value::{Map, Value};
-use super::{Done, Settings, inject, stream, workload};
+use super::{Done, Settings, inject, stream, uninject, workload};
 
 /// One folder of tests/inject.
 struct Shape {
@@ -133,6 +133,20 @@ fn what_stands_on_a_workload_in_place_of_its_template_is_told() {
     // On a pod it stands where it belongs.
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {laneway.io/tag: gray}}\nspec: {containers: [{name: a}]}\n";
     assert!(!reasons(&injected(pod, &settings(&[]))).contains("itself"));
+}
+
+#[test]
+fn an_object_of_an_unknown_kind_that_makes_pods_is_told_and_stays_byte_for_byte() {
+    let text = "apiVersion: apps.kruise.io/v1alpha1\nkind: CloneSet\nmetadata: {name: x}\nspec: {template: {spec: {containers: \
+                [{name:   a}]}}}\n";
+    let done = injected(text, &settings(&[]));
+    assert_eq!(done.text, text);
+    assert_eq!(
+        reasons(&done),
+        "cloneset/x: no sidecar: its kind is not known here; the webhook injects the pods that it makes\n"
+    );
+    let done = uninject(text).expect("there is nothing to take out");
+    assert_eq!((done.text.as_str(), reasons(&done).as_str()), (text, "cloneset/x: had no sidecar of ours\n"));
 }
 
 #[test]

@@ -39,9 +39,17 @@ const KINDS: [(&str, &str, &[&str]); 8] = [
     ("batch", "CronJob", &["spec", "jobTemplate", "spec", "template"]),
 ];
 
-/// Calls `each` on every pod and every template of an object; other kinds are passed over. Where the way to a pod is wrong, it is
-/// told what is.
-pub(super) fn pods(object: &mut Map, each: &mut impl FnMut(Subject, Result<&mut Map, String>)) {
+/// Why there is no pod to work on.
+#[derive(Debug)]
+pub(super) enum NoPod {
+    /// The way to it is.
+    Wrong(String),
+    /// A kind that is not known has what looks like one.
+    Unknown,
+}
+
+/// Calls `each` on every pod and every template of an object; what has none is passed over.
+pub(super) fn pods(object: &mut Map, each: &mut impl FnMut(Subject, Result<&mut Map, NoPod>)) {
     let group = match object.text("apiVersion").unwrap_or_default().split_once('/') {
         Some((group, _)) => group,
         None => "",
@@ -54,12 +62,15 @@ pub(super) fn pods(object: &mut Map, each: &mut impl FnMut(Subject, Result<&mut 
                 for (at, item) in items.iter_mut().enumerate() {
                     match item {
                         Value::Map(item) => pods(item, each),
-                        other => each(subject.clone(), Err(format!("items[{at}]: {}, not a map", other.kind()))),
+                        other => {
+                            let problem = format!("items[{at}]: {}, not a map", other.kind());
+                            each(subject.clone(), Err(NoPod::Wrong(problem)));
+                        }
                     }
                 }
             }
             None | Some(Value::Null) => {}
-            Some(other) => each(subject, Err(format!("items: {}, not a list", other.kind()))),
+            Some(other) => each(subject, Err(NoPod::Wrong(format!("items: {}, not a list", other.kind())))),
         }
         return;
     }
@@ -69,8 +80,16 @@ pub(super) fn pods(object: &mut Map, each: &mut impl FnMut(Subject, Result<&mut 
         if !path.is_empty() {
             subject.idle = idle(object, path);
         }
-        each(subject, descend(object, path));
+        each(subject, descend(object, path).map_err(NoPod::Wrong));
+    } else if has_template(object) {
+        each(subject(object), Err(NoPod::Unknown));
     }
+}
+
+/// Where most kinds have theirs: an OpenKruise CloneSet, an Argo Rollout, a Service of Knative.
+fn has_template(object: &Map) -> bool {
+    let template = object.map("spec").and_then(|spec| spec.map("template")).and_then(|template| template.map("spec"));
+    template.is_some_and(|pod| !pod.list("containers").is_empty())
 }
 
 fn subject(object: &Map) -> Subject {
