@@ -160,10 +160,7 @@ fn put_in(pod: &mut Map, defaults: &Settings) -> Result<Verdict, Vec<String>> {
 
     let mut notes = std::mem::take(&mut identity.notes);
     let spec = at(pod, "spec", "spec", &mut status);
-    let mut probes = Probes::default();
-    for list in ["initContainers", "containers"] {
-        probes.rewrite(spec, list, &plan).map_err(|problem| vec![problem])?;
-    }
+    let mut probes = Probes::of(spec, &plan, settings.native_sidecar).map_err(|problem| vec![problem])?;
     notes.append(&mut probes.notes);
     fill(spec, &settings, &identity, &probes.ports, &mut status);
     lengthen(spec, &settings, &mut status, &mut notes);

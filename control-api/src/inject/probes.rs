@@ -21,9 +21,22 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// Rewrites the probes of every container in `list` ("containers", "initContainers").
-    pub(super) fn rewrite(&mut self, spec: &mut Map, list: &'static str, plan: &Plan) -> Result<(), String> {
-        let Some(Value::List(containers)) = spec.get_mut(list) else { return Ok(()) };
+    /// Rewrites the probes of a pod whose sidecar is a native one, or not.
+    pub(super) fn of(spec: &mut Map, plan: &Plan, is_native: bool) -> Result<Probes, String> {
+        let mut probes = Probes::default();
+        // Init containers have probes where they go on running. A classic sidecar starts after all of them.
+        probes.rewrite(spec, "initContainers", plan, !is_native);
+        probes.rewrite(spec, "containers", plan, false);
+        let count = probes.ports.len();
+        if count > PROBE_PORTS_MAX {
+            return Err(format!("its probes open connections to {count} ports; at most {PROBE_PORTS_MAX}"));
+        }
+        Ok(probes)
+    }
+
+    /// Those of every container in `list`. `is_before`: they run before the sidecar does.
+    fn rewrite(&mut self, spec: &mut Map, list: &'static str, plan: &Plan, is_before: bool) {
+        let Some(Value::List(containers)) = spec.get_mut(list) else { return };
         for container in containers.iter_mut().filter_map(Value::as_map_mut) {
             let name = container.text("name").unwrap_or_default().to_owned();
             for kind in KINDS {
@@ -41,6 +54,15 @@ impl Probes {
                     continue;
                 };
                 if !plan.redirects_inbound(port) {
+                    continue;
+                }
+                // Readiness holds nobody back; by the others the sidecar would be waited for by those who start before it.
+                if is_before && kind != "readinessProbe" {
+                    let note = format!(
+                        "{kind} of {name} is asked before a classic sidecar runs, and is left as it is: behind the redirect it passes \
+                         whatever becomes of {name}"
+                    );
+                    self.notes.push(Note::Oddity(note));
                     continue;
                 }
                 if container.map(kind).is_some_and(|probe| probe.get("httpGet").is_some()) {
@@ -66,13 +88,6 @@ impl Probes {
                 }
             }
         }
-        if self.ports.len() > PROBE_PORTS_MAX {
-            return Err(format!(
-                "its probes open connections to {} ports; at most {PROBE_PORTS_MAX}",
-                self.ports.len()
-            ));
-        }
-        Ok(())
     }
 }
 

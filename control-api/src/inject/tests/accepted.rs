@@ -187,8 +187,13 @@ fn every_probe_that_is_rewritten_is_one_that_the_sidecar_answers() {
         let config = pod.config();
         let (plan, _) = pod.plan();
         let spec = pod.pod.map("spec").expect("a spec");
-        let all = spec.list("initContainers").iter().chain(spec.list("containers")).filter_map(Value::as_map);
-        for (container, kind) in all.flat_map(|container| super::super::probes::KINDS.map(|kind| (container, kind))) {
+        let is_native = pod.proxy.text("restartPolicy") == Some("Always");
+        let with = |list: &'static str| spec.list(list).iter().filter_map(Value::as_map).map(move |of| (list, of));
+        let all = with("initContainers").chain(with("containers"));
+        let all = all.flat_map(|(list, of)| super::super::probes::KINDS.map(|kind| (list, of, kind)));
+        for (list, container, kind) in all {
+            // They run, and are asked, before there is a sidecar to ask.
+            let is_before = !is_native && list == "initContainers" && kind != "readinessProbe";
             let probe = container.map(kind);
             if let Some(port) =
                 probe.and_then(|probe| probe.map("tcpSocket")).and_then(|socket| socket.get("port")?.as_integer())
@@ -196,12 +201,13 @@ fn every_probe_that_is_rewritten_is_one_that_the_sidecar_answers() {
                 let is_redirected = plan.redirects_inbound(u16::try_from(port).expect("a port"));
                 let socket = probe.and_then(|probe| probe.map("tcpSocket")).expect("just seen");
                 assert!(
-                    !is_redirected || socket.text("host").is_some(),
+                    !is_redirected || socket.text("host").is_some() || is_before,
                     "{kind} opens a connection that the sidecar takes"
                 );
             }
             let Some(asked) = probe.and_then(|probe| probe.map("httpGet")) else { continue };
             let Some(port) = asked.text("path").and_then(|path| path.strip_prefix("/app-health/")) else { continue };
+            assert!(!is_before, "{kind} would hold up the sidecar that it asks");
             let port: u16 = port.parse().expect("a port");
             assert!(config.app_health.ports.contains(&port) && plan.redirects_inbound(port));
             assert_eq!(asked.get("port").and_then(Value::as_integer), Some(i64::from(config.status.port())));
