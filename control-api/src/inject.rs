@@ -18,6 +18,7 @@ pub mod status;
 pub mod value;
 
 mod guards;
+mod local_volumes;
 mod pod;
 mod probes;
 pub(crate) mod quantity;

@@ -8,6 +8,7 @@
 use super::containers;
 use super::guards;
 use super::identity::Identity;
+use super::local_volumes;
 use super::note::Note;
 use super::probes::{self, Probes};
 use super::settings::{PREFIX, Settings};
@@ -67,6 +68,7 @@ pub fn uninject(pod: &mut Map) -> Result<bool, String> {
         }
         if let Some(Value::Map(annotations)) = metadata.get_mut("annotations") {
             annotations.remove(status::ANNOTATION);
+            local_volumes::unsay(annotations);
             if status.default_container {
                 annotations.remove(status::DEFAULT_CONTAINER);
             }
@@ -174,6 +176,7 @@ fn put_in(pod: &mut Map, defaults: &Settings) -> Result<Verdict, Vec<String>> {
     if status.default_container {
         annotations.insert(status::DEFAULT_CONTAINER, first_container);
     }
+    local_volumes::say(annotations);
     annotations.insert(status::ANNOTATION, status.text());
     Ok(Verdict::Injected(notes))
 }

@@ -114,6 +114,38 @@ fn a_note_that_was_tampered_with_takes_out_nothing_of_the_application() {
 }
 
 #[test]
+fn the_autoscaler_is_told_of_our_volume_beside_those_of_the_pod() {
+    let key = "cluster-autoscaler.kubernetes.io/safe-to-evict-local-volumes";
+    let pod = |own: Option<&str>| {
+        let own = own.map(|own| format!(", annotations: {{{key}: {own:?}}}")).unwrap_or_default();
+        format!("apiVersion: v1\nkind: Pod\nmetadata: {{name: x{own}}}\nspec: {{containers: [{{name: a}}]}}\n")
+    };
+    let said = |text: &str| {
+        let pod = values(text).remove(0);
+        let annotations =
+            pod.as_map().and_then(|pod| pod.map("metadata")).and_then(|metadata| metadata.map("annotations"));
+        annotations.and_then(|annotations| annotations.text(key)).map(str::to_owned)
+    };
+    for (own, with_ours) in [
+        (None, "laneway-cache"),
+        (Some(""), ",laneway-cache"),
+        (Some("tmp, logs"), "tmp, logs,laneway-cache"),
+        (Some("laneway-cache"), "laneway-cache,laneway-cache"),
+    ] {
+        let text = pod(own);
+        let once = injected(&text, &settings(&[])).text;
+        assert_eq!(said(&once).as_deref(), Some(with_ours), "{own:?}");
+        assert_eq!(injected(&once, &settings(&[])).text, once, "{own:?}");
+        check(&text, &settings(&[]), with_ours);
+    }
+    let once = injected(&pod(None), &settings(&[])).text;
+    let edited = once.replace("volumes: laneway-cache", "volumes: laneway-cache,theirs");
+    assert_eq!(said(&edited).as_deref(), Some("laneway-cache,theirs"));
+    let undone = uninject(&edited).expect("it can be taken out").text;
+    assert_eq!(said(&undone).as_deref(), Some("theirs"));
+}
+
+#[test]
 fn a_pod_that_no_longer_wants_its_sidecar_loses_it() {
     let pod = "apiVersion: v1\nkind: Pod\nmetadata: {name: x, labels: {app: x}}\nspec: {containers: [{name: a}]}\n";
     let once = injected(pod, &settings(&[])).text;
