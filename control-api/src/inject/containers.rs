@@ -1,7 +1,7 @@
 //! What is put into a pod: the container of the redirect, that of the sidecar, and their volumes. Rendered whole; whatever
 //! they say to the two programs, the programs' own readers are asked about in tests.
 
-use laneway_iptables::plan::Included;
+use laneway_iptables::plan::{Included, Plan};
 use laneway_iptables::steps::Backend;
 use laneway_proto::contract::{ENV_NAMESPACE, ENV_SERVICE, ENV_TAG, PORT_STATUS, PROXY_UID};
 
@@ -69,6 +69,40 @@ pub(super) fn init(settings: &Settings) -> Value {
     // A capability reaches a user other than root only by the file that is run.
     container.insert("securityContext", security(0, capabilities, is_read_only));
     container.into()
+}
+
+/// What the redirect that is in was told, as [`init`] says it. The pod was injected by whatever version, and by whatever flags.
+pub(super) fn redirect(init: &Map) -> Option<Plan> {
+    let mut settings = Settings::of(&[]).ok()?;
+    for variable in init.list("env").iter().filter_map(Value::as_map) {
+        let (Some(name), Some(value)) = (variable.text("name"), variable.text("value")) else { continue };
+        if let Some(name) = name.strip_prefix("LANEWAY_") {
+            let name = name.to_ascii_lowercase().replace('_', "-");
+            // What is no setting is another's; what this version cannot read it knows nothing of.
+            let _ = settings.annotated(&name, value);
+        }
+    }
+    settings.plan().ok()
+}
+
+/// A container by its name.
+pub(super) fn find<'a>(spec: &'a Map, list: &str, name: &str) -> Option<&'a Value> {
+    spec.list(list).iter().find(|item| is_named(item, &[name]))
+}
+
+/// Everything that is put in, and nothing else.
+pub(super) fn take_out(spec: &mut Map) {
+    for (list, ours) in
+        [("initContainers", [INIT, PROXY]), ("containers", [INIT, PROXY]), ("volumes", [VOLUME_CACHE, VOLUME_CONTROL])]
+    {
+        if let Some(Value::List(items)) = spec.get_mut(list) {
+            items.retain(|item| !is_named(item, &ours));
+        }
+    }
+}
+
+fn is_named(item: &Value, names: &[&str]) -> bool {
+    item.as_map().and_then(|item| item.text("name")).is_some_and(|name| names.contains(&name))
 }
 
 /// The sidecar. `probe_ports` are those that it is asked about.

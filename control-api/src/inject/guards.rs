@@ -98,7 +98,8 @@ pub(super) fn runs_to_its_end(spec: &Map) -> bool {
 /// What of the pod has a name, a port or a user that is the sidecar's.
 pub(super) fn clashes(metadata: &Map, spec: &Map) -> Vec<String> {
     let mut wrong = Vec::new();
-    if metadata.map("labels").is_some_and(|labels| labels.get(status::LABEL).is_some()) {
+    let has = |list, key| metadata.map(list).is_some_and(|of| of.get(key).is_some());
+    if has("labels", status::LABEL) && !has("annotations", status::ANNOTATION) {
         wrong.push(format!(
             "label {}: is set, but annotation {} is not there: start from the manifest without the sidecar",
             status::LABEL,

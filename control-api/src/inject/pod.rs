@@ -41,18 +41,31 @@ pub fn inject(pod: &mut Map, settings: &Settings) -> Result<Verdict, Vec<String>
     Ok(verdict)
 }
 
-/// Whether the sidecar is in, by our hand, and nothing says that it should not be: then there is nothing to do for who injects a pod as it
-/// is made. Whoever asks with other settings calls [`inject`], which puts in anew.
+/// Whether the sidecar is in, by our hand, as all else of the pod needs it, and nothing says that it should not be: then there is nothing
+/// to do for who injects a pod as it is made. Whoever asks with other settings calls [`inject`], which puts in anew.
 pub fn has_sidecar(pod: &Map) -> bool {
-    let metadata = pod.map("metadata");
-    let part = |key| metadata.and_then(|metadata| metadata.map(key));
-    let is_ours = |list: &str| {
-        let items = pod.map("spec").map(|spec| spec.list(list)).unwrap_or_default().iter();
-        items.filter_map(Value::as_map).any(|item| item.text("name") == Some(containers::PROXY))
-    };
-    matches!(Status::of(pod), Some(Ok(_)))
-        && is_wanted(part("labels"), part("annotations")) == Ok(true)
-        && (is_ours("initContainers") || is_ours("containers"))
+    let nothing = Map::default();
+    let metadata = pod.map("metadata").unwrap_or(&nothing);
+    let spec = pod.map("spec").unwrap_or(&nothing);
+    Status::is_there(pod)
+        && is_wanted(metadata.map("labels"), metadata.map("annotations")) == Ok(true)
+        && fits(metadata, spec)
+}
+
+/// Whether a sidecar is in, and would be put in the same way beside what others have put in since.
+fn fits(metadata: &Map, spec: &Map) -> bool {
+    let find = |list, name| containers::find(spec, list, name);
+    let is_native = find("initContainers", containers::PROXY).is_some();
+    let init = find("initContainers", containers::INIT);
+    let is_classic = find("containers", containers::PROXY).is_some() && spec.list("initContainers").last() == init;
+    let plan = init.and_then(Value::as_map).and_then(containers::redirect);
+    let Some(plan) = plan.filter(|_| is_native || is_classic) else { return false };
+    let mut rest = spec.clone();
+    containers::take_out(&mut rest);
+    // Last: it changes what it finds.
+    guards::left_alone(metadata, &rest).is_none()
+        && guards::clashes(metadata, &rest).is_empty()
+        && Probes::of(&mut rest, &plan, is_native).is_ok_and(|probes| probes.rewritten.is_empty())
 }
 
 /// Takes out what inject put in; says whether there was anything. What others did to the pod since stays.
@@ -95,17 +108,8 @@ fn take_out(spec: &mut Map, status: &Status) {
             }
         }
     }
-    for (list, ours) in [
-        ("initContainers", [containers::INIT, containers::PROXY]),
-        ("containers", [containers::INIT, containers::PROXY]),
-        ("volumes", [containers::VOLUME_CACHE, containers::VOLUME_CONTROL]),
-    ] {
-        if let Some(Value::List(items)) = spec.get_mut(list) {
-            let is_ours = |item: &Value| {
-                item.as_map().and_then(|item| item.text("name")).is_some_and(|name| ours.contains(&name))
-            };
-            items.retain(|item| !is_ours(item));
-        }
+    containers::take_out(spec);
+    for list in ["initContainers", "containers", "volumes"] {
         empty(spec, list, &format!("spec.{list}"), status);
     }
 }

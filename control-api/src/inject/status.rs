@@ -11,6 +11,8 @@ pub const LABEL: &str = "laneway.io/injected";
 /// Set where the sidecar stands first, so that `kubectl logs` goes on meaning the application.
 pub const DEFAULT_CONTAINER: &str = "kubectl.kubernetes.io/default-container";
 
+const WAY_OUT: &str = "Take the sidecar out by hand, or start from the manifest without it";
+
 /// Written as JSON.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -52,21 +54,47 @@ pub(super) struct Rewritten {
     pub(super) was: Value,
 }
 
+/// What every version says, whatever else.
+#[derive(Deserialize)]
+struct Author {
+    version: String,
+}
+
 impl Status {
-    /// Nothing where the pod was not injected by us.
+    /// Whether the pod was injected by us, by whatever version: to let a pod be, nobody has to know what was changed in it. While a control
+    /// plane is replaced an older replica is asked about pods of a newer one.
+    pub(super) fn is_there(pod: &Map) -> bool {
+        Status::annotation(pod).and_then(Value::as_text).and_then(author).is_some()
+    }
+
+    /// Nothing where the pod was not injected by us. What is not known is refused: it would be lost where the sidecar is taken out.
     pub(super) fn of(pod: &Map) -> Option<Result<Status, String>> {
-        let text = pod.map("metadata")?.map("annotations")?.get(ANNOTATION)?;
-        let status = text.as_text().ok_or_else(|| format!("it is {}", text.kind()));
-        let status = status.and_then(|text| serde_json::from_str(text).map_err(|error| error.to_string()));
-        Some(status.map_err(|problem| {
-            format!(
-                "annotation {ANNOTATION}: not what inject writes: {problem}. Take the sidecar out by hand, or start from the \
-                 manifest without it"
-            )
+        let value = Status::annotation(pod)?;
+        let Some(text) = value.as_text() else {
+            return Some(Err(format!(
+                "annotation {ANNOTATION}: not what inject writes: it is {}. {WAY_OUT}",
+                value.kind()
+            )));
+        };
+        Some(serde_json::from_str(text).map_err(|error| match author(text) {
+            Some(version) if version != env!("CARGO_PKG_VERSION") => {
+                let own = env!("CARGO_PKG_VERSION");
+                format!("annotation {ANNOTATION}: injected by version {version}, of which {own} does not know all: {error}. lanectl {version} takes it out")
+            }
+            Some(_) | None => format!("annotation {ANNOTATION}: not what inject writes: {error}. {WAY_OUT}"),
         }))
+    }
+
+    fn annotation(pod: &Map) -> Option<&Value> {
+        pod.map("metadata")?.map("annotations")?.get(ANNOTATION)
     }
 
     pub(super) fn text(&self) -> String {
         serde_json::to_string(self).expect("a status has keys of text alone")
     }
+}
+
+/// The version that wrote a note.
+fn author(text: &str) -> Option<String> {
+    serde_json::from_str(text).ok().map(|Author { version }| version)
 }

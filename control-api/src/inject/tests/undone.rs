@@ -98,7 +98,8 @@ fn what_others_did_since_stays() {
 fn a_note_that_was_tampered_with_takes_out_nothing_of_the_application() {
     for (note, told) in [
         ("{", Some("not what inject writes")),
-        ("{\"version\":\"1\",\"containers\":[],\"more\":1}", Some("not what inject writes")),
+        ("{\"containers\":[],\"more\":1}", Some("not what inject writes")),
+        ("{\"version\":\"1\",\"containers\":[],\"more\":1}", Some("injected by version 1, of which")),
         // Only what has our names is taken out, whatever the note says.
         ("{\"version\":\"1\",\"containers\":[\"app\"],\"absent\":[\"spec.containers\"]}", None),
     ] {

@@ -1,5 +1,7 @@
 //! Reviews as the API server sends them, and what the API server makes of the answers: patches are applied by another's code.
 
+mod again;
+
 use k8s_openapi::ByteString;
 use proptest::prelude::*;
 use serde_json::{Value as Json, json};
