@@ -49,7 +49,7 @@ struct Known {
     says: &'static str,
 }
 
-const PAGES: [Known; 10] = [
+const PAGES: [Known; 11] = [
     Known { path: "/config_dump", reads: Some(config_dump), changes: None, says: "what is in force, with versions" },
     Known { path: "/lanes", reads: Some(lanes), changes: None, says: "the group and its lanes" },
     Known { path: "/services", reads: Some(services), changes: None, says: "services that can be called; ?service=" },
@@ -60,6 +60,12 @@ const PAGES: [Known; 10] = [
         reads: Some(logging),
         changes: Some(set_logging),
         says: "what is logged; POST ?level= changes it",
+    },
+    Known {
+        path: "/announce",
+        reads: None,
+        changes: Some(announce),
+        says: "POST tells callers that this pod is about to end",
     },
     Known { path: "/drain", reads: None, changes: Some(drain), says: "POST drains and ends this sidecar" },
     Known { path: "/memory", reads: Some(memory), changes: None, says: "what this process holds" },
@@ -218,6 +224,16 @@ fn drain(admin: &Admin, query: &str) -> Page {
         Err(error) => wrong(StatusCode::BAD_REQUEST, &error),
         Ok([]) => {
             admin.status.ask_drain();
+            pages::json(StatusCode::ACCEPTED, &Draining { state: "draining" })
+        }
+    }
+}
+
+fn announce(admin: &Admin, query: &str) -> Page {
+    match parameters(query, []) {
+        Err(error) => wrong(StatusCode::BAD_REQUEST, &error),
+        Ok([]) => {
+            admin.status.ask_announcement();
             pages::json(StatusCode::ACCEPTED, &Draining { state: "draining" })
         }
     }

@@ -134,7 +134,7 @@ async fn serve_inside(
     let (publisher, readers) = current::channel(workers, first);
     let outlets = Outlets::open(&config.journal, workers)?;
     let status = Status::new(telemetry.clone(), source_label, publisher.view(), outlets.clone());
-    let (trigger, watching) = drain::channel();
+    let (mut trigger, watching) = drain::channel();
     #[cfg(feature = "otlp")]
     let exporting = export(&config, &outlets)?;
 
@@ -217,7 +217,7 @@ async fn serve_inside(
 
     let is_successor = successor.is_some();
     let (first, ended) = tokio::select! {
-        () = signals.first(&status) => (Some(Phase::Draining), Ok(())),
+        () = told_to_end(&mut signals, &status, &mut trigger) => (Some(Phase::Draining), Ok(())),
         taken = replaced(&status, &habits, successor, offered) => match taken {
             Ok(()) => {
                 info!("a successor serves: draining");
@@ -434,6 +434,18 @@ async fn replaced(
         }
     }
     std::future::pending().await
+}
+
+/// Returns when this process is to end. Before that it may be said that it will be, after its application.
+async fn told_to_end(signals: &mut Signals, status: &Status, trigger: &mut Trigger) {
+    tokio::select! {
+        () = signals.first(status) => return,
+        () = status.announcement_asked() => {}
+    }
+    status.reached(State::Draining);
+    trigger.announce();
+    info!("the pod is about to end: callers are told");
+    signals.first(status).await;
 }
 
 /// Drains.

@@ -1,5 +1,5 @@
-//! What a pod's hooks run beside the sidecar, from the same image: `laneway-proxy wait` and `laneway-proxy drain`. Each asks the
-//! sidecar's own ports, as curl would, and waits.
+//! What a pod's hooks run beside the sidecar, from the same image: `laneway-proxy wait`, `laneway-proxy announce` and `laneway-proxy
+//! drain`. Each asks the sidecar's own ports, as curl would, and waits where there is something to wait for.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -17,6 +17,8 @@ const ANSWER_BYTES_MAX: u64 = 64 << 10;
 pub enum Hook {
     /// Return when the sidecar is ready.
     Wait { status: SocketAddr, timeout: Duration },
+    /// Say that the pod is about to end.
+    Announce { admin: SocketAddr },
     /// Drain the sidecar, and return when it has ended.
     Drain { admin: SocketAddr, timeout: Duration },
 }
@@ -26,7 +28,7 @@ pub enum Hook {
 pub enum HookError {
     #[error("not ready in {timeout:?}: {status} (--status / LANEWAY_STATUS) {last}")]
     NotReady { status: SocketAddr, timeout: Duration, last: String },
-    #[error("no sidecar to drain: {admin} (--admin / LANEWAY_ADMIN) {last}")]
+    #[error("no sidecar to tell: {admin} (--admin / LANEWAY_ADMIN) {last}")]
     Nobody { admin: SocketAddr, last: String },
     #[error("not drained in {timeout:?}: process {process} still runs; it cuts what is left after its --drain-max")]
     NotDrained { process: u64, timeout: Duration },
@@ -36,6 +38,7 @@ pub enum HookError {
 pub fn run(hook: Hook) -> Result<String, HookError> {
     match hook {
         Hook::Wait { status, timeout } => wait(reachable(status), timeout),
+        Hook::Announce { admin } => announce(reachable(admin)),
         Hook::Drain { admin, timeout } => drain(reachable(admin), timeout),
     }
 }
@@ -62,15 +65,14 @@ fn wait(status: SocketAddr, timeout: Duration) -> Result<String, HookError> {
     }
 }
 
+fn announce(admin: SocketAddr) -> Result<String, HookError> {
+    tell(admin, "/announce").map(|()| "callers are told that this pod is about to end".to_owned())
+}
+
 fn drain(admin: SocketAddr, timeout: Duration) -> Result<String, HookError> {
     let end = Instant::now() + timeout;
-    let nobody = |last| HookError::Nobody { admin, last };
-    let process = process_at(admin).map_err(nobody)?;
-    match ask(admin, "POST", "/drain") {
-        Ok((202, _)) => {}
-        Ok((code, text)) => return Err(nobody(format!("answers {code}, {}", text.trim_end()))),
-        Err(error) => return Err(nobody(format!("does not answer: {error}"))),
-    }
+    let process = process_at(admin).map_err(|last| HookError::Nobody { admin, last })?;
+    tell(admin, "/drain")?;
     // It answers until it ends; then nobody does, or whoever was started after it.
     while is_there(admin, process) {
         if Instant::now() >= end {
@@ -79,6 +81,15 @@ fn drain(admin: SocketAddr, timeout: Duration) -> Result<String, HookError> {
         std::thread::sleep(PAUSE);
     }
     Ok(format!("process {process} has drained and ended"))
+}
+
+fn tell(admin: SocketAddr, path: &str) -> Result<(), HookError> {
+    let last = match ask(admin, "POST", path) {
+        Ok((202, _)) => return Ok(()),
+        Ok((code, text)) => format!("answers {code}, {}", text.trim_end()),
+        Err(error) => format!("does not answer: {error}"),
+    };
+    Err(HookError::Nobody { admin, last })
 }
 
 /// The id of the sidecar that answers there.

@@ -109,6 +109,7 @@ struct Shared {
     held: ArcSwap<(Held, Instant)>,
     telemetry: Telemetry,
     drain: Notify,
+    announcement: Notify,
     has_successor: AtomicBool,
     changed: Notify,
     source: &'static str,
@@ -129,6 +130,7 @@ impl Status {
             held: ArcSwap::from_pointee((Held::default(), Instant::now())),
             telemetry,
             drain: Notify::new(),
+            announcement: Notify::new(),
             has_successor: AtomicBool::new(false),
             changed: Notify::new(),
             source,
@@ -239,6 +241,16 @@ impl Status {
     /// Somebody asks for a drain.
     pub fn ask_drain(&self) {
         self.0.drain.notify_one();
+    }
+
+    /// Somebody says that the application is about to end.
+    pub fn ask_announcement(&self) {
+        self.0.announcement.notify_one();
+    }
+
+    /// Waits until somebody says so.
+    pub async fn announcement_asked(&self) {
+        self.0.announcement.notified().await;
     }
 
     /// What is held was on disk, for so long.

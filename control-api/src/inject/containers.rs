@@ -130,9 +130,7 @@ pub(super) fn proxy(settings: &Settings, identity: &Identity, probe_ports: &[u16
     }
     let probe: Value = [("httpGet", ready()), ("periodSeconds", 5.into())].into();
     container.insert("readinessProbe", probe);
-    if !settings.native_sidecar {
-        container.insert("lifecycle", hooks(settings));
-    }
+    container.insert("lifecycle", hooks(settings));
     container.insert("resources", resources(settings));
     container.insert("terminationMessagePolicy", LAST_WORDS);
     container.insert("securityContext", security(i64::from(PROXY_UID), &[], true));
@@ -216,12 +214,16 @@ fn environment(settings: &Settings, identity: &Identity, probe_ports: &[u16]) ->
     env
 }
 
-/// What holds the application back, and lets calls end, where there are no native sidecars.
+/// The cluster tells a native sidecar of the end only when the application is gone, but runs its hook before: callers learn of it then.
+/// Where there are no native sidecars, hooks hold the application back and let calls end.
 fn hooks(settings: &Settings) -> Value {
     let exec = |command: &[&str]| -> Value {
         let exec: Value = [("command", words(command))].into();
         [("exec", exec)].into()
     };
+    if settings.native_sidecar {
+        return [("preStop", exec(&[PROXY, "announce"]))].into();
+    }
     let mut hooks = Map::default();
     if settings.hold_application {
         hooks.insert("postStart", exec(&[PROXY, "wait", "--timeout", "30s"]));

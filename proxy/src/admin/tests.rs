@@ -241,6 +241,20 @@ async fn a_drain_is_asked_for_by_post_alone() {
 }
 
 #[tokio::test]
+async fn an_end_is_announced_by_post_alone_and_is_no_drain() {
+    let sidecar = Sidecar::with(DOCUMENTS);
+    let (status, error) = sidecar.refusal(Method::GET, "/announce").await;
+    assert_eq!((status, error.as_str()), (StatusCode::METHOD_NOT_ALLOWED, "/announce takes POST only"));
+    let (status, _) = sidecar.ask(Method::POST, "/announce").await;
+    assert_eq!(status, StatusCode::ACCEPTED);
+    tokio::select! {
+        biased;
+        () = sidecar.admin.status.drain_asked() => panic!("nobody asked for a drain"),
+        () = sidecar.admin.status.announcement_asked() => {}
+    }
+}
+
+#[tokio::test]
 async fn every_page_takes_its_methods_and_no_other_and_is_documented() {
     let sidecar = Sidecar::with(DOCUMENTS);
     let documented = include_str!("../../../docs/admin.md");

@@ -19,6 +19,13 @@ pub(super) enum HookFlags {
         #[arg(long, value_name = "TIME", default_value = "30s")]
         timeout: Time,
     },
+    /// Tell callers that this pod is about to end, for the preStop hook of a native sidecar: the next answer of each of their connections is
+    /// its last, and /ready says 503; all else goes on until the sidecar is drained. Ends with 0, or with 1 and the reason.
+    Announce {
+        /// Its admin port.
+        #[arg(long, value_name = "ADDRESS", env = "LANEWAY_ADMIN", default_value_t = SocketAddr::from(([127, 0, 0, 1], PORT_ADMIN)))]
+        admin: SocketAddr,
+    },
     /// Drain the sidecar of this pod and wait until it has ended, for a preStop hook. Ends with 0, or with 1 and the reason.
     Drain {
         /// Its admin port.
@@ -34,6 +41,7 @@ impl From<HookFlags> for Hook {
     fn from(flags: HookFlags) -> Hook {
         match flags {
             HookFlags::Wait { status, timeout } => Hook::Wait { status, timeout: timeout.0 },
+            HookFlags::Announce { admin } => Hook::Announce { admin },
             HookFlags::Drain { admin, timeout } => Hook::Drain { admin, timeout: timeout.0 },
         }
     }

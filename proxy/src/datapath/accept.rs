@@ -46,10 +46,13 @@ pub(crate) async fn run(
         // A successor that is told to end before it has begun: its sockets are still another's.
         _ = drain.reached(Phase::Draining) => drop(sockets),
     }
+    // Where it is announced callers learn of it, while the application does what it has to do, with calls of its own.
+    drain.reached(Phase::Announced).await;
+    worker.announce(Direction::Inbound);
     // The drain: at first every answer is the last of its connection and says so, while we go on accepting; then nothing new is
     // taken, and what runs may finish; the process ends when all is done or the time is over.
     let first = drain.reached(Phase::Draining).await;
-    worker.announce();
+    worker.announce(Direction::Outbound);
     if first == Phase::Replaced {
         // Whoever is in the kernel's queue is the successor's: it has these sockets too.
         accepting.clear();

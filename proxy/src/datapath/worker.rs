@@ -236,10 +236,9 @@ impl Worker {
         &self.shared.own_sockets
     }
 
-    /// Every HTTP connection says with its next answer that it is the last; by HTTP/2 it is said at once.
-    pub(crate) fn announce(&self) {
-        self.tell_all(Direction::Inbound, Command::Announce);
-        self.tell_all(Direction::Outbound, Command::Announce);
+    /// Every HTTP connection of a direction says with its next answer that it is the last; by HTTP/2 it is said at once.
+    pub(crate) fn announce(&self, direction: Direction) {
+        self.tell_all(direction, Command::Announce);
     }
 
     /// The HTTP connections of a direction close when nothing runs on them.

@@ -46,6 +46,25 @@ async fn who_is_replaced_takes_nothing_new_and_keeps_what_rests_for_min() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_announced_runs_on_and_owes_the_rest_of_min_alone() {
+    for (before, owed) in [(Duration::from_secs(2), Duration::from_secs(3)), (MAX * 2, Duration::ZERO)] {
+        let (mut trigger, mut watch) = channel();
+        let worker = tokio::spawn(async move {
+            assert_eq!(watch.reached(Phase::Announced).await, Phase::Announced);
+            let announced = Instant::now();
+            watch.reached(Phase::Draining).await;
+            let drained = announced.elapsed();
+            watch.reached(Phase::Closing).await;
+            (drained, announced.elapsed() - drained)
+        });
+        trigger.announce();
+        tokio::time::sleep(before).await;
+        assert!(trigger.drain(Phase::Draining, MIN, MAX).await);
+        assert_eq!(worker.await.expect("the worker ended"), (before, owed));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_still_runs_is_not_waited_for_beyond_max() {
     let start = Instant::now();
     let (trigger, watch) = channel();

@@ -51,6 +51,15 @@ fn wait_tells_what_it_last_heard() {
 }
 
 #[test]
+fn announce_returns_as_soon_as_it_is_said() {
+    run(Hook::Announce { admin: answering(&[(202, "{}")]) }).expect("it is taken");
+    let error = run(Hook::Announce { admin: answering(&[(404, "{}")]) }).expect_err("an older sidecar");
+    assert!(error.to_string().contains("answers 404"), "{error}");
+    let error = run(Hook::Announce { admin: nobody() }).expect_err("nobody is there");
+    assert!(error.to_string().contains("--admin"), "{error}");
+}
+
+#[test]
 fn drain_returns_when_the_process_is_gone_or_another_one() {
     let (one, two) = (r#"{"pid": 1}"#, r#"{"pid": 2}"#);
     for answers in [&[(200, one), (202, "{}"), (200, one)][..], &[(200, one), (202, "{}"), (200, one), (200, two)]] {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use laneway_tests::load::Load;
 use laneway_tests::mesh::network::Network;
-use laneway_tests::process::{Process, Scratch, program, wait_for};
+use laneway_tests::process::{Process, Scratch, program, run, wait_for};
 
 use crate::alone::free;
 use crate::frames::{END_HEADERS, END_STREAM, HEADERS, Outcome, Peer, block, get};
@@ -203,6 +203,65 @@ fn the_application_may_call_out_until_it_has_answered() {
     assert_last(&mut call);
     application.release.send(()).expect("the application waits");
     assert_last(&mut caller);
+    let status = sidecar.wait(DEADLINE).expect("nothing is left");
+    assert!(status.success(), "{status}: {}", sidecar.log());
+}
+
+/// As the preStop hook of a native sidecar does it: the application has been told to end, and goes on for as long as it needs.
+#[test]
+fn an_announced_end_is_told_to_callers_and_stops_nothing() {
+    let (application, instance) = (Instance::start(), Instance::start());
+    let (inbound, outbound, status, admin) = (free(), free(), free(), free());
+    let scratch = Scratch::new("announced").expect("a directory");
+    let file = scratch.path().join("resources.yaml");
+    let service = format!(
+        "kind: Service\nname: b\nhosts: [sc-b]\nports: [{{port: 80, protocol: http1}}]\nendpoints: [{{address: '{}'}}]\n",
+        instance.address
+    );
+    std::fs::write(&file, service).expect("the directory is ours");
+    let hook = |name: &str, port: &str, address: SocketAddr| {
+        let mut command = Command::new(program("laneway-proxy").expect("it is built"));
+        command.args([name, port, &address.to_string()]);
+        run(command)
+    };
+    let mut command = Command::new(program("laneway-proxy").expect("it is built"));
+    command.args(["--status", &status.to_string(), "--admin", &admin.to_string()]);
+    command.arg("--resources").arg(&file).args(["--drain-min", "0s", "--drain-max", "5m"]);
+    command.args(["--listen", &format!("inbound={inbound},forward={}", application.address)]);
+    command.args(["--listen", &format!("outbound={outbound},service=b")]);
+    let mut sidecar = Process::start("sidecar", command, &scratch.path().join("proxy.log")).expect("it starts");
+    hook("wait", "--status", status).expect("it gets ready");
+    let (mut resting, mut running, mut calling) = (connect(inbound), connect(inbound), connect(outbound));
+    for stream in [&mut resting, &mut calling] {
+        ask(stream, "/");
+        assert!(!answer(stream).contains("connection: close"), "nothing is announced before");
+    }
+    ask(&mut running, "/slow");
+    application.slow.recv_timeout(DEADLINE).expect("the request reaches the application");
+
+    hook("announce", "--admin", admin).expect("it is told");
+    let announced = wait_for(DEADLINE, || sidecar.log().contains("about to end").then_some(()));
+    assert!(announced.is_some(), "{}", sidecar.log());
+    let mut ready = connect(status);
+    ask(&mut ready, "/ready");
+    let ready = head_of(&mut ready).expect("an answer");
+    assert!(ready.starts_with("http/1.1 503"), "{ready}");
+    // Callers hear of it, whoever comes is served, and the application's own calls go on as they were.
+    ask(&mut resting, "/");
+    assert_last(&mut resting);
+    for _ in 0..3 {
+        let mut fresh = connect(inbound);
+        ask(&mut fresh, "/");
+        assert_last(&mut fresh);
+        ask(&mut calling, "/");
+        assert!(!answer(&mut calling).contains("connection: close"), "its own calls are not told");
+    }
+    hook("announce", "--admin", admin).expect("twice is once");
+    application.release.send(()).expect("the application waits");
+    assert_last(&mut running);
+    assert!(sidecar.ended().is_none(), "{}", sidecar.log());
+
+    sidecar.terminate();
     let status = sidecar.wait(DEADLINE).expect("nothing is left");
     assert!(status.success(), "{status}: {}", sidecar.log());
 }

@@ -81,7 +81,7 @@ fn without_a_configuration_it_is_ready_as_degraded_and_hooks_wait_for_it_and_dra
     assert!(drained.status.success() && said(&drained).contains("has drained"), "{}", said(&drained));
     assert!(sidecar.wait(DEADLINE).expect("it has ended").success(), "{}", sidecar.log());
     let nobody = hook(&["drain", "--admin", &admin, "--timeout", "1s"]);
-    assert!(nobody.status.code() == Some(1) && said(&nobody).contains("no sidecar to drain"), "{}", said(&nobody));
+    assert!(nobody.status.code() == Some(1) && said(&nobody).contains("no sidecar to tell"), "{}", said(&nobody));
 }
 
 #[test]

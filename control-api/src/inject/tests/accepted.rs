@@ -165,14 +165,18 @@ fn the_cluster_waits_longer_than_the_sidecar_drains_and_so_do_the_hooks() {
         assert!(grace > config.drain_max && config.drain_max > config.drain_min, "{grace:?}");
         let is_native = pod.proxy.text("restartPolicy") == Some("Always");
         assert!(is_native || !settings.native_sidecar);
-        let hooks = pod.proxy.map("lifecycle");
-        assert_eq!(hooks.is_none(), is_native);
-        for (_, hook) in hooks.into_iter().flat_map(Map::iter) {
+        let hooks = pod.proxy.map("lifecycle").expect("it has hooks");
+        for (_, hook) in hooks.iter() {
             let command = words(hook.as_map().and_then(|hook| hook.map("exec")).expect("a command"), "command");
             let flags = Flags::try_parse_from(&command).unwrap_or_else(|error| panic!("{command:?}: {error}"));
             match flags.hook().expect("it is a hook") {
                 laneway_proxy::hooks::Hook::Wait { status, .. } => assert_eq!(status.port(), PORT_STATUS),
+                laneway_proxy::hooks::Hook::Announce { admin } => {
+                    assert!(is_native && admin == config.admin, "{admin}");
+                }
+                // Not of a native one: it would end before its application.
                 laneway_proxy::hooks::Hook::Drain { timeout, .. } => {
+                    assert!(!is_native);
                     assert!(grace > timeout && timeout > config.drain_max, "{timeout:?}");
                 }
             }
