@@ -71,7 +71,7 @@ impl<'a> Making<'a> {
     pub(in crate::discovery::kubernetes) fn make(&mut self, maker: &Maker) -> Made {
         let made = match maker {
             Maker::Service(id) => {
-                let finding = self.ambiguity(id).map(Finding::Problem);
+                let finding = self.ambiguity(id).or_else(|| self.unreached(id)).map(Finding::Problem);
                 Made { document: self.service(id), finding, ..Made::default() }
             }
             Maker::Front(name) => self.own(name),
@@ -140,6 +140,22 @@ impl<'a> Making<'a> {
             "pods that do not say which service they are of are selected by Services over different pods ({}): they count as of the \
              first by name. Label laneway.io/service says which service a pod is of",
             fronts.join(", ")
+        ))
+    }
+
+    /// Pods of a lane that no front selects follow the address of their service, and all that it has may be services of their own.
+    fn unreached(&mut self, id: &Arc<str>) -> Option<String> {
+        let pods = self.of.services.get(id)?.iter().filter_map(|pod| self.of.pods.get(pod));
+        let unselected = pods.filter(|member| member.fronts.is_empty()).find_map(|member| member.fact.tag)?;
+        let fronts = self.of.fronts_of(id);
+        if fronts.is_empty() || fronts.iter().any(|front| !matches!(self.why_own(front), Some(Own::Part(_)))) {
+            return None;
+        }
+        let names: Vec<&str> = fronts.into_iter().map(|front| &**front).collect();
+        Some(format!(
+            "its pods with tag {unselected} are behind no Service, and each Service of others ({}) stands for a part of them: no address leads \
+             to that tag. A Service over all of them, or label laneway.io/service on them, says that they are one",
+            names.join(", ")
         ))
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::registry::Kind;
+use super::super::registry::{Kind, Registry};
 use super::{add, check, front, pod, registry, shown, with};
 
 fn postgres(labels: &Value) -> Vec<Value> {
@@ -163,4 +163,24 @@ fn where_a_port_leads_is_not_for_a_part_to_say() {
             "a-0* [10.96.0.1] {80=80.tcp} 10.0.0.1:0 | 10.0.0.1:9090/80.tcp",
         ],
     );
+}
+
+#[test]
+fn a_lane_that_no_address_leads_to_is_a_problem_until_something_says_what_is_one() {
+    let hashed = |name: &str, ip: &str, hash: &str| pod(name, ip, json!({"app": "a", "hash": hash}));
+    let mut registry = registry(&[
+        hashed("p1", "10.0.0.1", "1"),
+        hashed("p2", "10.0.0.2", "2"),
+        front("a-stable", "10.96.0.1", json!({"hash": "1"}), json!([])),
+        front("a-canary", "10.96.0.2", json!({"hash": "2"}), json!([])),
+    ]);
+    let problems = |registry: &mut Registry| registry.standing_problems().unwrap_or_default().told;
+    assert_eq!(problems(&mut registry), [] as [&str; 0]);
+    add(&mut registry, pod("gray", "10.0.0.9", json!({"app": "a", "laneway.io/tag": "gray"})));
+    registry.flush();
+    let told = problems(&mut registry);
+    assert!(told.len() == 1 && told[0].contains("tag gray") && told[0].contains("(a-canary, a-stable)"), "{told:?}");
+    add(&mut registry, front("a", "10.96.0.3", json!({"app": "a"}), json!([])));
+    registry.flush();
+    assert_eq!(problems(&mut registry), [] as [&str; 0]);
 }
