@@ -21,7 +21,6 @@ use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tracing::debug;
 
-use super::rollout::NAMES_MAX;
 use crate::credentials::{Bearer, Credentials};
 use crate::replicas::{Replica, Replicas};
 
@@ -36,6 +35,8 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Largest page of one replica, and how many of these are read.
 const PAGE_SIZE: i32 = 1000;
 const PAGES_MAX: usize = 50;
+/// Names of sidecars in one answer, and reasons of one of them.
+pub(super) const NAMES_MAX: usize = 20;
 /// A page of sidecars.
 const ANSWER_BYTES_MAX: usize = 64 << 20;
 

@@ -11,14 +11,13 @@ use laneway_proto::status::{GetRolloutRequest, Rollout};
 use tokio::time::timeout_at;
 use tonic::Status;
 
+use super::peers::NAMES_MAX;
 use super::{Api, errors, peers};
 use crate::changes::Object;
 use crate::fleet::{Holding, Member};
 use crate::name;
 use crate::reconcile::Published;
 
-/// Names of sidecars in one answer, and reasons of one of them.
-pub(super) const NAMES_MAX: usize = 20;
 /// A revision is compiled within milliseconds; without `wait_timeout` no longer than this.
 const COMPILE_WAIT: Duration = Duration::from_secs(1);
 

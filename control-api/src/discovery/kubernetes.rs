@@ -26,13 +26,15 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio_stream::StreamExt;
 use tracing::{debug, error, info, warn};
 
+use self::kind::Kind;
 use self::objects::{FrontFact, Pod, PodFact, Service, Slice, SliceFact};
-use self::registry::{Kind, ObjectName, Registry};
+use self::registry::{ObjectName, Registry};
 use super::standing::{Ear, Standing};
 use super::{PodService, PodTag};
 use crate::causes;
 
 mod compose;
+mod kind;
 mod listening;
 mod namespace;
 mod objects;

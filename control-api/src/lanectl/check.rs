@@ -24,6 +24,8 @@ mod cluster;
 mod handshake;
 #[cfg(feature = "kubernetes")]
 mod new_pod;
+#[cfg(feature = "kubernetes")]
+mod rights;
 mod validity;
 
 #[cfg(test)]
@@ -31,6 +33,9 @@ mod tests;
 
 /// Names in one line.
 const NAMES_MAX: usize = 5;
+/// What is looked at of an installation in a cluster.
+#[cfg(feature = "kubernetes")]
+const INSTALLATION: &str = "installation";
 /// A sidecar answers within milliseconds; what takes longer does not come.
 const STALE_SECONDS: u64 = 10;
 /// Findings of the checker that have a line of their own, and what is said where there is none.
@@ -312,8 +317,13 @@ fn people(items: &[Item], look: Look, out: &mut String) {
 }
 
 fn names(proxies: &[&Proxy]) -> String {
-    let shown: Vec<&str> = proxies.iter().take(NAMES_MAX).map(|proxy| node_id(proxy)).collect();
-    let more = proxies.len().saturating_sub(NAMES_MAX);
+    some_of(&proxies.iter().map(|proxy| node_id(proxy)).collect::<Vec<_>>())
+}
+
+/// The first of them, and how many more there are.
+fn some_of(names: &[impl AsRef<str>]) -> String {
+    let shown: Vec<&str> = names.iter().take(NAMES_MAX).map(AsRef::as_ref).collect();
+    let more = names.len().saturating_sub(NAMES_MAX);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{}{more}", shown.join(", "))
 }

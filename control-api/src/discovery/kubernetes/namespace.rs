@@ -14,8 +14,8 @@ use laneway_core::snapshot::EndpointState;
 pub(super) use self::making::Finding;
 use self::making::Making;
 use super::super::{PodService, PodTag};
+use super::kind::Kind;
 use super::objects::{FrontFact, PodFact, SliceFact};
-use super::registry::Kind;
 
 mod mains;
 mod making;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use laneway_core::document::ServiceDocument;
 
 use super::super::{PodService, PodTag, standing};
+use super::kind::Kind;
 use super::namespace::{Finding, Maker, Namespace};
 use super::objects::{FrontFact, PodFact, SliceFact, Template};
 
@@ -35,25 +36,6 @@ pub(super) struct Registry {
 
 /// Namespace and name.
 pub(super) type ObjectName = (Arc<str>, Arc<str>);
-
-/// What objects are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Pods,
-    Services,
-    Slices,
-}
-
-impl Kind {
-    /// As people and metrics name it.
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Kind::Pods => "pods",
-            Kind::Services => "services",
-            Kind::Slices => "endpointslices",
-        }
-    }
-}
 
 #[derive(Default)]
 struct Space {

@@ -10,8 +10,9 @@ use laneway_proto::discovery::AppProtocol;
 use serde_json::{Value, json};
 
 use super::super::{PodService, PodTag};
+use super::kind::Kind;
 use super::objects::{Pod, Service, Slice, front_fact, pod_fact, slice_fact};
-use super::registry::{Kind, Registry};
+use super::registry::Registry;
 
 mod live;
 mod order;

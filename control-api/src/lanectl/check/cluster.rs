@@ -9,18 +9,19 @@ use std::time::SystemTime;
 
 use k8s_openapi::api::admissionregistration::v1::MutatingWebhookConfiguration;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::authorization::v1::ResourceAttributes;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{Api, ListParams, PostParams};
+use kube::api::{Api, ListParams};
 use kube::{Client, ResourceExt};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 
 use super::new_pod::{self, Fate};
+use super::rights::is_allowed;
 use super::validity::validity;
-use super::{Item, NAMES_MAX, not_well, odd, well};
+use super::{INSTALLATION, Item, not_well, odd, some_of, well};
 use crate::install::{AUTHORITIES, CONTROL, SETTINGS, WEBHOOK};
 use crate::kubernetes;
 use crate::lanectl::owner::{self, Other};
@@ -30,7 +31,6 @@ use crate::lanectl::print;
 mod tests;
 
 const SECTION: &str = "cluster";
-pub(super) const INSTALLATION: &str = "installation";
 /// The first version that the store takes, and whose sidecars are native ones without a feature gate.
 const MINOR_MIN: u32 = 29;
 /// A lease that nobody renewed for so long has no holder.
@@ -168,16 +168,6 @@ async fn ask_before(client: &Client, namespace: &str, version: (u32, u32)) -> Re
         found.other = owner::other(client, namespace).await?;
     }
     Ok(found)
-}
-
-/// Whether whoever checks may do it.
-pub(super) async fn is_allowed(client: &Client, asked: ResourceAttributes) -> Result<bool, kube::Error> {
-    let spec =
-        SelfSubjectAccessReviewSpec { resource_attributes: Some(asked), ..SelfSubjectAccessReviewSpec::default() };
-    let review = SelfSubjectAccessReview { spec, ..SelfSubjectAccessReview::default() };
-    let api: Api<SelfSubjectAccessReview> = Api::all(client.clone());
-    let answer = api.create(&PostParams::default(), &review).await?;
-    Ok(answer.status.is_some_and(|status| status.allowed))
 }
 
 async fn shared(client: &Client) -> Result<Vec<String>, kube::Error> {
@@ -441,10 +431,4 @@ fn of_webhook(found: &There, namespace: &str, now: SystemTime) -> Item {
             "delete Secret laneway-ca: the leader makes another",
         ),
     }
-}
-
-pub(super) fn some_of(names: &[String]) -> String {
-    let more = names.len().saturating_sub(NAMES_MAX);
-    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-    format!("{}{more}", names.iter().take(NAMES_MAX).cloned().collect::<Vec<_>>().join(", "))
 }

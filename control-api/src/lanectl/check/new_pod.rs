@@ -13,8 +13,8 @@ use kube::api::{Api, PostParams};
 use kube::{Client, ResourceExt};
 use serde_json::json;
 
-use super::cluster::{INSTALLATION, is_allowed, some_of};
-use super::{Item, not_well, odd, well};
+use super::rights::is_allowed;
+use super::{INSTALLATION, Item, not_well, odd, some_of, well};
 use crate::inject;
 
 #[cfg(test)]

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::super::registry::{Kind, Registry};
+use super::super::kind::Kind;
+use super::super::registry::Registry;
 use super::{add, front, pod, registry, shown, with};
 
 /// One of a small world, so that everything meets everything.

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::super::registry::{Kind, Registry};
+use super::super::kind::Kind;
+use super::super::registry::Registry;
 use super::{add, check, front, pod, registry, shown, with};
 
 fn postgres(labels: &Value) -> Vec<Value> {
