@@ -4,6 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use laneway_proto::contract::PORT_NAME_ASIDE;
+
 use crate::decide::{Load, WHOLE_SHARE};
 use crate::share::Dice;
 use crate::snapshot::{Endpoint, EndpointAddr, EndpointState, Protocol};
@@ -171,10 +173,9 @@ impl<'s, 'p> Among<'s, 'p> {
             sets().any(|set| &*set.port_name == name)
         };
         let every = self.port_name.is_empty() && !is_named("");
-        self.pools
-            .iter()
-            .flat_map(move |at| &self.table.pools[*at as usize].sets)
-            .filter(move |set| every || &*set.port_name == self.port_name)
+        self.pools.iter().flat_map(move |at| &self.table.pools[*at as usize].sets).filter(move |set| {
+            &*set.port_name == self.port_name || (every && !set.port_name.starts_with(PORT_NAME_ASIDE))
+        })
     }
 
     fn endpoints(self) -> impl Iterator<Item = &'s Endpoint> + use<'s, 'p> {

@@ -78,6 +78,8 @@ pub const PORT_ADMIN: u16 = 15400;
 pub const PORT_DISCOVERY: u16 = 15410;
 pub const PORT_CONTROL: u16 = 15411;
 pub const PORT_WEBHOOK: u16 = 15443;
+/// Endpoints whose port name begins so are called by whoever dials one of them alone, never by an address of their service.
+pub const PORT_NAME_ASIDE: &str = "aside.";
 /// Below it the status port of a sidecar tells whether its application takes connections on a port: `/app-health/8080`.
 pub const APP_HEALTH_PATH: &str = "/app-health/";
 /// Ports that a sidecar may be asked about; more than one pod's probes dial.

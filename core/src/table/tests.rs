@@ -111,6 +111,24 @@ fn only_usable_instances_with_the_port_name_are_taken() {
 }
 
 #[test]
+fn instances_aside_are_taken_by_who_dials_one_and_by_nobody_else() {
+    let aside = || (endpoint(1, 80, 1, EndpointState::Ready), "aside.fronts");
+    let table_of_two = table(vec![aside(), (endpoint(2, 80, 1, EndpointState::Ready), "")]);
+    assert_eq!(counts(&table_of_two, "", true, &Known::default()).keys().collect::<Vec<_>>(), [&2]);
+    // Also where there is nobody else, and where others have names alone.
+    let table_of_one = table(vec![aside()]);
+    assert_eq!(counts(&table_of_one, "", true, &Known::default()), BTreeMap::new());
+    let named = table(vec![aside(), (endpoint(2, 80, 1, EndpointState::Ready), "http")]);
+    assert_eq!(counts(&named, "", true, &Known::default()).keys().collect::<Vec<_>>(), [&2]);
+    let health = |table: &Table| {
+        let among = Among { table, pools: &[0], port_name: "", port: 80, is_last_resort: true };
+        among.health(&Known::default()).usable
+    };
+    assert_eq!((health(&table_of_two), health(&table_of_one), health(&named)), (1, 0, 1));
+    assert_eq!(counts(&table_of_two, "aside.fronts", true, &Known::default()).keys().collect::<Vec<_>>(), [&1]);
+}
+
+#[test]
 fn ejection_never_takes_the_last_of_baseline() {
     let some = Known { ejected: vec![1], ..Known::default() };
     assert_eq!(counts(&simple(&[1, 1]), "http", true, &some), BTreeMap::from([(2, 10_000)]));

@@ -19,10 +19,10 @@ use super::objects::FrontFact;
 /// The port name of second addresses; no port of a Kubernetes Service has a dot.
 const SECOND_FAMILY: &str = "second.family";
 /// Those of instances beside what the service's addresses stand for: who dials one is led to others of them alone.
-const BESIDE: &str = "beside.fronts";
-const BESIDE_SECOND_FAMILY: &str = "beside.second.family";
+const BESIDE: &str = "aside.fronts";
+const BESIDE_SECOND_FAMILY: &str = "aside.second.family";
 /// And that of an instance which is dialled before it is ready, with its address.
-const UNREADY: &str = "unready.";
+const UNREADY: &str = "aside.unready.";
 /// Of all names in a cluster, unless it was built with another.
 const CLUSTER_DOMAIN: &str = "cluster.local";
 

@@ -619,13 +619,13 @@ fn members_of_a_quorum_dial_each_other_before_they_are_ready_and_nobody_else_is_
     // Nobody is ready before they have met: each can be dialled. By the address of all nobody is called.
     let mut registry =
         registry(&[unready("etcd-0", "10.0.0.1"), unready("etcd-1", "10.0.0.2"), peers, clients.clone()]);
-    let none = "etcd [10.96.0.1] {80=client} 10.0.0.1:0/unready.10.0.0.1 | 10.0.0.2:0/unready.10.0.0.2 | \
+    let none = "etcd [10.96.0.1] {80=client} 10.0.0.1:0/aside.unready.10.0.0.1 | 10.0.0.2:0/aside.unready.10.0.0.2 | \
                 10.0.0.1:2379/client unhealthy | 10.0.0.2:2379/client unhealthy";
     assert_eq!(shown(&registry), [none]);
     // The first is: whoever dials the second still means that one.
     add(&mut registry, pod("etcd-0", "10.0.0.1", json!({"app": "etcd"})));
     registry.flush();
-    let one = "etcd [10.96.0.1] {80=client} 10.0.0.1:0 | 10.0.0.2:0/unready.10.0.0.2 | 10.0.0.1:2379/client | \
+    let one = "etcd [10.96.0.1] {80=client} 10.0.0.1:0 | 10.0.0.2:0/aside.unready.10.0.0.2 | 10.0.0.1:2379/client | \
                10.0.0.2:2379/client unhealthy";
     assert_eq!(shown(&registry), [one]);
     // One that is going away is not dialled anew.

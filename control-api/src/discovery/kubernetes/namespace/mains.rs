@@ -1,10 +1,11 @@
 //! What of the pods of a service its addresses stand for, and which fronts stand for a part of that. Pure.
 //!
 //! Labels as `app` are shared by all that a chart makes, so fronts over pods of one service may mean different things: the one that writes
-//! and those that only read, a web server and its workers. Fronts of pods with different tags (`a-base`, `a-gray`) mean the same, the
-//! lanes tell them apart. So of each tag one *main* front says which pods are meant: the one that is named like the service, else the
-//! one that has all that any of them has. A front over others of a tag is a part; without a main one each is.
-//! It is what fronts select that counts, not who is ready: a rollout changes nothing as long as labels stay.
+//! and those that only read, a web server and its workers. Of the pods without a tag one *main* front says which are meant: the one that
+//! is named like the service, else the one that has all that any of them has. A front over others of them is a part; without a main one
+//! each is. Lanes tell pods with a tag apart, so their fronts (`a-gray`) mean the same as the others; but where the main one has some pods of
+//! a tag, those of the same tag that it has not are no more meant than its like without a tag.
+//! It is what fronts select that counts, not who is ready: a rollout changes nothing as long as labels stay and some pod is there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -16,9 +17,10 @@ pub(super) type Group<'a> = (Option<Tag>, &'a [Arc<str>]);
 
 #[derive(Debug, Default)]
 pub(super) struct Mains<'a> {
-    /// Of pods with a tag.
-    main: BTreeMap<Option<Tag>, &'a str>,
+    main: Option<&'a str>,
     parts: BTreeSet<&'a str>,
+    /// Tags of which the main one has pods.
+    lanes: BTreeSet<Tag>,
 }
 
 impl<'a> Mains<'a> {
@@ -28,29 +30,26 @@ impl<'a> Mains<'a> {
         groups: &BTreeSet<Group<'a>>,
         mut stands_alone: impl FnMut(&'a str) -> bool,
     ) -> Mains<'a> {
-        let mut tags: BTreeMap<Option<Tag>, Vec<Vec<&'a str>>> = BTreeMap::new();
+        let mut of_groups: Vec<(Option<Tag>, Vec<&'a str>)> = Vec::new();
         for (tag, fronts) in groups {
-            let fronts: Vec<&str> = fronts.iter().map(|front| &**front).filter(|front| stands_alone(front)).collect();
-            if !fronts.is_empty() {
-                tags.entry(*tag).or_default().push(fronts);
-            }
+            let fronts = fronts.iter().map(|front| &**front).filter(|front| stands_alone(front));
+            of_groups.push((*tag, fronts.collect()));
         }
-        let mut mains = Mains::default();
-        for (tag, groups) in tags {
-            let counts = counts(groups.iter());
-            let named = counts.get_key_value(id);
-            let main = named.or_else(|| counts.iter().find(|(_, count)| **count == groups.len()));
-            let Some((main, size)) = main else {
-                mains.parts.extend(counts.keys());
-                continue;
-            };
-            // Whoever is over the same groups is over the same pods.
-            let shared = self::counts(groups.iter().filter(|fronts| fronts.contains(main)));
-            let is_part = |front: &&str| counts.get(front) != Some(size) || shared.get(front) != Some(size);
-            mains.parts.extend(counts.keys().copied().filter(is_part));
-            mains.main.insert(tag, main);
+        let baseline = || of_groups.iter().filter(|(tag, fronts)| tag.is_none() && !fronts.is_empty());
+        let counts = counts(baseline().map(|(_, fronts)| fronts));
+        let named = counts.get_key_value(id);
+        let main = named.or_else(|| counts.iter().find(|(_, count)| **count == baseline().count()));
+        let Some((main, size)) = main else {
+            return Mains { parts: counts.into_keys().collect(), ..Mains::default() };
+        };
+        // Whoever is over the same groups is over the same pods.
+        let shared = self::counts(baseline().map(|(_, fronts)| fronts).filter(|fronts| fronts.contains(main)));
+        let is_part = |front: &&str| counts.get(front) != Some(size) || shared.get(front) != Some(size);
+        Mains {
+            main: Some(main),
+            parts: counts.keys().copied().filter(is_part).collect(),
+            lanes: of_groups.iter().filter(|(_, fronts)| fronts.contains(main)).filter_map(|(tag, _)| *tag).collect(),
         }
-        mains
     }
 
     /// Does a front stand for a part?
@@ -58,10 +57,11 @@ impl<'a> Mains<'a> {
         self.parts.contains(front)
     }
 
-    /// Are pods of this tag and behind these fronts others than those that the addresses of the service stand for? Pods of a tag of which no
-    /// front has any are called by the addresses of the others.
+    /// Are pods of this tag and behind these fronts others than those that the addresses of the service stand for? Pods of a tag of which the
+    /// main one has none are called by the addresses of the service.
     pub(super) fn is_beside(&self, tag: Option<Tag>, fronts: &[Arc<str>]) -> bool {
-        self.main.get(&tag).is_some_and(|main| !fronts.iter().any(|front| **front == **main))
+        let is_told = tag.is_none_or(|tag| self.lanes.contains(&tag));
+        self.main.is_some_and(|main| is_told && !fronts.iter().any(|front| **front == *main))
     }
 }
 

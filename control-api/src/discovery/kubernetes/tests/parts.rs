@@ -112,17 +112,34 @@ fn the_service_that_has_the_name_of_its_pods_is_its_address_and_its_lanes_hold_f
     ];
     // Workers, which nothing selects, take nothing of what is for the web server; who dials one finds others of them. The gray pod, which
     // nothing selects either, is the gray version of what the address stands for.
-    let shop = "shop [10.96.0.1] {80=web} 10.0.0.1:0 | 10.0.0.2:0/beside.fronts | 10.0.0.3:0/beside.fronts | 10.0.0.9:0 gray | \
+    let shop = "shop [10.96.0.1] {80=web} 10.0.0.1:0 | 10.0.0.2:0/aside.fronts | 10.0.0.3:0/aside.fronts | 10.0.0.9:0 gray | \
                 10.0.0.1:8080/web | 10.0.0.9:8080/web gray";
     check(&objects, &[shop, "shop-api* [10.96.0.2] {80=web} 10.0.0.2:0 | 10.0.0.2:8080/web"]);
     // Both of them are gray now, and told apart likewise.
     objects[3] = pod("gray-web", "10.0.0.9", json!({"app": "shop", "part": "web", "laneway.io/tag": "gray"}));
     objects.push(pod("gray-api", "10.0.0.8", json!({"app": "shop", "part": "api", "laneway.io/tag": "gray"})));
-    let shop = "shop [10.96.0.1] {80=web} 10.0.0.1:0 | 10.0.0.2:0/beside.fronts | 10.0.0.3:0/beside.fronts | \
-                10.0.0.8:0/beside.fronts gray | 10.0.0.9:0 gray | 10.0.0.1:8080/web | 10.0.0.9:8080/web gray";
+    let shop = "shop [10.96.0.1] {80=web} 10.0.0.1:0 | 10.0.0.2:0/aside.fronts | 10.0.0.3:0/aside.fronts | \
+                10.0.0.8:0/aside.fronts gray | 10.0.0.9:0 gray | 10.0.0.1:8080/web | 10.0.0.9:8080/web gray";
     let api =
         "shop-api* [10.96.0.2] {80=web} 10.0.0.2:0 | 10.0.0.8:0 gray | 10.0.0.2:8080/web | 10.0.0.8:8080/web gray";
     check(&objects, &[shop, api]);
+}
+
+#[test]
+fn services_over_some_gray_pods_cut_off_neither_the_others_nor_the_baseline() {
+    let gray = |name: &str, ip: &str| pod(name, ip, json!({"app": "cart", "laneway.io/tag": "gray", "pod": name}));
+    let mut objects = vec![
+        pod("base", "10.0.0.1", json!({"app": "cart", "version": "base"})),
+        gray("g1", "10.0.0.8"),
+        gray("g2", "10.0.0.9"),
+        front("prod-cart", "10.96.0.1", json!({"version": "base"}), json!([])),
+        // Of one of them, as `kubectl expose pod` makes it.
+        front("g1", "10.96.0.2", json!({"pod": "g1"}), json!([])),
+    ];
+    let all = "cart [10.96.0.1 10.96.0.2] {} 10.0.0.1:0 | 10.0.0.8:0 gray | 10.0.0.9:0 gray";
+    check(&objects, &[all]);
+    objects.push(front("g2", "10.96.0.3", json!({"pod": "g2"}), json!([])));
+    check(&objects, &["cart [10.96.0.1 10.96.0.2 10.96.0.3] {} 10.0.0.1:0 | 10.0.0.8:0 gray | 10.0.0.9:0 gray"]);
 }
 
 #[test]
