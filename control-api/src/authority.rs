@@ -47,6 +47,8 @@ pub const INJECTED: &str = "laneway.io/injected=true";
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// Whoever finds another's hand on the Secret looks again; with a handful of replicas the second look is the last.
 const TRIES_MAX: usize = 8;
+/// Before it is asked again for what it has no room for.
+const ROOM_WAIT: Duration = Duration::from_millis(500);
 
 /// What it is told.
 #[derive(Clone, Debug)]
@@ -238,9 +240,16 @@ impl Known {
 
 /// What is there and good, or else ours, if nobody was faster.
 async fn obtain(secrets: &Api<Secret>, namespace: &str, clock: &Clock) -> anyhow::Result<Known> {
-    for _ in 0..TRIES_MAX {
+    for attempt in 1..=TRIES_MAX {
         let now = seconds(clock);
-        let found = secrets.get_opt(NAME).await.with_context(|| format!("read Secret {NAME} in {namespace}"))?;
+        let found = match secrets.get_opt(NAME).await {
+            // There is no room for us at the moment.
+            Err(kube::Error::Api(status)) if [429, 503].contains(&status.code) && attempt < TRIES_MAX => {
+                tokio::time::sleep(ROOM_WAIT).await;
+                continue;
+            }
+            found => found.with_context(|| format!("read Secret {NAME} in {namespace}"))?,
+        };
         let (mut secret, mut roots) = match found {
             Some(secret) => {
                 let problem = || {

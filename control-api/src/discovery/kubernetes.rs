@@ -60,8 +60,9 @@ const STEADY: Duration = Duration::from_secs(60);
 /// What comes within so short a time after a catalogue is in the next one: a rollout of thousands of pods does not copy all of them for
 /// each. The first of a burst does not wait.
 const BREATH: Duration = Duration::from_millis(20);
-/// Longest wait for the first lists: to start without them would take running instances away from sidecars.
-const FIRST_LISTS_MAX: Duration = Duration::from_secs(60);
+/// Longest wait for the first lists: to start without them would take running instances away from sidecars. A little less than what the
+/// startup probe of an installation gives.
+const FIRST_LISTS_MAX: Duration = Duration::from_secs(110);
 /// Slices of somebody else.
 const FOREIGN_SLICES: &str = "endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io";
 

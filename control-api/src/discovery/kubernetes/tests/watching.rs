@@ -306,6 +306,23 @@ async fn a_server_that_has_no_room_is_told_of_and_asked_again_by_our_own_pauses(
 }
 
 #[tokio::test]
+async fn a_page_that_there_is_no_room_for_is_asked_for_again_and_the_list_goes_on() {
+    let (client, mut asked) = server().await;
+    let opening = tokio::spawn(async move { Cluster::open(&client, &[], Standing::default()).await });
+    next(&mut asked).await.list(&[a(1, 3)], 10, "page-2").await;
+    for status in ["429 Too Many Requests", "503 Service Unavailable", "504 Gateway Timeout"] {
+        let page = next(&mut asked).await;
+        assert!(page.target.contains("continue=page-2"), "{}", page.target);
+        page.refuse(status, "retry-after: 3600\r\n").await;
+    }
+    let page = next(&mut asked).await;
+    assert!(page.target.contains("continue=page-2"), "{}", page.target);
+    page.list(&[a(2, 4)], 10, "").await;
+    let (_, services) = opening.await.expect("no panic").expect("all was listed");
+    assert_eq!(services.iter().map(|service| service.endpoints.len()).sum::<usize>(), 2);
+}
+
+#[tokio::test]
 async fn a_list_that_is_never_answered_is_asked_for_again() {
     let (client, mut asked) = server_with(Duration::from_secs(1)).await;
     let mut opening = tokio::spawn(async move { Cluster::open(&client, &[], Standing::default()).await });
