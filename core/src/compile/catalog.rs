@@ -1,6 +1,6 @@
 //! What runs, on the wire: services, endpoints in shards, peers, and the keys under which a sidecar asks for them.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -43,23 +43,7 @@ pub(super) struct Index {
 
 pub(super) fn index(catalog: &Catalog) -> Index {
     let mut index = Index::default();
-    // Instances at whatever port is dialled own their address: who only names a port of it does not take that port from them.
-    let primary = catalog.services.values().filter(|service| !service.secondary);
-    let whole: HashSet<IpAddr> = primary.flat_map(whole_addresses).collect();
-    // Whose socket it is: who most likely has it, then the first by name; to others it is secondary.
-    let mut sockets: HashMap<SocketAddr, (u8, &str)> = HashMap::new();
-    for (name, service) in catalog.services.iter().filter(|(_, service)| !service.secondary) {
-        let own = whole_addresses(service);
-        for endpoint in
-            service.endpoints.iter().filter(|e| !whole.contains(&e.address.ip()) || own.contains(&e.address.ip()))
-        {
-            let likelihood = endpoint.state.likelihood();
-            let owner = sockets.entry(endpoint.address).or_insert((likelihood, name));
-            if owner.0 < likelihood {
-                *owner = (likelihood, name);
-            }
-        }
-    }
+    let owners = Owners::of(catalog);
     let mut peers: BTreeMap<IpAddr, discovery::Peer> = BTreeMap::new();
     for (name, service) in &catalog.services {
         let shared: Arc<str> = name.as_str().into();
@@ -71,9 +55,8 @@ pub(super) fn index(catalog: &Catalog) -> Index {
             add(index.addresses.entry(address.to_canonical()).or_default(), &shared);
         }
         // One that is going away is not who calls from the address that somebody new has.
-        let has_address = |e: &&EndpointDocument| {
-            sockets.get(&e.address).is_none_or(|(likelihood, _)| *likelihood <= e.state.likelihood())
-        };
+        let has_address =
+            |e: &&EndpointDocument| owners.owner(e).is_none_or(|(likelihood, _)| likelihood <= e.state.likelihood());
         let meshed = service.endpoints.iter().filter(|e| e.meshed && !service.secondary);
         for endpoint in meshed.filter(has_address) {
             let tag = endpoint.tag.map(|t| t.as_str().to_owned()).unwrap_or_default();
@@ -87,7 +70,7 @@ pub(super) fn index(catalog: &Catalog) -> Index {
         let mut endpoints = Vec::new();
         for (tag, of_tag) in tags {
             let is_secondary = |e: &EndpointDocument| {
-                service.secondary || sockets.get(&e.address).is_none_or(|(_, owner)| *owner != name.as_str())
+                service.secondary || owners.owner(e).is_none_or(|(_, owner)| owner != name.as_str())
             };
             shards(name, tag.as_ref().map_or("", Tag::as_str), of_tag, &is_secondary, &mut endpoints);
         }
@@ -101,9 +84,36 @@ pub(super) fn index(catalog: &Catalog) -> Index {
     index
 }
 
-/// Those of its instances that are called at whatever port is dialled.
-fn whole_addresses(service: &ServiceDocument) -> HashSet<IpAddr> {
-    service.endpoints.iter().filter(|e| e.address.port() == 0).map(|e| e.address.ip()).collect()
+/// Whose an address is, of the services that claim it: who most likely has it, then the first by name. To others it is secondary.
+#[derive(Default)]
+struct Owners<'c> {
+    /// Instances at whatever port is dialled own their address, with each port of it, whoever else names one.
+    whole: HashMap<IpAddr, (u8, &'c str)>,
+    sockets: HashMap<SocketAddr, (u8, &'c str)>,
+}
+
+impl<'c> Owners<'c> {
+    fn of(catalog: &'c Catalog) -> Owners<'c> {
+        let mut owners = Owners::default();
+        for (name, service) in catalog.services.iter().filter(|(_, service)| !service.secondary) {
+            for endpoint in &service.endpoints {
+                let claim = (endpoint.state.likelihood(), name.as_str());
+                let owner = match endpoint.address.port() {
+                    0 => owners.whole.entry(endpoint.address.ip()).or_insert(claim),
+                    _ => owners.sockets.entry(endpoint.address).or_insert(claim),
+                };
+                if owner.0 < claim.0 {
+                    *owner = claim;
+                }
+            }
+        }
+        owners
+    }
+
+    /// Of the address of an endpoint. None: only secondary services have it.
+    fn owner(&self, endpoint: &EndpointDocument) -> Option<(u8, &'c str)> {
+        self.whole.get(&endpoint.address.ip()).or_else(|| self.sockets.get(&endpoint.address)).copied()
+    }
 }
 
 fn add(services: &mut Vec<Arc<str>>, service: &Arc<str>) {

@@ -386,9 +386,9 @@ fn a_sidecar_is_of_its_own_namespace_whatever_it_calls_its_service() {
 
 #[test]
 fn an_address_that_was_given_to_somebody_new_is_theirs_whatever_the_one_before_is_called() {
-    let compiled = |a: &str, b: &str| {
+    let compiled_of = |a: &str, b: &str, more: &str| {
         compiled(&format!(
-            "{{kind: Service, name: a, hosts: [a], endpoints: [{{address: '10.0.0.9:0', state: {a}, meshed: true}}]}}\n---\n\
+            "{{kind: Service, name: a, hosts: [a], endpoints: [{{address: '10.0.0.9:0', state: {a}, meshed: true}}{more}]}}\n---\n\
              {{kind: Service, name: b, hosts: [b], endpoints: [{{address: '10.0.0.9:0', state: {b}, meshed: true}}]}}"
         ))
     };
@@ -406,13 +406,19 @@ fn an_address_that_was_given_to_somebody_new_is_theirs_whatever_the_one_before_i
         ("ready", "draining", "a"),
         ("unhealthy", "draining", "a"),
     ] {
-        let compiled = compiled(a, b);
+        let compiled = compiled_of(a, b, "");
         let is_secondary = (secondary(&compiled, "host/a"), secondary(&compiled, "host/b"));
         assert_eq!(is_secondary, (owner != "a", owner != "b"), "a is {a}, b is {b}");
         assert_eq!(peer(&compiled), format!("namespaces/default/services/{owner}"), "a is {a}, b is {b}");
     }
+    // Every port of it, also one that only the one before has.
+    let named =
+        compiled_of("draining", "ready", ", {address: '10.0.0.9:8080', portName: http, state: draining, meshed: true}");
+    let of_a = &named.answer(TYPE_ENDPOINTS, "host/a", &node("x"))[0];
+    assert!(message::<discovery::Endpoints>(of_a).endpoints.iter().all(|endpoint| endpoint.secondary));
+    assert_eq!(peer(&named), "namespaces/default/services/b");
     // Nobody can tell: the first has it, and of the peer nothing is said that may be wrong.
-    let compiled = compiled("ready", "ready");
+    let compiled = compiled_of("ready", "ready", "");
     assert_eq!((secondary(&compiled, "host/a"), secondary(&compiled, "host/b")), (false, true));
     assert_eq!(peer(&compiled), "");
 }
