@@ -442,9 +442,12 @@ async fn told_to_end(signals: &mut Signals, status: &Status, trigger: &mut Trigg
         () = signals.first(status) => return,
         () = status.announcement_asked() => {}
     }
-    status.reached(State::Draining);
-    trigger.announce();
-    info!("the pod is about to end: callers are told");
+    // Who never was ready was not sent to: there is nobody to tell.
+    if status.state() != State::Starting {
+        status.reached(State::Draining);
+        trigger.announce();
+        info!("the pod is about to end: callers are told");
+    }
     signals.first(status).await;
 }
 

@@ -23,6 +23,8 @@ use crate::pressure::Level;
 
 /// Pause after the process or the machine has run out of descriptors or memory: a loop without one would spin.
 const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
+/// While an end is announced.
+const ANNOUNCE_EVERY: Duration = Duration::from_secs(5);
 /// Pause before room for another connection is looked for.
 const FULL_PAUSE: Duration = Duration::from_millis(10);
 pub(crate) async fn run(
@@ -51,7 +53,14 @@ pub(crate) async fn run(
     worker.announce(Direction::Inbound);
     // The drain: at first every answer is the last of its connection and says so, while we go on accepting; then nothing new is
     // taken, and what runs may finish; the process ends when all is done or the time is over.
-    let first = drain.reached(Phase::Draining).await;
+    let first = loop {
+        tokio::select! {
+            first = drain.reached(Phase::Draining) => break first,
+            // By HTTP/2 it is said once, and some have connected since.
+            () = worker.timer.sleep(ANNOUNCE_EVERY) => worker.announce(Direction::Inbound),
+        }
+    };
+    worker.announce(Direction::Inbound);
     worker.announce(Direction::Outbound);
     if first == Phase::Replaced {
         // Whoever is in the kernel's queue is the successor's: it has these sockets too.
