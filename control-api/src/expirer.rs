@@ -85,7 +85,7 @@ impl Expirer {
                 Err(WriteError::Store(StoreError::TooLarge(_))) if at_once > 1 => at_once = 1,
                 Err(failure) => {
                     self.note(&failure);
-                    return None;
+                    return done;
                 }
             }
         }

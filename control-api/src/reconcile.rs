@@ -21,7 +21,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime};
 
-use laneway_core::check::check;
+use laneway_core::check::{check, code};
 use laneway_core::compile::{Catalog, Compiled, Objects, compile};
 use laneway_core::document::ServiceDocument;
 use laneway_proto::admin::{AuditEvent, Diagnostic, ResourceChange, Revision, diagnostic};
@@ -442,9 +442,11 @@ impl Reconciler {
         let work = tokio::task::spawn_blocking(move || {
             let mut findings = check(&plan.objects, &catalog);
             let is_touched = |finding: &Diagnostic| plan.changes.iter().any(|change| change.name == finding.resource);
-            if findings.iter().any(|finding| is_error(finding) && !is_touched(finding)) {
+            // A lane that lost its group is nothing that whoever switches it did.
+            let is_own = |finding: &Diagnostic| is_touched(finding) && finding.code != code::GROUP;
+            if findings.iter().any(|finding| is_error(finding) && !is_own(finding)) {
                 let old = check(&before, &catalog);
-                findings.retain(|finding| !is_error(finding) || is_touched(finding) || !old.contains(finding));
+                findings.retain(|finding| !is_error(finding) || is_own(finding) || !old.contains(finding));
             }
             let findings = edit::join(&plan.findings, findings);
             (plan, findings)

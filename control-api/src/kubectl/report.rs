@@ -30,7 +30,9 @@ impl Kubectl {
         });
         self.counts.look(in_force.collect(), now);
         let mut written_count = 0;
-        for key in all.keys().cloned().collect::<Vec<_>>() {
+        // First those that were not reported on: one whose status the cluster does not keep comes up with each look.
+        let (late, first): (Vec<Key>, Vec<Key>) = all.keys().cloned().partition(|key| self.reported.contains_key(key));
+        for key in first.into_iter().chain(late) {
             // The others with the next look: proposals do not wait for all of them.
             if written_count == REPORTED_MAX {
                 break;

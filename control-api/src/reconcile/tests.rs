@@ -8,7 +8,7 @@ use tokio::sync::watch;
 
 use super::{ATTEMPTS_MAX, Outcome, Reconciler, Request, WriteError, adopt};
 use crate::clock::Clock;
-use crate::edit::Edit;
+use crate::edit::{Cause, Edit};
 use crate::store::memory::{Disk, Memory};
 use crate::store::sqlite::Sqlite;
 use crate::store::{AuditRecord, Capability, Commit, Follow, Pending, Revision, Store, StoreError, Stored};
@@ -156,6 +156,23 @@ async fn what_could_be_stored_can_be_changed_switched_off_and_deleted_though_the
     assert_eq!(is_brief, [false, true, true, false, true], "{told:?}");
     assert_eq!(told[1].changed_paths, ["description", "enabled"]);
     assert_eq!(own.state().objects.lanes.keys().collect::<Vec<_>>(), [&lane_name("other")]);
+}
+
+#[tokio::test]
+async fn a_lane_whose_group_is_gone_is_switched_and_changed_as_any_other() {
+    let own = replica(&Arc::default()).await;
+    let group = LaneGroup { name: "namespaces/default/laneGroups/shop".to_owned(), ..LaneGroup::default() };
+    let of_group = Lane { name: laneway_core::name::lane("default", "shop", "gray"), ..lane("gray", None) };
+    let both = Edit { groups: vec![group.clone()], lanes: vec![of_group.clone()], ..Edit::default() };
+    own.write(Request::default(), Box::new(move |_| Ok(both.clone()))).await.expect("a good edit");
+    let gone = Edit { deletes: vec![group.name], cause: Cause::Gone, ..Edit::default() };
+    let urgent = Request { is_urgent: true, ..Request::default() };
+    own.write(urgent, Box::new(move |_| Ok(gone.clone()))).await.expect("it is gone already");
+    let off = Lane { enabled: Some(false), description: "off for now".to_owned(), ..of_group.clone() };
+    write(&own, vec![off]).await.expect("nobody has to have its group back for that");
+    // A new one wants it.
+    let new = Lane { name: laneway_core::name::lane("default", "shop", "blue"), ..lane("blue", None) };
+    assert!(matches!(write(&own, vec![new]).await, Err(WriteError::Refused(_))));
 }
 
 #[tokio::test]

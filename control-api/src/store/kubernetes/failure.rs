@@ -52,8 +52,10 @@ where
     call(doing, patient).await
 }
 
+/// By the word of the API server. A proxy before it says 503 too, of what was done perhaps.
 fn has_no_room(error: &kube::Error) -> bool {
-    matches!(error, kube::Error::Api(status) if [TOO_MANY, UNAVAILABLE].contains(&status.code))
+    let kube::Error::Api(status) = error else { return false };
+    status.code == TOO_MANY || (status.code == UNAVAILABLE && status.reason == "ServiceUnavailable")
 }
 
 fn failed(doing: &'static str, error: kube::Error) -> StoreError {

@@ -50,7 +50,9 @@ pub(super) fn undone(kind: Kind, was: Option<&DynamicObject>, is: &DynamicObject
 pub(super) fn is_kept(sent: &DynamicObject, kept: &DynamicObject) -> bool {
     let spec = |object: &DynamicObject| object.data.get("spec").cloned().unwrap_or_default();
     let labels = |object: &DynamicObject| json!(object.metadata.labels.clone().unwrap_or_default());
-    is_within(&spec(sent), &spec(kept)) && is_within(&labels(sent), &labels(kept))
+    is_within(&spec(sent), &spec(kept))
+        && is_within(&labels(sent), &labels(kept))
+        && note(sent, ACCEPTED) == note(kept, ACCEPTED)
 }
 
 fn is_within(sent: &Value, kept: &Value) -> bool {

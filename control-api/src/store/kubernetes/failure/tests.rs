@@ -4,7 +4,8 @@ use super::super::super::StoreError;
 use super::{ASKED_AGAIN_MAX, ask};
 
 fn refusal(code: u16) -> kube::Error {
-    kube::Error::Api(Status::failure("no", "Reason").with_code(code).boxed())
+    let reason = if code == 503 { "ServiceUnavailable" } else { "Reason" };
+    kube::Error::Api(Status::failure("no", reason).with_code(code).boxed())
 }
 
 /// What comes of answers with these codes, 200 at the end, and how many of them were asked for.
@@ -25,6 +26,15 @@ async fn what_the_api_server_has_no_room_for_is_asked_again_and_not_for_ever() {
     let (done, count) = asked(&busy).await;
     assert!(matches!(done, Err(StoreError::Away(_))), "{done:?}");
     assert_eq!(count, ASKED_AGAIN_MAX as usize + 1);
+    // By a proxy, not by the API server.
+    let of_proxy = || kube::Error::Api(Status::failure("<html>", "Failed to parse error data").with_code(503).boxed());
+    let mut count = 0;
+    let asked_once = ask("ask", || {
+        count += 1;
+        async { Err::<(), _>(of_proxy()) }
+    });
+    assert!(matches!(asked_once.await, Err(StoreError::Away(_))));
+    assert_eq!(count, 1);
     // Anything else is an answer, or may have been done.
     for code in [404, 409, 500, 504] {
         let (done, count) = asked(&[code]).await;

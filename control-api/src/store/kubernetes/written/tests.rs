@@ -39,6 +39,9 @@ fn what_an_old_definition_does_not_keep_is_seen() {
     let mut bare = sent.clone();
     bare.metadata.labels = None;
     assert!(is_kept(&sent, &bare));
+    // Without our note it would be judged again and again.
+    bare.metadata.annotations = None;
+    assert!(!is_kept(&sent, &bare));
     // A policy adds some.
     let mut more = sent.clone();
     more.data["spec"]["priority"] = json!(7.0);
