@@ -11,7 +11,7 @@ mod chart;
 
 use clap::{Args, Parser};
 use laneway_core::name;
-use laneway_proto::contract::PORT_WEBHOOK;
+use laneway_proto::contract::{PORT_CONTROL, PORT_DISCOVERY, PORT_WEBHOOK};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -117,7 +117,7 @@ pub struct Settings {
     pub memory_limit: Option<String>,
     /// Port of the control plane's pods at which the API server asks about new pods, 1024 to 65535 [default: 15443]. Where a firewall
     /// stands between the API server and the nodes, one that it lets through.
-    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..))]
+    #[arg(long, value_name = "PORT", value_parser = webhook_port)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub webhook_port: Option<u16>,
     /// A setting of every sidecar, named as its annotation is: drain-seconds=10. May be given several times.
@@ -284,6 +284,14 @@ fn secret(text: &str) -> Result<String, String> {
         return Ok(text.to_owned());
     }
     Err(format!("`{text}` is no name of a Secret; allowed: a-z 0-9, and '-' and '.' between, or {NONE}"))
+}
+
+/// One that the pod has not got already, and that needs no right.
+fn webhook_port(text: &str) -> Result<u16, String> {
+    let port = text.parse().ok().filter(|port| *port >= 1024 && ![PORT_DISCOVERY, PORT_CONTROL].contains(port));
+    port.ok_or_else(|| {
+        format!("`{text}` is no port for it; allowed: 1024 to 65535, but {PORT_DISCOVERY} and {PORT_CONTROL}")
+    })
 }
 
 fn memory(text: &str) -> Result<String, String> {

@@ -172,8 +172,11 @@ impl Settings {
     /// What of them may not be meant so, for whatever pod.
     pub fn oddity(&self) -> Option<String> {
         let authority = self.control.strip_prefix("http://")?.split('/').next()?;
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
-        let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
+        let host = match authority.strip_prefix('[') {
+            Some(bracketed) => bracketed.split(']').next().unwrap_or_default(),
+            None => authority.split(':').next().unwrap_or_default(),
+        };
+        let address = host.parse::<IpAddr>();
         let is_loopback = host == "localhost" || address.is_ok_and(|address| address.is_loopback());
         (!is_loopback).then(|| {
             format!(

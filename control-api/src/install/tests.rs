@@ -203,6 +203,9 @@ fn a_registry_a_limit_and_a_port_of_their_own_reach_the_deployment() {
     for wrong in ["", "A", "a..b", "a/b"] {
         assert!(secret(wrong).is_err(), "{wrong}");
     }
+    for wrong in ["", "80", "15410", "15411", "65536", "web"] {
+        assert!(webhook_port(wrong).is_err(), "{wrong}");
+    }
     for wrong in ["", "none", "1 Gi", "-1", "{}"] {
         assert!(memory(wrong).is_err(), "{wrong}");
     }

@@ -172,7 +172,9 @@ fn a_control_plane_of_ones_own_brings_no_defaults_of_another_and_one_without_tls
     own.plan().expect("it is allowed");
     let told = own.oddity().expect("a sidecar of `lanectl install` needs TLS");
     assert!(told.contains("http://control.mesh:15410") && told.contains("without --control"), "{told}");
-    for loopback in ["http://127.0.0.1:15410", "http://localhost:15410", "http://[::1]:15410/", "http://localhost"] {
+    for loopback in
+        ["http://127.0.0.1:15410", "http://localhost:15410", "http://[::1]:15410/", "http://[::1]", "http://localhost"]
+    {
         assert_eq!(settings(&[&format!("--control={loopback}")]).oddity(), None, "{loopback}");
     }
     for other in ["http://localhost.mesh:1", "http://10.0.0.1", "http://[fd00::1]:1"] {

@@ -190,7 +190,7 @@ fn of_version((major, minor): (u32, u32)) -> Item {
     let says = format!("the API server answers, version {major}.{minor}");
     if major == 1 && minor < MINOR_MIN {
         let hint = "1.29 or later is needed by the store and by native sidecars; on an older cluster run laneway-control outside of it (docs/stores.md), \
-                    and lanectl inject --native-sidecar=false";
+                    and lanectl inject --native-sidecar=false --control URL";
         return not_well(SECTION, "check-api-server", says, hint);
     }
     well(SECTION, "check-api-server", says)
